@@ -1,0 +1,1 @@
+"""The detached process of one task; standard library only."""

@@ -1,0 +1,1 @@
+"""The batchai command line."""

@@ -1,0 +1,89 @@
+"""Every error a client can be answered with: one place for the codes and their wording.
+
+Sources: shared/reference/batchai-service.md section 6 (recorded codes), clients.md section 4 (AAD).
+The storage services have their own codes and XML form: dataplane/errors.py.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Codes of ARM and Batch AI error bodies."""
+
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    INVALID_TOKEN = "InvalidAuthenticationToken"
+    EXPIRED_TOKEN = "ExpiredAuthenticationToken"
+    INVALID_TOKEN_AUDIENCE = "InvalidAuthenticationTokenAudience"
+    INVALID_TOKEN_TENANT = "InvalidAuthenticationTokenTenant"
+    AUTHORIZATION_FAILED = "AuthorizationFailed"
+    SUBSCRIPTION_NOT_FOUND = "SubscriptionNotFound"
+    RESOURCE_GROUP_NOT_FOUND = "ResourceGroupNotFound"
+    RESOURCE_GROUP_BEING_DELETED = "ResourceGroupBeingDeleted"
+    RESOURCE_NOT_FOUND = "ResourceNotFound"
+    WORKSPACE_NOT_FOUND = "WorkspaceNotFound"
+    EXPERIMENT_NOT_FOUND = "ExperimentNotFound"
+    CLUSTER_NOT_FOUND = "ClusterNotFound"
+    JOB_NOT_FOUND = "JobNotFound"
+    CONFLICT = "Conflict"
+    INVALID_PROPERTY_VALUE = "InvalidPropertyValue"
+    INVALID_REQUEST_CONTENT = "InvalidRequestContent"
+    INVALID_RESOURCE_NAME = "InvalidResourceName"
+    MISSING_API_VERSION = "MissingApiVersionParameter"
+    INVALID_API_VERSION = "InvalidApiVersionParameter"
+    NO_REGISTERED_PROVIDER = "NoRegisteredProviderFound"
+    INVALID_RESOURCE_NAMESPACE = "InvalidResourceNamespace"
+    INVALID_RESOURCE_TYPE = "InvalidResourceType"
+    METHOD_NOT_ALLOWED = "HttpMethodNotAllowed"
+    ACCOUNT_NAME_INVALID = "AccountNameInvalid"
+    STORAGE_ACCOUNT_ALREADY_TAKEN = "StorageAccountAlreadyTaken"
+    INTERNAL_ERROR = "InternalServerError"
+
+
+class Fault(StrEnum):
+    """Codes of errors inside a cluster or job (`properties.errors[]`, `executionInfo.errors[]`)."""
+
+    JOB_FAILED = "JobFailed"
+    JOB_PREPARATION_FAILED = "JobPreparationFailed"
+    JOB_TERMINATED = "JobTerminated"
+    WALL_CLOCK_EXCEEDED = "MaxWallClockTimeExceeded"
+    FILE_MOUNT = "AZFMountError"
+    BLOB_MOUNT = "BFSMountError"
+    UNMANAGED_MOUNT = "UnmanagedMountError"
+    CONTAINER_START = "FailedStartingContainer"
+    NODE_PREPARATION_FAILED = "NodePreparationFailed"
+    NODE_AGENT_LOST = "NodeAgentLost"
+    TASK_SETUP = "TaskSetupFailed"
+    CLUSTER_DELETED = "ClusterDeleted"
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    code: str
+    message: str
+
+
+class ServiceError(Exception):
+    """A refusal that goes to the client as `{"error": {code, message, target, details}}`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: Code,
+        message: str,
+        *,
+        target: str | None = None,
+        details: tuple[ErrorDetail, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.target = target
+        self.details = details
+
+
+def invalid_property(path: str, message: str, *allowed: str) -> ServiceError:
+    """400 naming the JSON path of the offending property, with what is allowed in `details`."""
+    details = tuple(ErrorDetail("AllowedValue", value) for value in allowed)
+    return ServiceError(400, Code.INVALID_PROPERTY_VALUE, message, target=path, details=details)

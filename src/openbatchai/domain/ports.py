@@ -1,0 +1,303 @@
+"""Ports: what the domain needs from the outside world, as protocols and plain data.
+
+A task is what an agent carries out on one node. It names mounts by account and share, never by host
+path; the engine turns them into paths. Every verb of an engine is idempotent by our ids.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The current time, UTC and aware."""
+        ...
+
+
+# --- storage ---------------------------------------------------------------------------------------
+
+
+class StorageService(StrEnum):
+    """Which data-plane service an item belongs to; also the label in its host name."""
+
+    BLOB = "blob"
+    FILE = "file"
+
+
+@dataclass(frozen=True)
+class ItemRef:
+    """A place in storage: `container` is a share or a blob container, `path` is decoded, no leading slash."""
+
+    service: StorageService
+    account: str
+    container: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class DirectoryEntry:
+    name: str
+    is_directory: bool
+    size: int
+    last_modified: datetime
+
+
+class KeyRing(Protocol):
+    """Account keys for the data plane. Asked per request, so a regenerated key dies at once."""
+
+    def keys(self, account: str) -> tuple[str, ...] | None:
+        """The base64 keys of the account (key1, key2), or None when there is no such account."""
+        ...
+
+
+class StorageContent(Protocol):
+    """What the control plane needs from the data plane. Implemented by dataplane.Storage."""
+
+    def create_account(self, account: str) -> None: ...
+
+    def delete_account(self, account: str) -> None: ...
+
+    def create_container(self, ref: ItemRef) -> bool:
+        """Create the share or container `ref.container`; False when it already exists."""
+        ...
+
+    def list_directory(self, ref: ItemRef) -> list[DirectoryEntry] | None:
+        """Entries of one directory sorted by name, not recursive; None when it does not exist."""
+        ...
+
+    def read_sas(self, ref: ItemRef, expiry: datetime) -> str:
+        """Query string (no `?`) of a read-only service SAS for one file or blob."""
+        ...
+
+    def unread_since(self, ref: ItemRef, window_s: float) -> bool:
+        """True when somebody fetched the file through a SAS within `window_s` but has not yet been told
+        its present length (a range request that reached the end, 416 included, tells it)."""
+        ...
+
+    def locate(self, ref: ItemRef, account_key: str) -> str:
+        """Host path of a share or container for mounting it.
+
+        Raises MountRefusedError naming account, share and reason: unknown account, wrong key, missing share.
+        """
+        ...
+
+
+class MountRefusedError(Exception):
+    """The storage side refuses a mount; the text is for the user and holds no secret."""
+
+
+# --- engine ----------------------------------------------------------------------------------------
+
+
+class MountKind(StrEnum):
+    FILE_SHARE = "azureFileShare"
+    BLOB_CONTAINER = "azureBlobFileSystem"
+    UNMANAGED = "unmanagedFileSystem"
+
+
+class MountLevel(StrEnum):
+    CLUSTER = "cluster"
+    JOB = "job"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One share, container or unmanaged file system made visible at `relative_path` under the mount root
+    of its level. `account_key` proves the right to mount; `command` serves UNMANAGED only."""
+
+    kind: MountKind
+    level: MountLevel
+    relative_path: str
+    account: str = ""
+    container: str = ""
+    account_key: str = field(default="", repr=False)
+    command: str = field(default="", repr=False)
+
+
+class TaskKind(StrEnum):
+    NODE_PREPARATION = "nodePreparation"
+    RUN = "run"
+
+
+class StepKind(StrEnum):
+    SETUP = "setup"
+    JOB_PREPARATION = "jobPreparation"
+    TOOLKIT = "toolkit"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One command of a step, run by `bash -c` with the task's environment plus its own.
+
+    `stdout` and `stderr` are file paths that may hold `$NAME`; they exist, empty, from the task's start.
+    A process with `service=True` (a parameter server) does not decide the step: it is ended when the
+    others are done.
+    """
+
+    command_line: str
+    stdout: str
+    stderr: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    service: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """Processes that run side by side; the first non-zero exit ends the others and the task."""
+
+    kind: StepKind
+    processes: tuple[Process, ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    image: str
+    server_url: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    shm_size: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one agent carries out on one node, in this order: mounts, directories, steps.
+
+    Strings in `environment` (in order), `directories`, `log` and the steps' paths may refer to variables
+    as `$NAME` or `${NAME}`: to the engine's (`AZ_BATCHAI_MOUNT_ROOT`, `AZ_BATCHAI_JOB_MOUNT_ROOT`,
+    `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same mapping. They are expanded
+    on the node; an unknown name expands to nothing, as in a shell. `secrets` are environment variables
+    that appear in no log. `wall_clock_s` counts from the start of the task.
+    `run_id` is shared by the tasks of one run; `job_path` is the job's place under a shared job root,
+    e.g. "ws/exp/job".
+    """
+
+    id: str
+    kind: TaskKind
+    node_id: str
+    steps: tuple[Step, ...]
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    directories: tuple[str, ...] = ()
+    container: Container | None = None
+    log: str | None = None
+    wall_clock_s: float | None = None
+    run_id: str = ""
+    job_path: str = ""
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    node_id: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What an engine says of a node: `cores` and `gpus` are what it really has, which may be less than asked."""
+
+    node_id: str
+    address: str
+    host_name: str
+    cores: int
+    gpus: int
+    mount_root: str
+    note: str = ""
+
+
+class TaskEventKind(StrEnum):
+    STARTED = "started"
+    STEP_STARTED = "stepStarted"
+    STEP_ENDED = "stepEnded"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class TaskFault:
+    """Why a task ended badly: `code` is a domain.errors.Fault, `details` are name/value pairs for the user."""
+
+    code: str
+    message: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """One line of a task's append-only report; applied idempotently by (task_id, sequence).
+
+    ENDED comes exactly once and last, after all output is flushed. `exit_code` is that of the deciding
+    process (None when none ran or the task was signalled to terminate); `fault` is None on success.
+    """
+
+    task_id: str
+    sequence: int
+    kind: TaskEventKind
+    at: datetime
+    step: StepKind | None = None
+    exit_code: int | None = None
+    fault: TaskFault | None = None
+
+
+class Signal(StrEnum):
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True)
+class EngineCapabilities:
+    name: str
+    cores: int
+    gpus: int
+    memory_bytes: int
+
+
+class Engine(Protocol):
+    """Provides nodes and carries out tasks. Calls may block; none is made inside a transaction."""
+
+    def capabilities(self) -> EngineCapabilities: ...
+
+    def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
+        """Make the nodes exist; asking again for an existing node gives the same facts."""
+        ...
+
+    def start(self, task: Task) -> None:
+        """Start the task unless a task of that id was ever started here (then do nothing).
+
+        What goes wrong before the first command (a refused mount, no such image) is no exception: it is
+        reported as an ENDED event with a fault.
+        """
+        ...
+
+    def observe(self, after: Mapping[str, int]) -> list[TaskEvent]:
+        """Events of the named tasks with a sequence above the given one (0 for all), oldest first per task.
+
+        A task that the engine does not know is reported as ENDED with Fault.NODE_AGENT_LOST.
+        """
+        ...
+
+    def on_change(self, wake: Callable[[], None]) -> None:
+        """Call `wake` (from any thread) whenever observe() may have something new."""
+        ...
+
+    def signal(self, task_id: str, signal: Signal) -> None:
+        """TERMINATE: TERM, then KILL of the whole tree. Nothing happens if the task is over or unknown."""
+        ...
+
+    def fetch(self, task_id: str, file: str, offset: int) -> bytes:
+        """Content of a file of the task's own directory (e.g. "execution.log") from `offset`."""
+        ...
+
+    def forget(self, task_id: str) -> None:
+        """Remove what is kept of an ended task. Its files on mounts stay."""
+        ...
+
+    def release(self, node_ids: Sequence[str]) -> None:
+        """Give nodes back; unknown ones are ignored. Their running tasks are terminated."""
+        ...
+
+    def close(self) -> None:
+        """Stop observing. Running tasks go on."""
+        ...

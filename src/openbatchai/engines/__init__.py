@@ -1,0 +1,1 @@
+"""What provides nodes and carries out tasks."""

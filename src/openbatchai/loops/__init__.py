@@ -1,0 +1,1 @@
+"""Reconcilers: claim, work outside any transaction, guarded apply."""

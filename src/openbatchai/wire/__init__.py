@@ -1,0 +1,1 @@
+"""Bytes on the wire only: parse requests, render answers."""

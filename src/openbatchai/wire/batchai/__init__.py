@@ -1,0 +1,1 @@
+"""The three published api-versions of Microsoft.BatchAI over one canonical model."""
