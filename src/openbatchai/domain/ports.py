@@ -198,7 +198,7 @@ class NodeRequest:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What an engine says of a node: `cores` and `gpus` are what it really has, which may be less than asked."""
+    """What an engine says of a node: `cores` and `gpus` are what it really has, maybe less than asked."""
 
     node_id: str
     address: str
@@ -218,7 +218,7 @@ class TaskEventKind(StrEnum):
 
 @dataclass(frozen=True)
 class TaskFault:
-    """Why a task ended badly: `code` is a domain.errors.Fault, `details` are name/value pairs for the user."""
+    """Why a task ended badly: `code` is a domain.errors.Fault, `details` are name/value pairs."""
 
     code: str
     message: str
