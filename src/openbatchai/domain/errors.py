@@ -55,6 +55,7 @@ class Fault(StrEnum):
     NODE_AGENT_LOST = "NodeAgentLost"
     TASK_SETUP = "TaskSetupFailed"
     CLUSTER_DELETED = "ClusterDeleted"
+    NODE_DEALLOCATED = "NodeDeallocated"
 
 
 @dataclass(frozen=True)

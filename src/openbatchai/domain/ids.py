@@ -1,0 +1,90 @@
+"""Names and ids of resources: how they are written, compared and checked.
+
+Names are compared without regard to case and kept as the client wrote them (batchai-service.md section 5).
+"""
+
+import re
+from dataclasses import dataclass
+
+from .errors import Code, ServiceError
+
+PROVIDER = "Microsoft.BatchAI"
+MIGRATED_EXPERIMENT = "migrated"
+_MIGRATED_WORKSPACE_PREFIX = "migrated-"
+
+# Section 2.3: 2018-05-01 forbids the dots that the older versions allow.
+STRICT_NAME = re.compile(r"[-\w]{1,64}")
+DOTTED_NAME = re.compile(r"[-\w.]{1,64}")
+GROUP_NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
+
+
+def fold(name: str) -> str:
+    """The form by which names are matched."""
+    return name.lower()
+
+
+def check_name(kind: str, name: str, pattern: re.Pattern[str]) -> None:
+    """Raise 400 InvalidResourceName unless the whole name matches."""
+    if not pattern.fullmatch(name):
+        allowed = "letters, digits, '-', '_'" + (" and '.'" if pattern.fullmatch("a.b") else "")
+        raise ServiceError(
+            400,
+            Code.INVALID_RESOURCE_NAME,
+            f"The {kind} name '{name}' is not valid: it must be 1 to 64 of {allowed}.",
+            target=f"{kind}Name",
+        )
+
+
+def migrated_workspace(location: str) -> str:
+    """Where resources of the two flat api-versions live, as the real service moved them."""
+    return _MIGRATED_WORKSPACE_PREFIX + fold(location).replace(" ", "")
+
+
+def is_migrated_workspace(name: str) -> bool:
+    return fold(name).startswith(_MIGRATED_WORKSPACE_PREFIX)
+
+
+@dataclass(frozen=True)
+class ClusterRef:
+    """A parsed cluster id; `workspace` is empty in ids of the flat api-versions."""
+
+    subscription: str
+    group: str
+    workspace: str
+    name: str
+
+
+_CLUSTER_ID = re.compile(
+    r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.BatchAI"
+    r"(?:/workspaces/([^/]+))?/clusters/([^/]+)/?",
+    re.IGNORECASE,
+)
+
+
+def parse_cluster_id(text: str) -> ClusterRef | None:
+    match = _CLUSTER_ID.fullmatch(text)
+    if match is None:
+        return None
+    subscription, group, workspace, name = match.groups()
+    return ClusterRef(subscription, group, workspace or "", name)
+
+
+def group_id(subscription: str, group: str) -> str:
+    return f"/subscriptions/{subscription}/resourceGroups/{group}"
+
+
+def workspace_id(subscription: str, group: str, workspace: str) -> str:
+    return f"{group_id(subscription, group)}/providers/{PROVIDER}/workspaces/{workspace}"
+
+
+def cluster_id(subscription: str, group: str, workspace: str, cluster: str) -> str:
+    return f"{workspace_id(subscription, group, workspace)}/clusters/{cluster}"
+
+
+def flat_id(subscription: str, group: str, kind: str, name: str) -> str:
+    """Id of a cluster or job as the flat api-versions write it."""
+    return f"{group_id(subscription, group)}/providers/{PROVIDER}/{kind}/{name}"
+
+
+def storage_account_id(subscription: str, group: str, name: str) -> str:
+    return f"{group_id(subscription, group)}/providers/Microsoft.Storage/storageAccounts/{name}"

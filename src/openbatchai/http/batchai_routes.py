@@ -1,0 +1,289 @@
+"""Microsoft.BatchAI: the operations of the three api-versions, each as routes onto the same use cases."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from openbatchai.domain.model import ClusterResource, JobResource
+from openbatchai.domain.ports import ItemRef
+from openbatchai.services import clusters, jobs, operations, outputs, workspaces
+from openbatchai.services.jobs import Place
+from openbatchai.wire import arm
+from openbatchai.wire.batchai import version as wire
+from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUpdate
+from openbatchai.wire.batchai.validation import validate
+from openbatchai.wire.batchai.version import Version
+
+from .calls import Answer, Call, Route, Routes, accepted
+
+Json = dict[str, Any]
+# Path-style base URLs of the data plane's own ports, by service name; used when a client came by a port.
+StorageUrls = Callable[[str], str]
+
+_SUBSCRIPTION = "/subscriptions/{subscription}"
+_PROVIDER = "/providers/Microsoft.BatchAI"
+_GROUP = f"{_SUBSCRIPTION}/resourceGroups/{{group}}{_PROVIDER}"
+_WORKSPACE = f"{_GROUP}/workspaces/{{workspace}}"
+_EXPERIMENT = f"{_WORKSPACE}/experiments/{{experiment}}"
+
+
+def provider_path(call: Call) -> str:
+    return f"/subscriptions/{call.subscription}{_PROVIDER}"
+
+
+def routes_of(version: Version, storage_urls: StorageUrls) -> Routes:
+    handlers = _Handlers(version, storage_urls)
+    specific = _flat_routes(handlers) if version.flat else _nested_routes(handlers)
+    return Routes([*_common_routes(handlers), *specific])
+
+
+def _common_routes(h: "_Handlers") -> list[Route]:
+    location = f"{_SUBSCRIPTION}{_PROVIDER}/locations/{{location}}"
+    return [
+        Route("GET", f"{location}/operationresults/{{operation}}", h.operation),
+        Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation),
+    ]
+
+
+def _cluster_routes(h: "_Handlers", path: str) -> list[Route]:
+    return [
+        Route("PUT", path, h.put_cluster),
+        Route("GET", path, h.get_cluster),
+        Route("PATCH", path, h.patch_cluster),
+        Route("DELETE", path, h.delete_cluster),
+    ]
+
+
+def _job_routes(h: "_Handlers", path: str) -> list[Route]:
+    return [
+        Route("PUT", path, h.put_job),
+        Route("GET", path, h.get_job),
+        Route("DELETE", path, h.delete_job),
+        Route("POST", f"{path}/terminate", h.terminate_job),
+        # The newest SDK asks for a further page with GET, older ones with POST (section 2.4).
+        Route("POST", f"{path}/listOutputFiles", h.list_output_files),
+        Route("GET", f"{path}/listOutputFiles", h.list_output_files),
+    ]
+
+
+def _flat_routes(h: "_Handlers") -> list[Route]:
+    return [
+        *_cluster_routes(h, f"{_GROUP}/clusters/{{name}}"),
+        *_job_routes(h, f"{_GROUP}/jobs/{{name}}"),
+        Route("GET", f"{_GROUP}/clusters", h.list_clusters),
+        Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/clusters", h.list_clusters),
+        Route("GET", f"{_GROUP}/jobs", h.list_jobs),
+        Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/jobs", h.list_jobs),
+    ]
+
+
+def _nested_routes(h: "_Handlers") -> list[Route]:
+    return [
+        Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/workspaces", h.list_workspaces),
+        Route("GET", f"{_GROUP}/workspaces", h.list_workspaces),
+        Route("PUT", _WORKSPACE, h.put_workspace),
+        Route("PATCH", _WORKSPACE, h.patch_workspace),
+        Route("GET", _WORKSPACE, h.get_workspace),
+        Route("DELETE", _WORKSPACE, h.delete_workspace),
+        Route("GET", f"{_WORKSPACE}/experiments", h.list_experiments),
+        Route("PUT", _EXPERIMENT, h.put_experiment),
+        Route("GET", _EXPERIMENT, h.get_experiment),
+        Route("DELETE", _EXPERIMENT, h.delete_experiment),
+        Route("GET", f"{_WORKSPACE}/clusters", h.list_clusters),
+        *_cluster_routes(h, f"{_WORKSPACE}/clusters/{{name}}"),
+        Route("GET", f"{_EXPERIMENT}/jobs", h.list_jobs),
+        *_job_routes(h, f"{_EXPERIMENT}/jobs/{{name}}"),
+    ]
+
+
+def _place(names: dict[str, str]) -> Place:
+    return (names["workspace"], names["experiment"]) if "experiment" in names else None
+
+
+class _Handlers:
+    """One method per operation; `names` are those of the path."""
+
+    def __init__(self, version: Version, storage_urls: StorageUrls) -> None:
+        self._version = version
+        self._storage_urls = storage_urls
+
+    # --- workspaces and experiments ---------------------------------------------------------------
+
+    def put_workspace(self, call: Call, **names: str) -> Answer:
+        wanted = validate(WorkspaceParameters, call.json(), "")
+        found = workspaces.put(
+            call.context, names["group"], names["workspace"], wanted.location, wanted.tags or {}, call.actor
+        )
+        return self._one(wire.workspace(found, call.subscription), found.etag, found.created)
+
+    def patch_workspace(self, call: Call, **names: str) -> Answer:
+        wanted = validate(WorkspaceUpdate, call.json(), "")
+        found = workspaces.patch(call.context, names["group"], names["workspace"], wanted.tags)
+        return self._one(wire.workspace(found, call.subscription), found.etag, found.created)
+
+    def get_workspace(self, call: Call, **names: str) -> Answer:
+        found = workspaces.get(call.context, names["group"], names["workspace"])
+        return self._one(wire.workspace(found, call.subscription), found.etag, found.created)
+
+    def list_workspaces(self, call: Call, **names: str) -> Answer:
+        found = workspaces.listing(call.context, names.get("group"))
+        return self._page(call, [wire.workspace(item, call.subscription) for item in found])
+
+    def delete_workspace(self, call: Call, **names: str) -> Answer:
+        operation = workspaces.delete(call.context, names["group"], names["workspace"], call.actor)
+        return accepted(call, operation, provider_path(call))
+
+    def put_experiment(self, call: Call, **names: str) -> Answer:
+        parent, found = workspaces.put_experiment(
+            call.context, names["group"], names["workspace"], names["experiment"], call.actor
+        )
+        return self._one(wire.experiment(found, parent, call.subscription), found.etag, found.created)
+
+    def get_experiment(self, call: Call, **names: str) -> Answer:
+        parent, found = workspaces.get_experiment(
+            call.context, names["group"], names["workspace"], names["experiment"]
+        )
+        return self._one(wire.experiment(found, parent, call.subscription), found.etag, found.created)
+
+    def list_experiments(self, call: Call, **names: str) -> Answer:
+        parent, found = workspaces.list_experiments(call.context, names["group"], names["workspace"])
+        return self._page(call, [wire.experiment(item, parent, call.subscription) for item in found])
+
+    def delete_experiment(self, call: Call, **names: str) -> Answer:
+        operation = workspaces.delete_experiment(
+            call.context, names["group"], names["workspace"], names["experiment"], call.actor
+        )
+        return accepted(call, operation, provider_path(call))
+
+    # --- clusters ----------------------------------------------------------------------------------
+
+    def put_cluster(self, call: Call, **names: str) -> Answer:
+        wanted = self._version.cluster_request(call.json())
+        return self._cluster(
+            call,
+            clusters.put(
+                call.context, names["group"], names.get("workspace"), names["name"], wanted, call.actor
+            ),
+        )
+
+    def get_cluster(self, call: Call, **names: str) -> Answer:
+        found = clusters.get(
+            call.context, names["group"], names.get("workspace"), names["name"], self._version.not_found
+        )
+        return self._cluster(call, found)
+
+    def patch_cluster(self, call: Call, **names: str) -> Answer:
+        scale_settings, tags = self._version.cluster_update(call.json())
+        found = clusters.patch(
+            call.context,
+            names["group"],
+            names.get("workspace"),
+            names["name"],
+            scale_settings,
+            tags,
+            self._version.not_found,
+            call.actor,
+        )
+        return self._cluster(call, found)
+
+    def list_clusters(self, call: Call, **names: str) -> Answer:
+        if "workspace" in names:
+            found = clusters.list_of_workspace(call.context, names["group"], names["workspace"])
+        else:
+            found = clusters.list_flat(call.context, names.get("group"))
+        return self._page(call, [self._version.cluster(item, call.subscription) for item in found])
+
+    def delete_cluster(self, call: Call, **names: str) -> Answer:
+        operation = clusters.delete(
+            call.context, names["group"], names.get("workspace"), names["name"], call.actor
+        )
+        return accepted(call, operation, provider_path(call))
+
+    def _cluster(self, call: Call, found: ClusterResource) -> Answer:
+        body = self._version.cluster(found, call.subscription)
+        return self._one(body, found.cluster.etag, found.cluster.modified)
+
+    # --- jobs --------------------------------------------------------------------------------------
+
+    def put_job(self, call: Call, **names: str) -> Answer:
+        wanted = self._version.job_request(call.json())
+        found = jobs.put(
+            call.context,
+            names["group"],
+            _place(names),
+            names["name"],
+            wanted,
+            self._version.priority(wanted),
+            self._version.layout,
+            call.actor,
+        )
+        return self._job(call, found)
+
+    def get_job(self, call: Call, **names: str) -> Answer:
+        return self._job(call, self._found_job(call, names))
+
+    def list_jobs(self, call: Call, **names: str) -> Answer:
+        place = _place(names)
+        if place is None:
+            found = jobs.list_flat(call.context, names.get("group"))
+        else:
+            found = jobs.list_of_experiment(call.context, names["group"], place)
+        return self._page(call, [self._version.job(item, call.subscription) for item in found])
+
+    def delete_job(self, call: Call, **names: str) -> Answer:
+        operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
+        return accepted(call, operation, provider_path(call))
+
+    def terminate_job(self, call: Call, **names: str) -> Answer:
+        operation = jobs.terminate(
+            call.context, names["group"], _place(names), names["name"], self._version.not_found, call.actor
+        )
+        return Answer(200) if operation is None else accepted(call, operation, provider_path(call))
+
+    def list_output_files(self, call: Call, **names: str) -> Answer:
+        job = self._found_job(call, names).job
+        expiry = call.number("linkexpiryinminutes", 60, 5, 600)
+        directory_id = call.query.get("outputdirectoryid", "")
+        found = outputs.listing(
+            call.context,
+            job,
+            directory_id,
+            call.query.get("directory", "."),
+            expiry,
+            lambda ref, sas: self._download_url(call, ref, sas),
+        )
+        return self._page(call, self._version.files(found))
+
+    def _download_url(self, call: Call, ref: ItemRef, sas: str) -> str:
+        """In the form the client came by: Azure's host through the proxy, else our own port."""
+        path = quote(f"{ref.container}/{ref.path}")
+        if call.zero_edit:
+            return f"https://{outputs.service_host(ref)}/{path}?{sas}"
+        return f"{self._storage_urls(ref.service)}/{ref.account}/{path}?{sas}"
+
+    def _found_job(self, call: Call, names: dict[str, str]) -> JobResource:
+        return jobs.get(call.context, names["group"], _place(names), names["name"], self._version.not_found)
+
+    def _job(self, call: Call, found: JobResource) -> Answer:
+        body = self._version.job(found, call.subscription)
+        return self._one(body, found.job.etag, found.job.modified)
+
+    # --- common ------------------------------------------------------------------------------------
+
+    def operation(self, call: Call, **names: str) -> Answer:
+        found = operations.get(call.context, names["operation"])
+        headers = {"Retry-After": arm.POLL_RETRY_AFTER} if found.ended is None else {}
+        return Answer(200, arm.operation_status(f"{call.base_url}{call.path}", found), headers)
+
+    def _one(self, body: Json, etag: str, modified: Any) -> Answer:
+        return Answer(200, body, arm.resource_headers(etag, modified))
+
+    def _page(self, call: Call, items: Sequence[Json]) -> Answer:
+        """`maxresults` per page; `nextLink` only when there is more (section 2.4)."""
+        size = call.number("maxresults", 1000, 1, 1000)
+        start = call.number("$skiptoken", 0, 0, 10**9)
+        following = None
+        if len(items) > start + size:
+            query = {**call.query, "$skiptoken": str(start + size)}
+            following = f"{call.base_url}{call.path}?{urlencode(query)}"
+        return Answer(200, arm.list_body(items[start : start + size], following))

@@ -1,0 +1,119 @@
+"""One ARM request as handlers see it, their answers, and the table that finds the handler.
+
+All of ARM's path is matched without regard to case (clients.md section 5); names keep the client's case.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from openbatchai.domain.errors import Code, ServiceError
+from openbatchai.domain.model import Operation
+from openbatchai.services.context import Context
+from openbatchai.wire import arm
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """`base_url` is how the client reached us; `zero_edit` tells that it believes to talk to Azure itself.
+
+    `query` has lower-case names, in which clients differ.
+    """
+
+    context: Context
+    method: str
+    path: str
+    query: Mapping[str, str]
+    content: bytes
+    base_url: str
+    zero_edit: bool
+    actor: str
+    api_version: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def subscription(self) -> str:
+        return self.context.subscription
+
+    def json(self) -> Any:
+        """The body. Raises 400 InvalidRequestContent when it is no JSON."""
+        try:
+            return json.loads(self.content)
+        except ValueError as error:
+            raise ServiceError(
+                400,
+                Code.INVALID_REQUEST_CONTENT,
+                f"The request content was invalid and could not be deserialized: '{error}'.",
+            ) from None
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number of the query. Raises 400 naming the parameter and its range."""
+        text = self.query.get(name, "")
+        if not text:
+            return default
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise ServiceError(
+                400,
+                Code.INVALID_PROPERTY_VALUE,
+                f"The value '{text}' of query parameter '{name}' must be a number from {low} to {high}.",
+                target=name,
+            )
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Json | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[..., Answer]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`path` holds names in braces, e.g. `/subscriptions/{subscription}/locations`; each fits one segment."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+class Routes:
+    """The handlers of one set of paths."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_length: dict[int, list[tuple[re.Pattern[str], dict[str, Handler]]]] = {}
+        found: dict[str, dict[str, Handler]] = {}
+        for route in routes:
+            found.setdefault(route.path, {})[route.method] = route.handler
+        for path, handlers in found.items():
+            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+            entry = (re.compile(pattern, re.IGNORECASE), handlers)
+            self._by_length.setdefault(path.count("/"), []).append(entry)
+
+    def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
+        """The handler and the names in the path; None for an unknown path. Raises 405 for a wrong method."""
+        path = path.rstrip("/")
+        for pattern, handlers in self._by_length.get(path.count("/"), ()):
+            if match := pattern.fullmatch(path):
+                handler = handlers.get(method)
+                if handler is None:
+                    raise ServiceError(
+                        405, Code.METHOD_NOT_ALLOWED, f"The method {method} is not allowed on '{path}'."
+                    )
+                return handler, {name: unquote(value) for name, value in match.groupdict().items()}
+        return None
+
+
+def accepted(call: Call, operation: Operation | None, provider_path: str) -> Answer:
+    """202 with both polling URLs; 204 when there was nothing to delete."""
+    if operation is None:
+        return Answer(204)
+    return Answer(202, None, arm.operation_headers(call.base_url, provider_path, operation, call.api_version))

@@ -1,0 +1,74 @@
+"""The loop that keeps the world as the store says: decide, carry out, observe, again until nothing changes.
+
+Wake-ups (a commit, an engine event, a reader of a log) only save waiting: a sweep every few seconds finds
+whatever a lost wake-up would have told.
+"""
+
+import logging
+import threading
+from datetime import datetime
+
+from openbatchai.services import deletion, execution, scheduling
+from openbatchai.services.context import Context
+from openbatchai.store.unit import Unit
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 5.0
+
+
+class Reconciler:
+    """One thread per service; `step` may also be called by hand when it is not running."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        context.store.after_commit(self.wake)
+        context.engine.on_change(self.wake)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def start(self) -> None:
+        self._wake.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the present step; what is running on the engine goes on."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def step(self) -> datetime | None:
+        """One round. Returns when the next is due if nothing happens before."""
+        deadline = self._context.store.write(self._decide)
+        execution.carry_out(self._context)
+        execution.observe(self._context)
+        return deadline
+
+    def _decide(self, unit: Unit) -> datetime | None:
+        held = execution.finish_runs(self._context, unit)
+        deletion.sweep(self._context, unit)
+        due = scheduling.schedule(self._context, unit)
+        return min((time for time in (held, due) if time is not None), default=None)
+
+    def _run(self) -> None:
+        timeout = SWEEP_S
+        while not self._stopping:
+            self._wake.wait(timeout)
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                timeout = self._seconds_until(self.step())
+            except Exception:
+                # One bad row must not end the service: the next sweep tries again.
+                log.exception("a reconciliation step failed")
+                timeout = SWEEP_S
+
+    def _seconds_until(self, deadline: datetime | None) -> float:
+        if deadline is None:
+            return SWEEP_S
+        return min(SWEEP_S, max(0.0, (deadline - self._context.clock.now()).total_seconds()))

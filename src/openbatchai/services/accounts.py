@@ -1,0 +1,137 @@
+"""Storage accounts: their records and keys. Their content belongs to the data plane."""
+
+import base64
+import re
+import secrets as random_secrets
+
+from openbatchai.domain import ids
+from openbatchai.domain.errors import Code, ServiceError
+from openbatchai.domain.model import StorageAccount
+from openbatchai.store.unit import Store, Unit
+
+from .context import Context, group, record, writable_group
+
+_NAME = re.compile(r"[a-z0-9]{3,24}")
+
+
+class StoredKeys:
+    """The data plane's key ring: reads the keys of an account from the control store at each request."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def keys(self, account: str) -> tuple[str, ...] | None:
+        with self._store.read() as unit:
+            found = unit.accounts.get(key=account)
+        return None if found is None else (found.secrets["key1"], found.secrets["key2"])
+
+
+def new_key() -> str:
+    """64 random bytes in base64, as Azure's account keys."""
+    return base64.b64encode(random_secrets.token_bytes(64)).decode()
+
+
+def name_problem(context: Context, name: str) -> tuple[Code, str] | None:
+    """Why a new account may not have this name; None when it may."""
+    if not _NAME.fullmatch(name):
+        return (
+            Code.ACCOUNT_NAME_INVALID,
+            f"{name} is not a valid storage account name. Storage account name must be between 3 and 24 "
+            "characters in length and use numbers and lower-case letters only.",
+        )
+    with context.store.read() as unit:
+        if unit.accounts.get(key=name) is not None:
+            return Code.STORAGE_ACCOUNT_ALREADY_TAKEN, f"The storage account named {name} is already taken."
+    return None
+
+
+def put(
+    context: Context,
+    group_name: str,
+    name: str,
+    location: str,
+    kind: str,
+    sku: str,
+    tags: dict[str, str],
+    actor: str,
+) -> StorageAccount:
+    """Create; an existing account of the same group is returned with its new tags."""
+    now = context.clock.now()
+    problem = name_problem(context, name)
+    if problem is not None and problem[0] is Code.ACCOUNT_NAME_INVALID:
+        raise ServiceError(400, *problem, target="accountName")
+
+    def work(unit: Unit) -> StorageAccount:
+        owner = writable_group(unit, group_name)
+        existing = unit.accounts.get(key=name)
+        if existing is None:
+            keys = {"key1": new_key(), "key2": new_key()}
+            created = StorageAccount(
+                name, name, owner.key, owner.name, location, kind, sku, tags, now, secrets=keys
+            )
+            record(unit, now, "storageAccount", name, "", "succeeded", "create", actor=actor)
+            return unit.accounts.add(created)
+        if existing.group_key != owner.key:
+            raise ServiceError(
+                409,
+                Code.STORAGE_ACCOUNT_ALREADY_TAKEN,
+                f"The storage account named {name} is already taken.",
+            )
+        existing.tags = tags
+        unit.accounts.save(existing)
+        return existing
+
+    account = context.store.write(work)
+    context.storage.create_account(account.key)
+    return account
+
+
+def get(context: Context, group_name: str, name: str) -> StorageAccount:
+    """Raises 404 ResourceNotFound."""
+    with context.store.read() as unit:
+        group(unit, group_name)
+        found = unit.accounts.get(key=ids.fold(name), group_key=ids.fold(group_name))
+    if found is None:
+        raise ServiceError(
+            404,
+            Code.RESOURCE_NOT_FOUND,
+            f"The Resource 'Microsoft.Storage/storageAccounts/{name}' under resource group '{group_name}' "
+            "was not found.",
+        )
+    return found
+
+
+def listing(context: Context, group_name: str | None = None) -> list[StorageAccount]:
+    with context.store.read() as unit:
+        where = {} if group_name is None else {"group_key": group(unit, group_name).key}
+        return unit.accounts.list(order=unit.accounts.table.c.key, **where)
+
+
+def regenerate_key(context: Context, group_name: str, name: str, key_name: str) -> StorageAccount:
+    """Replace key1 or key2; the old value is refused from the next request on."""
+    account = get(context, group_name, name)
+    if key_name not in ("key1", "key2"):
+        raise ServiceError(
+            400, Code.INVALID_PROPERTY_VALUE, f"'{key_name}' is no key name.", target="keyName"
+        )
+    account.secrets[key_name] = new_key()
+    context.store.write(lambda unit: unit.accounts.save(account))
+    return account
+
+
+def delete(context: Context, group_name: str, name: str, actor: str) -> bool:
+    """Delete the account and all its content; False when there was none."""
+    now = context.clock.now()
+
+    def work(unit: Unit) -> bool:
+        found = unit.accounts.get(key=ids.fold(name), group_key=ids.fold(group_name))
+        if found is None:
+            return False
+        unit.accounts.remove(key=found.key)
+        record(unit, now, "storageAccount", found.key, "succeeded", "", "delete", actor=actor)
+        return True
+
+    deleted = context.store.write(work)
+    if deleted:
+        context.storage.delete_account(ids.fold(name))
+    return deleted

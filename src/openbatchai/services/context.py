@@ -1,0 +1,82 @@
+"""What every use case works with, and the small things they all do."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from openbatchai.domain import ids
+from openbatchai.domain.errors import Code, ServiceError
+from openbatchai.domain.model import Event, ResourceGroup, Workspace
+from openbatchai.domain.ports import Clock, Engine, StorageContent
+from openbatchai.store.unit import Store, Unit
+
+
+@dataclass(frozen=True)
+class Context:
+    """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
+    a job whose log was fetched within the window is published as finished after the reader's next fetch,
+    at most the wait later (clients.md section 7, "job file stream")."""
+
+    store: Store
+    storage: StorageContent
+    engine: Engine
+    clock: Clock
+    tenant: str
+    subscription: str
+    idle_timeout: timedelta = timedelta(seconds=300)
+    tail_window_s: float = 3.0
+    tail_wait_s: float = 2.0
+
+
+def new_etag() -> str:
+    return f"0x{uuid.uuid4().hex[:16].upper()}"
+
+
+def record(
+    unit: Unit,
+    at: datetime,
+    kind: str,
+    object_id: str,
+    before: str,
+    after: str,
+    event: str,
+    reason: str = "",
+    actor: str = "service",
+) -> None:
+    """Write one event row: the user's "why", and the tests' oracle."""
+    unit.events.add(Event(0, kind, object_id, before, after, event, reason, actor, at))
+    unit.changed = True
+
+
+def group(unit: Unit, name: str) -> ResourceGroup:
+    """Raises 404 ResourceGroupNotFound."""
+    found = unit.groups.get(key=ids.fold(name))
+    if found is None:
+        raise ServiceError(404, Code.RESOURCE_GROUP_NOT_FOUND, f"Resource group '{name}' could not be found.")
+    return found
+
+
+def writable_group(unit: Unit, name: str) -> ResourceGroup:
+    """The group, to create something in. Raises 404 ResourceGroupNotFound, 409 while it is being deleted."""
+    found = group(unit, name)
+    if found.deleting:
+        raise ServiceError(
+            409,
+            Code.RESOURCE_GROUP_BEING_DELETED,
+            f"The resource group '{found.name}' is in deprovisioning state and cannot perform this "
+            "operation.",
+        )
+    return found
+
+
+def workspace(unit: Unit, group_name: str, name: str) -> Workspace:
+    """Raises 404 WorkspaceNotFound."""
+    found = unit.workspaces.get(group_key=ids.fold(group_name), key=ids.fold(name))
+    if found is None:
+        raise ServiceError(404, Code.WORKSPACE_NOT_FOUND, f"The specified workspace {name} is not found")
+    return found
+
+
+def refuse_while_deleting(kind: str, name: str, deleting: bool) -> None:
+    if deleting:
+        raise ServiceError(409, Code.CONFLICT, f"The {kind} {name} is being deleted.")

@@ -1,0 +1,231 @@
+"""Deleting: marks first, then removes from the leaves upward as work comes to its end.
+
+A delete request marks the object and all below it and is answered at once; `sweep` removes what has nothing
+left below it, and ends the operations that waited for it (batchai-service.md section 17).
+"""
+
+import uuid
+from datetime import timedelta
+
+from openbatchai.domain.clusters import AllocationEvent
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.jobs import FINISHED, STOP_MESSAGES, JobEvent
+from openbatchai.domain.model import Cluster, Experiment, Job, Operation, ResourceGroup, Workspace
+from openbatchai.store.unit import Unit
+
+from .context import Context, record
+from .transitions import FORGET_TASK, move_cluster, move_job, queue_effect
+
+DELETE_ACCOUNT = "deleteAccount"
+TERMINATE = "terminate"
+
+# Pollers must find an operation after its resource is gone (section 4.2: at least an hour).
+_OPERATIONS_KEPT = timedelta(days=1)
+
+
+def start_operation(
+    context: Context,
+    unit: Unit,
+    kind: str,
+    target: int,
+    resource: tuple[str, ...],
+    location: str,
+    target_key: str = "",
+) -> Operation:
+    """`resource` are the names that the recorded service joined with `$` (section 4.1)."""
+    unit.changed = True
+    return unit.operations.add(
+        Operation(
+            id=str(uuid.uuid4()),
+            kind=kind,
+            target=target,
+            target_key=target_key,
+            resource_id="$".join((context.subscription, *resource)),
+            location=location,
+            started=context.clock.now(),
+        )
+    )
+
+
+def delete_group(context: Context, unit: Unit, group: ResourceGroup, actor: str) -> Operation:
+    if not group.deleting:
+        group.deleting = True
+        unit.groups.save(group)
+        record(
+            unit,
+            context.clock.now(),
+            "resourceGroup",
+            group.key,
+            "succeeded",
+            "deleting",
+            "delete",
+            actor=actor,
+        )
+        for workspace in unit.workspaces.list(group_key=group.key):
+            _mark_workspace(context, unit, workspace, actor)
+    return start_operation(context, unit, "group", 0, (group.name,), group.location, target_key=group.key)
+
+
+def delete_workspace(context: Context, unit: Unit, workspace: Workspace, actor: str) -> Operation:
+    _mark_workspace(context, unit, workspace, actor)
+    names = (workspace.group_name, workspace.name)
+    return start_operation(context, unit, "workspace", workspace.id, names, workspace.location)
+
+
+def delete_experiment(
+    context: Context, unit: Unit, workspace: Workspace, experiment: Experiment, actor: str
+) -> Operation:
+    _mark_experiment(context, unit, experiment, actor)
+    names = (workspace.group_name, workspace.name, experiment.name)
+    return start_operation(context, unit, "experiment", experiment.id, names, workspace.location)
+
+
+def delete_cluster(
+    context: Context, unit: Unit, workspace: Workspace, cluster: Cluster, names: tuple[str, ...], actor: str
+) -> Operation:
+    _mark_cluster(context, unit, cluster, actor)
+    return start_operation(context, unit, "cluster", cluster.id, names, workspace.location)
+
+
+def delete_job(
+    context: Context, unit: Unit, workspace: Workspace, job: Job, names: tuple[str, ...], actor: str
+) -> Operation:
+    _mark_job(context, unit, job, actor)
+    return start_operation(context, unit, "job", job.id, names, workspace.location)
+
+
+def terminate_job(
+    context: Context, unit: Unit, job: Job, actor: str, fault: Fault = Fault.JOB_TERMINATED
+) -> None:
+    """Stop the job for good: at once when queued, else when its processes are gone."""
+    event = JobEvent.CLUSTER_DELETED if fault is Fault.CLUSTER_DELETED else JobEvent.TERMINATE
+    if not job.stop_reason:
+        job.stop_reason = fault
+        job.requeue = False
+        job.errors = [{"code": str(fault), "message": STOP_MESSAGES[fault]}]
+    move_job(unit, job, event, context.clock.now(), STOP_MESSAGES[fault], actor)
+
+
+def _mark_workspace(context: Context, unit: Unit, workspace: Workspace, actor: str) -> None:
+    if workspace.deleting:
+        return
+    workspace.deleting, workspace.changed = True, context.clock.now()
+    unit.workspaces.save(workspace)
+    record(
+        unit,
+        workspace.changed,
+        "workspace",
+        str(workspace.id),
+        "succeeded",
+        "deleting",
+        "delete",
+        actor=actor,
+    )
+    # Jobs first: one that is deleted on purpose should not say that its cluster vanished.
+    for experiment in unit.experiments.list(workspace_id=workspace.id):
+        _mark_experiment(context, unit, experiment, actor)
+    for cluster in unit.clusters.list(workspace_id=workspace.id):
+        _mark_cluster(context, unit, cluster, actor)
+
+
+def _mark_experiment(context: Context, unit: Unit, experiment: Experiment, actor: str) -> None:
+    if experiment.deleting:
+        return
+    experiment.deleting, experiment.changed = True, context.clock.now()
+    unit.experiments.save(experiment)
+    record(
+        unit,
+        experiment.changed,
+        "experiment",
+        str(experiment.id),
+        "succeeded",
+        "deleting",
+        "delete",
+        actor=actor,
+    )
+    for job in unit.jobs.list(experiment_id=experiment.id):
+        _mark_job(context, unit, job, actor)
+
+
+def _mark_cluster(context: Context, unit: Unit, cluster: Cluster, actor: str) -> None:
+    if cluster.deleting:
+        return
+    now = context.clock.now()
+    cluster.deleting, cluster.changed = True, now
+    move_cluster(unit, cluster, AllocationEvent.RESIZE, now, "cluster is being deleted")
+    unit.clusters.save(cluster)
+    record(unit, now, "cluster", str(cluster.id), "succeeded", "deleting", "delete", actor=actor)
+    for job in unit.jobs.list(cluster_id=cluster.id):
+        if job.execution_state not in FINISHED:
+            terminate_job(context, unit, job, actor, Fault.CLUSTER_DELETED)
+
+
+def _mark_job(context: Context, unit: Unit, job: Job, actor: str) -> None:
+    if job.deleting:
+        return
+    job.deleting, job.changed = True, context.clock.now()
+    record(unit, job.changed, "job", str(job.id), "succeeded", "deleting", "delete", actor=actor)
+    if job.execution_state in FINISHED:
+        unit.jobs.save(job)
+    else:
+        terminate_job(context, unit, job, actor)
+
+
+def sweep(context: Context, unit: Unit) -> None:
+    """Remove what is marked and has nothing left below it; end the operations that are done."""
+    for job in unit.jobs.list(deleting=True, execution_state=FINISHED):
+        _forget_tasks(unit, job)
+        unit.jobs.remove(id=job.id)
+    for cluster in unit.clusters.list(deleting=True):
+        if unit.nodes.count(cluster_id=cluster.id) == 0:
+            unit.clusters.remove(id=cluster.id)
+    for experiment in unit.experiments.list(deleting=True):
+        if unit.jobs.count(experiment_id=experiment.id) == 0:
+            unit.experiments.remove(id=experiment.id)
+    for workspace in unit.workspaces.list(deleting=True):
+        children = unit.clusters.count(workspace_id=workspace.id) + unit.experiments.count(
+            workspace_id=workspace.id
+        )
+        if children == 0:
+            unit.workspaces.remove(id=workspace.id)
+    for group in unit.groups.list(deleting=True):
+        if unit.workspaces.count(group_key=group.key) == 0:
+            _remove_group(unit, group)
+    _end_operations(context, unit)
+    old = unit.operations.table.c.ended < context.clock.now() - _OPERATIONS_KEPT
+    unit.operations.remove(old)
+
+
+def _forget_tasks(unit: Unit, job: Job) -> None:
+    for task in unit.tasks.list(job_id=job.id):
+        queue_effect(unit, FORGET_TASK, task.id)
+    unit.tasks.remove(job_id=job.id)
+
+
+def _remove_group(unit: Unit, group: ResourceGroup) -> None:
+    for account in unit.accounts.list(group_key=group.key):
+        unit.accounts.remove(key=account.key)
+        queue_effect(unit, DELETE_ACCOUNT, account.key)
+    unit.groups.remove(key=group.key)
+
+
+def _end_operations(context: Context, unit: Unit) -> None:
+    for operation in unit.operations.list(ended=None):
+        if _is_done(unit, operation):
+            operation.ended = context.clock.now()
+            unit.operations.save(operation)
+
+
+def _is_done(unit: Unit, operation: Operation) -> bool:
+    if operation.kind == "group":
+        return unit.groups.get(key=operation.target_key) is None
+    if operation.kind == TERMINATE:
+        job = unit.jobs.get(id=operation.target)
+        return job is None or job.execution_state in FINISHED
+    counts = {
+        "workspace": unit.workspaces.count,
+        "experiment": unit.experiments.count,
+        "cluster": unit.clusters.count,
+        "job": unit.jobs.count,
+    }
+    return counts[operation.kind](id=operation.target) == 0

@@ -1,0 +1,110 @@
+"""Applies the state machines: the new state, its event row, and its effects on other rows and the outbox."""
+
+import uuid
+from datetime import datetime
+
+from openbatchai.domain import clusters, jobs
+from openbatchai.domain.clusters import AllocationEvent, NodeEffect, NodeEvent
+from openbatchai.domain.jobs import FINISHED, JobEffect, JobEvent
+from openbatchai.domain.model import Cluster, Effect, Job, Node, Task
+from openbatchai.domain.ports import TaskKind
+from openbatchai.domain.tasks import nodes_of_phase
+from openbatchai.store.unit import Unit, events_of
+
+from .context import record
+from .facts import facts_of
+
+START_TASK = "startTask"
+SIGNAL_TASK = "signalTask"
+FORGET_TASK = "forgetTask"
+PROVISION_NODE = "provisionNode"
+RELEASE_NODE = "releaseNode"
+
+
+def _story(unit: Unit, kind: str, object_id: str) -> str:
+    return "; ".join(f"{e.before}->{e.after} ({e.event})" for e in events_of(unit, kind, object_id))
+
+
+def queue_effect(unit: Unit, kind: str, object_id: str) -> None:
+    unit.outbox.add(Effect(0, kind, object_id))
+    unit.changed = True
+
+
+def move_cluster(
+    unit: Unit, cluster: Cluster, event: AllocationEvent, now: datetime, reason: str = ""
+) -> None:
+    before = cluster.allocation_state
+    after, _ = clusters.ALLOCATION.step(cluster.name, before, event)
+    if after is before:
+        return
+    cluster.allocation_state, cluster.allocation_changed = after, now
+    record(unit, now, "cluster", str(cluster.id), before, after, event, reason)
+
+
+def move_node(unit: Unit, node: Node, event: NodeEvent, now: datetime, reason: str = "") -> None:
+    """Change the node's state and save it."""
+    before = node.state
+    after, effects = clusters.NODE.step(node.id, before, event, _story(unit, "node", node.id))
+    node.state, node.changed = after, now
+    if event is NodeEvent.RUN_ENDED:
+        node.run_id = ""
+    if NodeEffect.RELEASE in effects:
+        queue_effect(unit, RELEASE_NODE, node.id)
+    unit.nodes.save(node)
+    record(unit, now, "node", node.id, before, after, event, reason)
+    if event is NodeEvent.RUN_ENDED and node.leave_after_run:
+        move_node(unit, node, NodeEvent.RELEASE, now, "to leave when its run ended")
+
+
+def move_job(
+    unit: Unit, job: Job, event: JobEvent, now: datetime, reason: str = "", actor: str = "service"
+) -> None:
+    """Change the job's state, carry out the effects and save it. Its other fields are the caller's to set."""
+    before = job.execution_state
+    after, effects = jobs.JOB.step(job.name, before, event, _story(unit, "job", str(job.id)))
+    job.execution_state = after
+    if after is not before:
+        job.execution_changed = now
+    if JobEffect.START_RUN in effects:
+        start_phase(unit, job, 0)
+    if JobEffect.STOP_RUN in effects:
+        stop_run(unit, job)
+    if JobEffect.FREE_NODES in effects:
+        for node in unit.nodes.list(run_id=job.run_id):
+            move_node(unit, node, NodeEvent.RUN_ENDED, now, f"job {job.name}")
+        job.run_id = ""
+    if JobEffect.WIPE_SECRETS in effects:
+        job.secrets = {}
+    if after in FINISHED:
+        job.ended = job.ended or now
+        job.started = job.started or job.ended
+    unit.jobs.save(job)
+    record(unit, now, "job", str(job.id), before, after, event, reason, actor)
+
+
+def start_phase(unit: Unit, job: Job, phase: int) -> None:
+    """Task rows and start effects for the nodes that have something to do in this phase of the run."""
+    nodes = unit.nodes.list(run_id=job.run_id, order=unit.nodes.table.c.id)
+    facts = [facts_of(node) for node in nodes]
+    for position in nodes_of_phase(job.spec, phase, facts):
+        node = nodes[position]
+        task = Task(
+            id=str(uuid.uuid4()),
+            kind=TaskKind.RUN,
+            node_id=node.id,
+            cluster_id=node.cluster_id,
+            job_id=job.id,
+            run_id=job.run_id,
+            phase=phase,
+            position=position,
+            started=False,
+            ended=False,
+            sequence=0,
+        )
+        unit.tasks.add(task)
+        queue_effect(unit, START_TASK, task.id)
+
+
+def stop_run(unit: Unit, job: Job) -> None:
+    for task in unit.tasks.list(run_id=job.run_id, ended=False):
+        queue_effect(unit, SIGNAL_TASK, task.id)

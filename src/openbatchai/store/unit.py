@@ -1,0 +1,205 @@
+"""The unit of work: typed access to the rows, inside one transaction.
+
+One writer thread executes the write transactions one after another; readers take connections of a pool.
+After a commit that changed anything, the `after_commit` callbacks are told, never before.
+"""
+
+import dataclasses
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from openbatchai.domain import model
+
+from . import tables
+from .secrets import SecretBox
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+
+class Rows(Generic[T]):
+    """Rows of one table as records of one dataclass whose fields are the columns."""
+
+    def __init__(self, connection: Connection, table: Table, record: type[T], box: SecretBox) -> None:
+        self._connection = connection
+        self.table = table
+        self._record = record
+        self._box = box
+        self._sealed = "secrets" in table.c
+
+    def get(self, **where: Any) -> T | None:
+        """The row, or None. Raises if several match: `where` must name a key."""
+        row = self._connection.execute(self._select(where)).one_or_none()
+        return None if row is None else self._read(row)
+
+    def list(self, *criteria: Any, order: Any = None, limit: Any = None, **where: Any) -> list[T]:
+        """Rows by equality (`state="idle"`), membership (`state=[...]`) and further SQL criteria."""
+        statement = self._select(where).where(*criteria)
+        statement = statement.order_by(order) if order is not None else statement
+        return [self._read(row) for row in self._connection.execute(statement.limit(limit))]
+
+    def count(self, **where: Any) -> int:
+        statement = select(func.count()).select_from(self.table).where(*self._criteria(where))
+        return self._connection.execute(statement).scalar_one()
+
+    def add(self, record: T) -> T:
+        """Insert. A record whose integer `id` is 0 gets the next one."""
+        values = self._values(record)
+        if values.get("id") == 0:
+            del values["id"]
+        result = self._connection.execute(insert(self.table).values(**values))
+        if "id" in self.table.c and "id" not in values:
+            record.id = result.inserted_primary_key[0]  # type: ignore[attr-defined, index]
+        return record
+
+    def save(self, record: T) -> None:
+        """Write all columns of an existing row."""
+        values = self._values(record)
+        keys = [column.name for column in self.table.primary_key]
+        statement = update(self.table).where(*(self.table.c[key] == values[key] for key in keys))
+        self._connection.execute(statement.values(**{k: v for k, v in values.items() if k not in keys}))
+
+    def remove(self, *criteria: Any, **where: Any) -> None:
+        if not where and not criteria:
+            raise ValueError("refusing to delete a whole table")
+        self._connection.execute(delete(self.table).where(*criteria, *self._criteria(where)))
+
+    def _select(self, where: dict[str, Any]) -> Any:
+        return select(self.table).where(*self._criteria(where))
+
+    def _criteria(self, where: dict[str, Any]) -> Iterator[Any]:
+        for name, value in where.items():
+            column = self.table.c[name]
+            yield column.in_(value) if isinstance(value, (list, tuple, set, frozenset)) else column == value
+
+    def _values(self, record: T) -> dict[str, Any]:
+        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}  # type: ignore[arg-type]
+        if self._sealed:
+            values["secrets"] = self._box.seal(values["secrets"])
+        return values
+
+    def _read(self, row: Any) -> T:
+        values = dict(row._mapping)
+        if self._sealed:
+            values["secrets"] = self._box.open(values["secrets"])
+        return self._record(**values)
+
+
+class Unit:
+    """One transaction. `changed` says whether loops should be woken after the commit."""
+
+    def __init__(self, connection: Connection, box: SecretBox) -> None:
+        def rows(table: Table, record: type[T]) -> Rows[T]:
+            return Rows(connection, table, record, box)
+
+        self.connection = connection
+        self.groups = rows(tables.resource_groups, model.ResourceGroup)
+        self.accounts = rows(tables.storage_accounts, model.StorageAccount)
+        self.workspaces = rows(tables.workspaces, model.Workspace)
+        self.experiments = rows(tables.experiments, model.Experiment)
+        self.clusters = rows(tables.clusters, model.Cluster)
+        self.nodes = rows(tables.nodes, model.Node)
+        self.jobs = rows(tables.jobs, model.Job)
+        self.tasks = rows(tables.tasks, model.Task)
+        self.operations = rows(tables.operations, model.Operation)
+        self.events = rows(tables.events, model.Event)
+        self.outbox = rows(tables.outbox, model.Effect)
+        self.principals = rows(tables.principals, model.Principal)
+        self.registrations = rows(tables.registrations, model.Registration)
+        self.changed = False
+
+    def setting(self, name: str) -> str | None:
+        statement = select(tables.settings.c.value).where(tables.settings.c.name == name)
+        return self.connection.execute(statement).scalar_one_or_none()
+
+    def put_setting(self, name: str, value: str) -> None:
+        self.connection.execute(delete(tables.settings).where(tables.settings.c.name == name))
+        self.connection.execute(insert(tables.settings).values(name=name, value=value))
+
+
+class Store:
+    """The control store of one home."""
+
+    def __init__(self, engine: Engine, box: SecretBox) -> None:
+        self._engine = engine
+        self._box = box
+        self._after_commit: list[Callable[[], None]] = []
+        self._work: queue.SimpleQueue[tuple[Callable[[Unit], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
+
+    def after_commit(self, notify: Callable[[], None]) -> None:
+        self._after_commit.append(notify)
+
+    def write(self, work: Callable[[Unit], R]) -> R:
+        """Run `work` in a write transaction on the writer thread and return what it returns, committed."""
+        return self.submit(work).result()
+
+    def submit(self, work: Callable[[Unit], R]) -> "Future[R]":
+        future: Future[R] = Future()
+        self._work.put((work, future))
+        return future
+
+    @contextmanager
+    def read(self) -> Iterator[Unit]:
+        """A consistent snapshot on a pooled connection."""
+        with self._engine.connect() as connection:
+            yield Unit(connection, self._box)
+
+    def fingerprint(self, value: Any) -> str:
+        """A keyed digest of a JSON value, to tell whether two requests are the same without keeping them."""
+        return self._box.digest(value)
+
+    def close(self) -> None:
+        self._work.put(None)
+        self._writer.join()
+        self._engine.dispose()
+
+    def _write_loop(self) -> None:
+        with self._engine.connect() as connection:
+            while (item := self._work.get()) is not None:
+                self._transact(connection, *item)
+
+    def _transact(self, connection: Connection, work: Callable[[Unit], Any], future: "Future[Any]") -> None:
+        try:
+            with connection.begin():
+                unit = Unit(connection, self._box)
+                result = work(unit)
+        except BaseException as error:
+            future.set_exception(error)
+            return
+        future.set_result(result)
+        if unit.changed:
+            for notify in self._after_commit:
+                notify()
+
+
+def open_engine(path: Path) -> Engine:
+    """SQLite in WAL mode, each commit on disk before it is acknowledged (`synchronous=FULL`)."""
+    engine = create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def events_of(unit: Unit, kind: str, object_id: str, limit: int = 50) -> Sequence[model.Event]:
+    """The story of one object, oldest first."""
+    newest = unit.events.list(kind=kind, object_id=object_id, order=tables.events.c.id.desc(), limit=limit)
+    return newest[::-1]

@@ -1,0 +1,66 @@
+"""2017-09-01-preview as differences from 2018-05-01 (batchai-service.md section 3)."""
+
+from typing import Any
+
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.model import OutputFile
+from openbatchai.domain.outputs import FLAT_LAYOUT
+
+from . import flat
+from .version import Version
+
+Json = dict[str, Any]
+
+_WORDS = {"lowpriority": "LowPriority", "waitforjobcompletion": "WaitForJobCompletion"}
+
+
+def _pascal(word: str) -> str:
+    return _WORDS.get(word, word[:1].upper() + word[1:])
+
+
+def _cluster_shown(properties: Json, legacy: Json) -> None:
+    flat.cluster_shown(properties, legacy)
+    properties.setdefault("subnet", {})
+    properties["lastModified"] = properties["provisioningStateTransitionTime"]
+
+
+def _job_shown(properties: Json, legacy: Json) -> None:
+    flat.job_shown(properties, legacy)
+    properties["constraints"]["maxRetryCount"] = 0
+    for directory in properties.get("outputDirectories") or ():
+        directory["type"] = _pascal(directory["type"])
+
+
+def _file_entry(file: OutputFile) -> Json | None:
+    return None if file.is_directory else flat.file_properties(file)
+
+
+VERSION = Version(
+    "2017-09-01-preview",
+    flat=True,
+    layout=FLAT_LAYOUT,
+    types={"cluster": "Microsoft.BatchAI/Clusters", "job": "Microsoft.BatchAI/Jobs"},
+    dropped_of_cluster=(
+        "nodeSetup.performanceCountersSettings",
+        "nodeSetup.setupTask.secrets",
+        "nodeSetup.setupTask.stdOutErrPathSuffix",
+        "virtualMachineConfiguration.imageReference.virtualMachineImageId",
+    ),
+    dropped_of_job=(
+        *flat.NEWER_OF_JOB,
+        "mountVolumes",
+        "secrets",
+        "pyTorchSettings",
+        "jobOutputDirectoryPathSegment",
+    ),
+    cluster_legacy=flat.cluster_legacy,
+    cluster_shown=_cluster_shown,
+    job_legacy=flat.job_legacy,
+    job_shown=_job_shown,
+    enum_word=_pascal,
+    fault_codes={
+        Fault.JOB_TERMINATED: "JobTerminate",
+        Fault.JOB_PREPARATION_FAILED: "JobNodePreparationFailed",
+    },
+    file_entry=_file_entry,
+)
