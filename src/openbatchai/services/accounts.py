@@ -15,15 +15,24 @@ _NAME = re.compile(r"[a-z0-9]{3,24}")
 
 
 class StoredKeys:
-    """The data plane's key ring: reads the keys of an account from the control store at each request."""
+    """The data plane's key ring. It answers from memory; whoever changes keys calls `forget`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: dict[str, tuple[str, ...]] = {}
 
     def keys(self, account: str) -> tuple[str, ...] | None:
+        if (known := self._known.get(account)) is not None:
+            return known
         with self._store.read() as unit:
             found = unit.accounts.get(key=account)
-        return None if found is None else (found.secrets["key1"], found.secrets["key2"])
+        if found is None:
+            return None
+        self._known[account] = (found.secrets["key1"], found.secrets["key2"])
+        return self._known[account]
+
+    def forget(self, account: str) -> None:
+        self._known.pop(account, None)
 
 
 def new_key() -> str:
@@ -116,6 +125,7 @@ def regenerate_key(context: Context, group_name: str, name: str, key_name: str) 
         )
     account.secrets[key_name] = new_key()
     context.store.write(lambda unit: unit.accounts.save(account))
+    context.forget_keys(account.key)
     return account
 
 
@@ -133,5 +143,6 @@ def delete(context: Context, group_name: str, name: str, actor: str) -> bool:
 
     deleted = context.store.write(work)
     if deleted:
+        context.forget_keys(ids.fold(name))
         context.storage.delete_account(ids.fold(name))
     return deleted

@@ -1,6 +1,7 @@
 """What every use case works with, and the small things they all do."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ class Context:
     clock: Clock
     tenant: str
     subscription: str
+    forget_keys: Callable[[str], None]
     idle_timeout: timedelta = timedelta(seconds=300)
     tail_window_s: float = 3.0
     tail_wait_s: float = 2.0

@@ -75,6 +75,7 @@ def _carry_out(context: Context, effect: Effect) -> None:
         case kind if kind == FORGET_TASK:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
+            context.forget_keys(object_id)
             context.storage.delete_account(object_id)
     context.store.write(lambda unit: unit.outbox.remove(id=effect.id))
 

@@ -1,0 +1,248 @@
+"""Bootstrap: the only place that knows every other. Builds one service from a home, runs it, stops it."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import entry_points
+from typing import Any
+
+import uvloop
+from starlette.types import ASGIApp
+
+from openbatchai import __version__, config
+from openbatchai.config import Home, Settings
+from openbatchai.dataplane import Storage
+from openbatchai.domain.ports import Engine
+from openbatchai.http import aad, arm, blob, files
+from openbatchai.http.front import Front, TlsOnly
+from openbatchai.http.hosts import azure_host_kind
+from openbatchai.http.listeners import Listener, PortInUseError
+from openbatchai.http.proxy import Proxy
+from openbatchai.http.tls import CertificateAuthority
+from openbatchai.loops.reconciler import Reconciler
+from openbatchai.services import bootstrap, metrics
+from openbatchai.services.accounts import StoredKeys
+from openbatchai.services.bootstrap import Credentials, StoredPrincipals
+from openbatchai.services.context import Context
+from openbatchai.services.identity import Identity
+from openbatchai.store import schema
+from openbatchai.store.secrets import SecretBox
+from openbatchai.store.unit import Store, open_engine
+
+log = logging.getLogger(__name__)
+
+STORAGE_AUDIENCES = ("https://storage.azure.com", "https://management.azure.com")
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Service:
+    """One running service. `host` and `first_port` override what the home's configuration holds.
+
+    Construction opens the home (and raises NewerSchemaError for one that a newer version wrote), `start`
+    binds the ports (PortInUseError) and writes endpoint.json, `stop` lets running jobs run on.
+    """
+
+    def __init__(self, home: Home, host: str = config.DEFAULT_HOST, first_port: int | None = None) -> None:
+        self.home = home
+        self._host = host
+        self._settings = Settings.load(home.configuration)
+        self._wanted = _wanted_ports(self._settings, first_port)
+        clock = SystemClock()
+        database = open_engine(home.database)
+        schema.upgrade(database)
+        self._store = Store(database, SecretBox(home.secret_key))
+        self.credentials = self._ensure_credentials(clock)
+        keys = StoredKeys(self._store)
+        self._storage = Storage(home.storage, keys, clock)
+        self._storage.create_account(self.credentials.storage_account)
+        self._ca = CertificateAuthority.load_or_create(home.ca)
+        principals = StoredPrincipals(self._store, self.credentials.tenant)
+        self._identity = Identity(self.credentials.tenant, home.keys, principals, clock)
+        self.engine = _create_engine(home, self._storage, self._settings.images, self._job_environment, clock)
+        self.context = Context(
+            store=self._store,
+            storage=self._storage,
+            engine=self.engine,
+            clock=clock,
+            tenant=self.credentials.tenant,
+            subscription=self.credentials.subscription_id,
+            forget_keys=keys.forget,
+            idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+        )
+        self.reconciler = Reconciler(self.context)
+        self._storage.on_read(lambda _: self.reconciler.wake())
+        self._listeners: dict[str, Listener | Proxy] = {}
+        self._urls: dict[str, str] = {}
+
+    async def start(self) -> None:
+        apps = self._apps()
+        try:
+            for name in config.LISTENERS:
+                listener = self._listener(name, apps)
+                await _bind(listener, self._wanted[name], name in self._settings.ports)
+                self._listeners[name] = listener
+        except PortInUseError:
+            await self.stop()
+            raise
+        ports = {name: listener.port for name, listener in self._listeners.items()}
+        Settings(ports, self._settings.images, self._settings.idle_timeout_s).save(self.home.configuration)
+        shown = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        scheme = {"arm": "https", "proxy": "http", "blob": "http", "file": "http"}
+        self._urls = {name: f"{scheme[name]}://{shown}:{port}" for name, port in ports.items()}
+        self.reconciler.start()
+        config.write_private(self.home.endpoint, self.endpoint())
+
+    async def stop(self) -> None:
+        """Finish the requests in flight, then close everything. Running jobs go on."""
+        await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        if self._urls:
+            self.home.endpoint.unlink(missing_ok=True)
+            await asyncio.to_thread(self.reconciler.stop)
+        self.engine.close()
+        self._storage.close()
+        self._store.close()
+
+    def endpoint(self) -> dict[str, Any]:
+        """The stable contract of endpoint.json (DESIGN section 5)."""
+        credentials = asdict(self.credentials)
+        return {
+            "arm": self._urls["arm"],
+            "authority": self._urls["arm"],
+            "portal": f"{self._urls['arm'].replace('https:', 'http:')}/portal",
+            "proxy": self._urls["proxy"],
+            "ca_bundle": str(self._ca.bundle_path),
+            "blob": self._urls["blob"],
+            "file": self._urls["file"],
+            "tenant": credentials["tenant"],
+            "subscription_id": credentials["subscription_id"],
+            "client_id": credentials["client_id"],
+            "client_secret": credentials["client_secret"],
+            "token_uri": f"https://login.microsoftonline.com/{credentials['tenant']}/oauth2/token",
+            "storage_account": credentials["storage_account"],
+            "storage_key": credentials["storage_key"],
+            "location": credentials["location"],
+            "pid": os.getpid(),
+            "version": __version__,
+        }
+
+    def _ensure_credentials(self, clock: SystemClock) -> Credentials:
+        path = self.home.credentials
+        kept = json.loads(path.read_text()) if path.exists() else None
+        found = bootstrap.ensure(
+            self._store, clock, kept, config.DEFAULT_ACCOUNT, config.DEFAULT_GROUP, config.DEFAULT_LOCATION
+        )
+        if kept != asdict(found):
+            config.write_private(path, asdict(found))
+        return found
+
+    def _apps(self) -> dict[str, ASGIApp]:
+        management = Front(
+            aad.create_app(self._identity),
+            arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
+            lambda: metrics.exposition(self.context),
+        )
+        return {
+            "arm": management,
+            "aad": management,
+            "blob": blob.create_app(self._storage, self._verify_storage_token),
+            "file": files.create_app(self._storage, self._verify_storage_token),
+        }
+
+    def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
+        if name == "proxy":
+            by_kind = {kind: app for kind, app in apps.items()}
+
+            def resolve(host: str) -> ASGIApp | None:
+                kind = azure_host_kind(host)
+                return None if kind is None else by_kind[kind]
+
+            off_loopback = self._host not in ("127.0.0.1", "localhost", "::1")
+            credentials = (self.credentials.client_id, self.credentials.client_secret) if off_loopback else None
+            return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
+        return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
+
+    def _verify_storage_token(self, token: str) -> str | None:
+        from openbatchai.domain.errors import ServiceError
+
+        try:
+            return self._identity.verify(token, STORAGE_AUDIENCES).object_id
+        except ServiceError:
+            return None
+
+    def _job_environment(self) -> dict[str, str]:
+        """What lets Azure SDK calls inside a job reach this service."""
+        proxy, bundle = self._urls["proxy"], str(self._ca.bundle_path)
+        names = {name: proxy for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
+        names |= {name: bundle for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")}
+        return names | {"NO_PROXY": "localhost,127.0.0.1,::1", "no_proxy": "localhost,127.0.0.1,::1"}
+
+
+def _wanted_ports(settings: Settings, first: int | None) -> dict[str, int]:
+    start = config.DEFAULT_PORT if first is None else first
+    wanted = {name: start + i for i, name in enumerate(config.LISTENERS)}
+    return wanted if first is not None else wanted | settings.ports
+
+
+async def _bind(listener: Listener | Proxy, port: int, kept: bool) -> None:
+    """At the first start a taken default gives way to a free port; a port once kept never changes."""
+    try:
+        await listener.start()
+    except PortInUseError:
+        default = port in range(config.DEFAULT_PORT, config.DEFAULT_PORT + len(config.LISTENERS))
+        if kept or not default:
+            raise
+        listener.port = 0
+        await listener.start()
+
+
+def _create_engine(
+    home: Home,
+    storage: Storage,
+    images: dict[str, str],
+    environment: Callable[[], dict[str, str]],
+    clock: SystemClock,
+) -> Engine:
+    [found] = entry_points(group="openbatchai.engines", name="local")
+    create: Callable[..., Engine] = found.load()
+    return create(home.engine, storage, images=images, client_environment=environment, clock=clock)
+
+
+def run(
+    home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run a service in the foreground until SIGTERM or SIGINT. `ready` gets the endpoint file's content.
+
+    Raises HomeUnusableError, HomeInUseError, NewerSchemaError, PortInUseError.
+    """
+    with ExitStack() as stack:
+        home.create()
+        stack.enter_context(home.locked())
+        uvloop.run(_serve(home, host, first_port, ready))
+
+
+async def _serve(
+    home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]
+) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    service = Service(home, host, first_port)
+    await service.start()
+    log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
+    ready(service.endpoint())
+    await stopping.wait()
+    await service.stop()
+    log.info("stopped", extra={"pid": os.getpid()})
+
+

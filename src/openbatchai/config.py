@@ -1,0 +1,184 @@
+"""One installation: its directories, its settings and every default."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_HOME = "~/.batchai"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_LOCATION = "eastus"
+DEFAULT_ACCOUNT = "openbatchai"
+DEFAULT_GROUP = "openbatchai"
+# Four consecutive ports: ARM with AAD, proxy, Blob, Files. Nothing common listens there.
+DEFAULT_PORT = 27180
+DEFAULT_IDLE_TIMEOUT_S = 300.0
+
+LISTENERS = ("arm", "proxy", "blob", "file")
+
+
+class HomeInUseError(Exception):
+    """Another service runs on this home."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"a service already runs on this home, with pid {pid}")
+        self.pid = pid
+
+
+class HomeUnusableError(Exception):
+    """The home cannot be created or written."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything of one installation is."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, path: str | None) -> "Home":
+        """`--home`, else `BATCHAI_HOME`, else ~/.batchai."""
+        chosen = path or os.environ.get("BATCHAI_HOME") or DEFAULT_HOME
+        return cls(Path(chosen).expanduser().absolute())
+
+    @property
+    def database(self) -> Path:
+        return self.path / "control.db"
+
+    @property
+    def secret_key(self) -> Path:
+        return self.path / "keys" / "secrets.key"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def storage(self) -> Path:
+        return self.path / "storage"
+
+    @property
+    def engine(self) -> Path:
+        return self.path / "engine"
+
+    @property
+    def ca(self) -> Path:
+        return self.path / "ca"
+
+    @property
+    def endpoint(self) -> Path:
+        return self.path / "endpoint.json"
+
+    @property
+    def credentials(self) -> Path:
+        return self.path / "credentials.json"
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "service.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "service.lock"
+
+    def create(self) -> None:
+        """Raises HomeUnusableError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise HomeUnusableError(f"the home {self.path} cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home for this process. Raises HomeInUseError naming the holder."""
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HomeInUseError(_pid_in(self.lock)) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def holder(self) -> int | None:
+        """The pid of the running service, or None."""
+        try:
+            descriptor = os.open(self.lock, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _pid_in(self.lock)
+        finally:
+            os.close(descriptor)
+        return None
+
+
+def _pid_in(lock: Path) -> int:
+    text = lock.read_text()
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `config.json` of the home may set. `ports` are chosen at the first start and kept.
+
+    `images` maps patterns of container image names to Python interpreters of this machine.
+    `idle_timeout_s`: how long an autoscale cluster keeps an idle node.
+    """
+
+    ports: dict[str, int]
+    images: dict[str, str]
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return cls(
+            ports=content.get("ports", {}),
+            images=content.get("images", {}),
+            idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
+        )
+
+    def save(self, path: Path) -> None:
+        write_private(
+            path,
+            {"ports": self.ports, "images": self.images, "idleTimeoutSeconds": self.idle_timeout_s},
+        )
+
+
+def write_private(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, readable by its owner only: a temporary file, then its rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def read_endpoint(home: Home) -> dict[str, Any] | None:
+    """The endpoint file of the running service; None when none runs or it is not ready yet."""
+    if home.holder() is None:
+        return None
+    try:
+        content: dict[str, Any] = json.loads(home.endpoint.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if content.get("pid") == home.holder() else None

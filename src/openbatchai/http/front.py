@@ -1,0 +1,67 @@
+"""What shares the management port: token authority, ARM, health, metrics and a page for browsers."""
+
+import ipaddress
+from collections.abc import Callable
+
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from openbatchai import __version__
+
+from .aad import is_aad_path
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>OpenBatchAI</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>
+<h1>OpenBatchAI {version}</h1>
+<p>The service is running. Talk to it with <code>az batchai</code>, the Azure SDKs or
+<code>batchai</code>; <code>batchai status</code> shows its addresses.</p></html>
+"""
+
+
+class Front:
+    """Dispatches by path. Health and metrics carry no credential and answer this machine only."""
+
+    def __init__(self, aad: ASGIApp, arm: ASGIApp, metrics: Callable[[], bytes]) -> None:
+        self._aad = aad
+        self._arm = arm
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        local = self._local(path)
+        if local is not None:
+            answer = local if _is_loopback(scope) else PlainTextResponse("Forbidden", 403)
+            await answer(scope, receive, send)
+        elif is_aad_path(path):
+            await self._aad(scope, receive, send)
+        else:
+            await self._arm(scope, receive, send)
+
+    def _local(self, path: str) -> Response | None:
+        match path:
+            case "/healthz":
+                return JSONResponse({"status": "ok", "version": __version__})
+            case "/metrics":
+                return Response(self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+            case "/" | "/portal" | "/portal/":
+                return HTMLResponse(_PAGE.format(version=__version__))
+        return None
+
+
+class TlsOnly:
+    """Off loopback nothing is served over plain http."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["scheme"] != "https" and not _is_loopback(scope):
+            await PlainTextResponse("Use https here.", 403)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _is_loopback(scope: Scope) -> bool:
+    client = scope.get("client")
+    return client is not None and ipaddress.ip_address(client[0]).is_loopback
