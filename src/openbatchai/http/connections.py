@@ -284,6 +284,9 @@ class Acceptor:
                 self._retry = self._loop.call_later(_ACCEPT_RETRY_S, self._listen)
                 return
             sock.setblocking(False)
+            # asyncio does this only for sockets made with an explicit protocol number; without it each
+            # answer of head and body waits 40 ms for a delayed ACK.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._start(sock)
 
     def _start(self, sock: socket.socket) -> None:

@@ -6,9 +6,9 @@ import os
 import socket
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import requests
@@ -18,9 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from openbatchai.cli.environment import client_environment
 from openbatchai.http.listeners import Listener
 from openbatchai.http.proxy import Proxy, azure_host_kind
 from openbatchai.http.tls import CertificateAuthority
+from openbatchai.services.identity import Identity, Principal, hash_secret, new_secret
 
 
 class LoopThread:
@@ -144,23 +146,37 @@ def foreign(serve, foreign_ca) -> Listener:
     return serve(Listener(make_app("foreign"), foreign_ca))
 
 
-def url_of(server: Listener | Proxy) -> str:
-    return f"http://127.0.0.1:{server.port}"
+@pytest.fixture(scope="session")
+def raw_exchange() -> Callable[[int, bytes], bytes]:
+    """Sends bytes, and reads until the server closes."""
+
+    def exchange(port: int, request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(request)
+            received = b""
+            while chunk := client.recv(65536):
+                received += chunk
+        return received
+
+    return exchange
 
 
-def raw_exchange(port: int, request: bytes) -> bytes:
-    """Send bytes, and read until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(request)
-        received = b""
-        while chunk := client.recv(65536):
-            received += chunk
-    return received
+@pytest.fixture
+def run_tool(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a command-line client with nothing but the given environment."""
+
+    def run(command: Sequence[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+        clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **env}
+        return subprocess.run(command, env=clean, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+
+    return run
 
 
-def run_tool(command: Sequence[str], env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess:
-    clean = {"PATH": os.environ["PATH"], "HOME": str(cwd), **env}
-    return subprocess.run(command, env=clean, cwd=cwd, capture_output=True, text=True, timeout=30)
+@pytest.fixture
+def environment(proxy, ca, tmp_path) -> dict[str, str]:
+    """What `batchai env` gives for the proxy of this test."""
+    endpoint = {"proxy": f"http://127.0.0.1:{proxy.port}", "ca_bundle": str(ca.bundle_path)}
+    return client_environment(endpoint, tmp_path, {"HOME": str(tmp_path)})
 
 
 class SteppedClock:
@@ -171,3 +187,28 @@ class SteppedClock:
 
     def now(self) -> datetime:
         return self.moment
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+def principals() -> dict[str, Principal]:
+    """The applications of the tenant, by client id."""
+    return {}
+
+
+@pytest.fixture
+def identity(tmp_path, clock, principals) -> Identity:
+    lookup = type("Lookup", (), {"find": lambda self, client_id: principals.get(client_id)})()
+    return Identity(str(uuid.uuid4()), tmp_path / "keys", lookup, clock)
+
+
+@pytest.fixture
+def application(identity, principals) -> tuple[str, str]:
+    """Client id and secret of an application of the tenant."""
+    client_id, secret = str(uuid.uuid4()), new_secret()
+    principals[client_id] = Principal(client_id, str(uuid.uuid4()), identity.tenant_id, hash_secret(secret))
+    return client_id, secret
