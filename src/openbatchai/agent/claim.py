@@ -23,5 +23,12 @@ def claim(directory: str) -> bool:
         marker = os.open(os.path.join(directory, MARKER), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
+    os.write(marker, f"{os.getpid()} {boot_id()}".encode())
     os.close(marker)
     return True
+
+
+def boot_id() -> str:
+    """Tells whether a process id of the past may still mean the same process."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

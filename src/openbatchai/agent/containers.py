@@ -22,18 +22,34 @@ _END_ALL = "kill -TERM -1"
 
 
 class Container:
-    """Starts on construction; raises TaskFailed in the words of the runtime when that fails."""
+    """What `spec["container"]` asks for."""
 
-    def __init__(
-        self, spec: Json, processes: Processes, host_environment: dict[str, str], report: Report
-    ) -> None:
+    def __init__(self, spec: Json, processes: Processes, report: Report) -> None:
         self._spec = spec
         self._wanted: Json = spec["container"]
         self._processes = processes
-        self._host_environment = host_environment
+        self._client: dict[str, str] = self._wanted["client_environment"]
         self._report = report
         self._output = os.path.join(spec["directory"], "container.txt")
-        self._runtime = self._first_that_works()
+        self._runtime = ""
+
+    def start(self) -> None:
+        """Raises TaskFailed in the words of the runtimes when none of them can start it."""
+        words = []
+        for runtime in self._wanted["runtimes"]:
+            _record_name(self._spec["directory"], runtime, self._wanted["name"])
+            self._report.say(f"Starting a container of image {self._wanted['image']} with {runtime}")
+            self._runtime = runtime
+            if self._call(self._start_arguments(runtime)) == 0:
+                return
+            words.append(last_lines(self._output))
+            self._report.say(f"{runtime}: {words[-1]}")
+            # A container that could be made but not started still has the name.
+            self._call([runtime, "rm", "--force", self._wanted["name"]])
+        self._runtime = ""
+        details = [("imageName", self._wanted["image"]), ("Info", "\n".join(words))]
+        message = "Unable to start the container of the job"
+        raise faults.TaskFailed(faults.CONTAINER_START, message, details, exit_code=-1)
 
     def command(self, command_line: str, environment: dict[str, str]) -> list[str]:
         """Arguments that run a command line in the container; to be started with `client_environment`."""
@@ -42,32 +58,18 @@ class Container:
         return [self._runtime, "exec", "--workdir", self._spec["cwd"], *names, self._wanted["name"], *shell]
 
     def client_environment(self, environment: dict[str, str]) -> dict[str, str]:
-        return {**self._host_environment, **environment}
+        return {**self._client, **environment}
 
     def remove(self) -> None:
         """TERM to every process inside, so that they may clean up, then the container itself."""
+        forget_login(self._spec["directory"])
+        if not self._runtime:
+            return
         name = self._wanted["name"]
         self._call([self._runtime, "exec", name, "bash", "-c", _END_ALL])
         self._processes.end_all()
         code = self._call([self._runtime, "rm", "--force", name])
-        forget_login(self._spec["directory"])
         self._report.say(f"Removed container {name} (exit code {code})")
-
-    def _first_that_works(self) -> str:
-        words = []
-        for runtime in self._wanted["runtimes"]:
-            _record_name(self._spec["directory"], runtime, self._wanted["name"])
-            self._report.say(f"Starting a container of image {self._wanted['image']} with {runtime}")
-            if self._call(self._start_arguments(runtime)) == 0:
-                return str(runtime)
-            words.append(last_lines(self._output))
-            # A container that could be made but not started still has the name.
-            self._call([runtime, "rm", "--force", self._wanted["name"]])
-            self._report.say(f"{runtime}: {words[-1]}")
-        forget_login(self._spec["directory"])
-        details = [("imageName", self._wanted["image"]), ("Info", "\n".join(words))]
-        message = "Unable to start the container of the job"
-        raise faults.TaskFailed(faults.CONTAINER_START, message, details, exit_code=-1)
 
     def _start_arguments(self, runtime: str) -> list[str]:
         """Host network, the same paths inside as outside (batchai-service.md section 10.3)."""
@@ -94,7 +96,7 @@ class Container:
     def _call(self, arguments: list[str]) -> int:
         if os.path.exists(self._output):
             os.truncate(self._output, 0)
-        return self._processes.run(arguments, self._host_environment, self._output)
+        return self._processes.run(arguments, self._client, self._output)
 
 
 def _gpu_arguments(docker: bool, gpus: list[int]) -> list[str]:

@@ -10,13 +10,14 @@ import signal
 
 from openbatchai.agent import faults, tree
 
-_WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)
 _KILL_LIMIT_S = 30.0
+_CLEANUP_LIMIT_S = 60.0
 _LOOK_AGAIN_S = 0.05
+_DAY_S = 86400.0
 
 
 def block_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGTERM))
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
 
@@ -28,6 +29,7 @@ class Processes:
         self._limit_s = limit_s
         self._deadline = None if limit_s is None else tree.now() + limit_s
         self._grace_s = grace_s
+        self._awaited: tuple[signal.Signals, ...] = (signal.SIGCHLD, signal.SIGTERM)
         self._exits: dict[int, int] = {}
         self._spared: frozenset[int] = frozenset()
 
@@ -63,6 +65,12 @@ class Processes:
             for pid in among & self._exits.keys():
                 return pid, self._exits.pop(pid)
             self._wait()
+
+    def begin_cleanup(self) -> None:
+        """From now on neither the task's own limit nor a termination interrupts, only a last limit."""
+        self._awaited = (signal.SIGCHLD,)
+        self._limit_s = _CLEANUP_LIMIT_S
+        self._deadline = tree.now() + _CLEANUP_LIMIT_S
 
     def spare_present(self) -> None:
         """Leave what runs now alone at the end: the daemons of mounts (FUSE) outlive the steps."""
@@ -104,16 +112,16 @@ class Processes:
 
     def _wait(self) -> None:
         if self._deadline is None:
-            received = signal.sigwaitinfo(_WAITED_FOR)
+            received = signal.sigwaitinfo(self._awaited)
         else:
             left = self._deadline - tree.now()
             if left <= 0:
                 raise faults.too_long(self._limit_s or 0)
-            # A year at once is more than the kernel's timespec is asked for elsewhere; wake up daily.
-            early = signal.sigtimedwait(_WAITED_FOR, min(left, 86400.0))
-            if early is None:
+            # Awake once a day at least: limits may be larger than a timespec holds.
+            in_time = signal.sigtimedwait(self._awaited, min(left, _DAY_S))
+            if in_time is None:
                 return
-            received = early
+            received = in_time
         if received.si_signo == signal.SIGTERM:
             raise faults.terminated()
 

@@ -13,7 +13,8 @@ identity                           set last, by which processes of a lost agent 
 mounts                             kind, level, path, what (for the log), target (or null: run `command`)
 directories, log                   to be made; may refer to variables
 steps                              kind, processes: command_line, stdout, stderr, environment, service
-container                          null, or name, image, runtimes, volumes, gpus, shm_size, login
+container                          null, or name, image, runtimes, client_environment (of the runtime's
+                                   own program), volumes, gpus, shm_size, login
 """
 
 TYPE_CHECKING = False

@@ -81,7 +81,8 @@ class Run:
         names = ", ".join(sorted(self._variables.keys() - self._host.keys()))
         self._report.say(f"Environment variables: {names}")
         if spec["container"]:
-            self._container = Container(spec, self._processes, self._host, self._report)
+            self._container = Container(spec, self._processes, self._report)
+            self._container.start()
         exit_code: int | None = None
         for step in steps:
             exit_code = self._carry_out_step(step)
@@ -175,6 +176,7 @@ class Run:
         return pid
 
     def _leave_nothing_behind(self) -> None:
+        self._processes.begin_cleanup()
         try:
             if self._container:
                 self._container.remove()
