@@ -1,0 +1,50 @@
+"""How a task can end badly, in the words of the service (batchai-service.md section 6).
+
+The codes are domain.errors.Fault; the agent imports nothing of ours, so a test holds the two together.
+"""
+
+JOB_FAILED = "JobFailed"
+JOB_PREPARATION_FAILED = "JobPreparationFailed"
+JOB_TERMINATED = "JobTerminated"
+WALL_CLOCK_EXCEEDED = "MaxWallClockTimeExceeded"
+UNMANAGED_MOUNT = "UnmanagedMountError"
+CONTAINER_START = "FailedStartingContainer"
+NODE_PREPARATION_FAILED = "NodePreparationFailed"
+TASK_SETUP = "TaskSetupFailed"
+
+Details = list[tuple[str, str]]
+
+
+class TaskFailed(Exception):  # noqa: N818 (an end of the task, not an error of the agent)
+    """The task is over; `exit_code` is that of the deciding process, if one decided."""
+
+    def __init__(
+        self, code: str, message: str, details: Details | None = None, exit_code: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details or []
+        self.exit_code = exit_code
+
+
+def terminated() -> TaskFailed:
+    return TaskFailed(JOB_TERMINATED, "The specified job has been terminated by the user")
+
+
+def too_long(seconds: float) -> TaskFailed:
+    return TaskFailed(
+        WALL_CLOCK_EXCEEDED,
+        "The job was stopped because it exceeded its maximum wall clock time",
+        [("MaxWallClockTimeSeconds", f"{seconds:g}")],
+    )
+
+
+def step_failed(step: str, exit_code: int, last_words: Details) -> TaskFailed:
+    if step == "jobPreparation":
+        message = "Job preparation task failed with non-zero exit code"
+        return TaskFailed(JOB_PREPARATION_FAILED, message, exit_code=exit_code)
+    if step == "setup":
+        message = f"The setup task failed with exit code {exit_code}"
+        return TaskFailed(NODE_PREPARATION_FAILED, message, last_words, exit_code)
+    return TaskFailed(JOB_FAILED, "Job failed with non-zero exit code", exit_code=exit_code)

@@ -1,0 +1,94 @@
+"""Mounts of a task: links to directories the engine found, or a command of the user (unmanaged).
+
+Cluster mounts stay on the node until the engine releases it; job mounts go with the job, so that a later
+job does not see them (batchai-service.md section 8.5).
+"""
+
+import contextlib
+import os
+
+from openbatchai.agent import faults
+from openbatchai.agent.outputs import last_lines
+from openbatchai.agent.processes import Processes
+from openbatchai.agent.report import Report
+from openbatchai.agent.spec import Json
+
+
+def make(
+    mounts: list[Json],
+    processes: Processes,
+    environment: dict[str, str],
+    report: Report,
+    spec: Json,
+) -> None:
+    for mount in mounts:
+        os.makedirs(os.path.dirname(mount["path"]), exist_ok=True)
+        if mount["target"] is not None:
+            _link(mount["target"], mount["path"])
+            report.say(f"Mounted {mount['what']} at {mount['path']}")
+        else:
+            _run_command(mount, processes, environment, report, spec)
+    if any(mount["target"] is None for mount in mounts):
+        processes.spare_present()
+
+
+def remove(
+    mounts: list[Json],
+    processes: Processes,
+    environment: dict[str, str],
+    report: Report,
+    spec: Json,
+) -> None:
+    """Take job mounts away again; what cannot be taken away is said, and does not change the result."""
+    unmounted = False
+    for mount in reversed(mounts):
+        if mount["level"] != "job":
+            continue
+        if mount["target"] is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(mount["path"])
+        elif os.path.ismount(mount["path"]):
+            unmounted = True
+            _unmount(mount["path"], processes, environment, report, spec)
+    if unmounted:
+        processes.end_spared()
+
+
+def _link(target: str, path: str) -> None:
+    if os.path.islink(path):
+        os.unlink(path)
+    os.symlink(target, path)
+
+
+def _run_command(
+    mount: Json, processes: Processes, environment: dict[str, str], report: Report, spec: Json
+) -> None:
+    """The service runs the command with the mount path appended. The command may hold a password, so it
+    is never logged; what it prints is."""
+    path = mount["path"]
+    os.makedirs(path, exist_ok=True)
+    output = os.path.join(spec["directory"], "mount.txt")
+    script = mount["command"] + ' "$OPENBATCHAI_MOUNT_PATH"'
+    code = processes.run(
+        [spec["bash"], "-c", script], {**environment, "OPENBATCHAI_MOUNT_PATH": path}, output
+    )
+    words = last_lines(output)
+    report.say(f"The mount command of the unmanaged file system at {path} ended with exit code {code}")
+    if code != 0:
+        details = [("Info", f"The mount command ended with exit code {code}"), ("Output", words)]
+        raise faults.TaskFailed(
+            faults.UNMANAGED_MOUNT, "Unable to mount the unmanaged file system", details, exit_code=-1
+        )
+
+
+def _unmount(
+    path: str, processes: Processes, environment: dict[str, str], report: Report, spec: Json
+) -> None:
+    output = os.path.join(spec["directory"], "mount.txt")
+    for options in ("", "-l "):
+        command = f'umount {options}"$OPENBATCHAI_MOUNT_PATH"'
+        variables = {**environment, "OPENBATCHAI_MOUNT_PATH": path}
+        if processes.run([spec["bash"], "-c", command], variables, output) == 0:
+            report.say(f"Unmounted {path}")
+            return
+    report.say(f"Unable to unmount {path}: {last_lines(output)}")

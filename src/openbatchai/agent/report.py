@@ -1,0 +1,133 @@
+"""What the agent says: events for the engine, an execution log for the user, and the record of the end.
+
+The end is one file, `exit.json`, which appears whole and only once whoever writes it; it holds the ENDED
+event, so that an agent killed between two writes can never leave two ends behind.
+"""
+
+import contextlib
+import json
+import os
+import time
+
+EVENTS = "events.jsonl"
+EXIT = "exit.json"
+TASK = "task.json"
+LOG = "execution.log"
+
+
+class Report:
+    def __init__(self, directory: str, wake: str, secrets: list[str]) -> None:
+        self._directory = directory
+        self._wake = wake
+        # The longest first, so that a secret that contains another leaves no remainder.
+        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        self._sequence = 0
+        self._events = _append_to(os.path.join(directory, EVENTS), 0o600)
+        self._logs = [_append_to(os.path.join(directory, LOG), 0o600)]
+        self._said: list[bytes] = []
+
+    def say(self, text: str) -> None:
+        """Write to the execution log; values of secrets are masked even in a command line."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        line = f"{utc_now()} {text}\n".encode("utf-8", "replace")
+        self._said.append(line)
+        for log in self._logs:
+            # A full or vanished share must not end a job that may not even write to it.
+            with contextlib.suppress(OSError):
+                os.write(log, line)
+
+    def log_also_to(self, path: str) -> None:
+        """Repeat the execution log, from its first line, in a file the user can list."""
+        log = _append_to(path, 0o666)
+        os.write(log, b"".join(self._said))
+        self._logs.append(log)
+
+    def event(self, kind: str, step: str | None = None, exit_code: int | None = None) -> None:
+        record = self._record(kind, step, exit_code)
+        os.write(self._events, json.dumps(record).encode() + b"\n")
+        self.poke()
+
+    def end(self, exit_code: int | None, fault: tuple[str, str, list[tuple[str, str]]] | None) -> None:
+        """Wipe the secrets, then publish the end: who sees it finds nothing secret any more."""
+        record = self._record("ended", None, exit_code)
+        if fault:
+            record["fault"] = {"code": fault[0], "message": fault[1], "details": fault[2]}
+        for log in self._logs:
+            with contextlib.suppress(OSError):
+                os.fsync(log)
+        wipe(self._directory)
+        publish_end(self._directory, record)
+        self.poke()
+
+    def poke(self) -> None:
+        """Tell a listening engine to look; nobody listening is fine."""
+        with contextlib.suppress(OSError):
+            pipe = os.open(self._wake, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                os.write(pipe, b"!")
+            finally:
+                os.close(pipe)
+
+    def _record(self, kind: str, step: str | None, exit_code: int | None) -> dict[str, object]:
+        self._sequence += 1
+        record: dict[str, object] = {"sequence": self._sequence, "kind": kind, "at": utc_now()}
+        if step is not None:
+            record["step"] = step
+        if exit_code is not None:
+            record["exit_code"] = exit_code
+        return record
+
+
+def publish_end(directory: str, record: dict[str, object]) -> bool:
+    """Make `exit.json` appear; False when an end was already there."""
+    target = os.path.join(directory, EXIT)
+    draft = f"{target}.{os.getpid()}"
+    _write_durably(draft, record)
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
+    _sync_directory(directory)
+    return True
+
+
+def wipe(directory: str) -> None:
+    """Rewrite `task.json` with what identifies the task and nothing else: commands, variables and mount
+    options may all hold secrets."""
+    path = os.path.join(directory, TASK)
+    with open(path, encoding="utf-8") as file:
+        task = json.load(file)
+    kept = {name: task[name] for name in ("id", "kind", "node_id", "run_id") if name in task}
+    draft = f"{path}.{os.getpid()}"
+    _write_durably(draft, kept)
+    os.replace(draft, path)
+
+
+def utc_now() -> str:
+    now = time.time_ns()
+    whole, fraction = divmod(now, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{fraction // 1000:06d}Z"
+
+
+def _append_to(path: str, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+
+
+def _write_durably(path: str, content: dict[str, object]) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(file, json.dumps(content).encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_directory(directory: str) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

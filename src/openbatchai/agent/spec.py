@@ -1,0 +1,27 @@
+"""The shape of `task.json`, written by an engine:
+
+id, kind, node_id, run_id          which task this is
+notes                              lines for the execution log: what the engine decided and why
+bash, cwd, cpus                    the shell; the commands' directory; CPUs to stay on, or null
+wall_clock_s, grace_s              limit of the whole task, or null; time between TERM and KILL
+wake                               a FIFO that engines listen at
+host_environment                   variables for processes on this machine only (PATH, HOME, ...)
+environment                        variables of the engine, for containers too
+task_environment                   the user's, in order; may refer to all before them
+secrets                            the user's, verbatim; in no log
+identity                           set last, by which processes of a lost agent are found
+mounts                             kind, level, path, what (for the log), target (or null: run `command`)
+directories, log                   to be made; may refer to variables
+steps                              kind, processes: command_line, stdout, stderr, environment, service
+container                          null, or name, image, runtimes, client_environment (of the runtime's
+                                   own program), volumes, gpus, shm_size, login
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+else:
+    # Importing typing would cost every task 2.5 ms.
+    Json = dict

@@ -1,0 +1,123 @@
+"""The environment that brings unmodified clients to a running service.
+
+Which client honours which variable was measured (shared/reference/clients.md section 1): requests wants
+REQUESTS_CA_BUNDLE, curl CURL_CA_BUNDLE, urllib SSL_CERT_FILE, wget only a wgetrc file and only the
+lower-case proxy names. All of these replace the client's own list of CAs, so the bundle holds the public
+ones too.
+"""
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+# An entry of the user's NO_PROXY that covers one of these would keep clients away from us.
+_OURS = (
+    "management.azure.com",
+    "login.microsoftonline.com",
+    "account.blob.core.windows.net",
+    "account.file.core.windows.net",
+)
+_COMMAND_NOT_FOUND = 127
+_COMMAND_NOT_EXECUTABLE = 126
+
+
+def client_environment(
+    endpoint: Mapping[str, Any], home: Path, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The variables to set, from the contents of `endpoint.json`. Writes `<home>/wgetrc`, which one names.
+
+    `environ` is the user's environment: their NO_PROXY entries and wgetrc lines are kept.
+    """
+    proxy, bundle = str(endpoint["proxy"]), str(endpoint["ca_bundle"])
+    no_proxy = _no_proxy(environ)
+    return {
+        "HTTPS_PROXY": proxy,
+        "https_proxy": proxy,
+        "HTTP_PROXY": proxy,
+        "http_proxy": proxy,
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "CURL_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,
+        "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ)),
+        "AZURE_CORE_COLLECT_TELEMETRY": "no",
+    }
+
+
+def run_with_environment(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Become `command` with `env` added to the environment. Returns only when that is impossible."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], list(command), {**os.environ, **env})
+    except FileNotFoundError:
+        print(f"batchai run: {command[0]}: command not found", file=sys.stderr)
+        return _COMMAND_NOT_FOUND
+    except OSError as error:
+        print(f"batchai run: {command[0]}: {error.strerror}", file=sys.stderr)
+        return _COMMAND_NOT_EXECUTABLE
+
+
+def as_shell(env: Mapping[str, str]) -> str:
+    """Lines for `eval "$(batchai env)"` in any POSIX shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+
+
+def as_dotenv(env: Mapping[str, str]) -> str:
+    """Single-quoted, which docker compose and python-dotenv read without expanding escapes or variables."""
+    return "".join(f"{name}='{_escape(value)}'\n" for name, value in env.items())
+
+
+def as_json(env: Mapping[str, str]) -> str:
+
+    return json.dumps(dict(env), indent=2) + "\n"
+
+
+FORMATS: dict[str, Callable[[Mapping[str, str]], str]] = {
+    "sh": as_shell,
+    "json": as_json,
+    "dotenv": as_dotenv,
+}
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _no_proxy(environ: Mapping[str, str]) -> str:
+    given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    entries = [entry.strip() for entry in given.split(",")]
+    kept = [entry for entry in entries if entry and not _covers_ours(entry)]
+    return ",".join(dict.fromkeys((*_LOCAL, *kept)))
+
+
+def _covers_ours(entry: str) -> bool:
+    name = entry.lower().lstrip("*").lstrip(".").partition(":")[0]
+    return name == "" or any(host == name or host.endswith("." + name) for host in _OURS)
+
+
+def _write_wgetrc(path: Path, bundle: str, environ: Mapping[str, str]) -> Path:
+    """wget reads one user file only and cannot include another, so the user's own lines are copied.
+
+    The copy is 0600: such a file may hold passwords. wget takes the last of two settings, hence ours last.
+    """
+    own = Path(environ.get("WGETRC") or Path(environ.get("HOME") or "~").expanduser() / ".wgetrc")
+    lines = ""
+    if own != path and own.is_file():
+        lines = own.read_text(errors="surrogateescape").rstrip("\n") + "\n"
+    elif own == path and path.is_file():
+        # Called again inside an environment that is already ours: keep what was copied then.
+        return path
+    content = f"{lines}ca_certificate = {bundle}\n"
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".wgetrc.")
+    with os.fdopen(descriptor, "w", errors="surrogateescape") as file:
+        file.write(content)
+    Path(temporary).replace(path)
+    return path

@@ -1,0 +1,68 @@
+"""Where an engine keeps what: one place for every path below its root.
+
+nodes/{node}/        node.json, mounts/ (cluster mounts), home/ and python/ of its setup task, tasks/
+tasks/{task}/        the agent's files; home/, tmp/, python/, shell/, jobs/{job path}/{mounts,temp,work}
+runs/{run}/          shared/ (temp of all nodes of a run), tasks/ (who still needs it)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+AGENT_FILES_HIDDEN = frozenset({"task.json"})
+
+
+class Layout:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.nodes = root / "nodes"
+        self.tasks = root / "tasks"
+        self.runs = root / "runs"
+        self.wake = root / "wake"
+        self.node_lock = root / "nodes.lock"
+
+    def create(self) -> None:
+        for directory in (self.nodes, self.tasks, self.runs):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def node(self, node_id: str) -> Path:
+        return self.nodes / file_name(node_id)
+
+    def task(self, task_id: str) -> Path:
+        return self.tasks / file_name(task_id)
+
+    def run(self, run_id: str) -> Path:
+        return self.runs / file_name(run_id)
+
+
+@dataclass(frozen=True)
+class JobPlaces:
+    """Directories of one job on one node, below the directory of its task."""
+
+    parent: Path
+
+    @property
+    def mounts(self) -> Path:
+        return self.parent / "mounts"
+
+    @property
+    def temp(self) -> Path:
+        return self.parent / "temp"
+
+    @property
+    def work(self) -> Path:
+        return self.parent / "work"
+
+
+def job_places(task: Path, job_path: str) -> JobPlaces:
+    parts = [part for part in PurePosixPath(job_path).parts if part not in ("/", "..")]
+    return JobPlaces(task.joinpath("jobs", *(parts or ["job"])))
+
+
+def file_name(identity: str) -> str:
+    """An id as one component of a path, whatever it holds; ids of letters, digits and `-_` stay as they are.
+
+    A leading dot would be hidden or, as `..`, climb.
+    """
+    name = quote(identity, safe="")
+    return "%2E" + name[1:] if name.startswith(".") else name

@@ -1,0 +1,288 @@
+"""The local engine: nodes are slices of this machine, tasks are detached agents on it.
+
+Everything it knows is in its directories, so an engine made on an existing root takes over where the one
+before stopped: running agents are found by their lock, finished ones by their record, and a task that was
+decided but not begun is begun.
+"""
+
+import logging
+import os
+import select
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
+
+from openbatchai.agent.task import TERMINATE
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.ports import (
+    Clock,
+    EngineCapabilities,
+    NodeFacts,
+    NodeRequest,
+    Signal,
+    StorageContent,
+    Task,
+    TaskEvent,
+    TaskEventKind,
+    TaskFault,
+)
+from openbatchai.engines import agents, images, lost, machine, records
+from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
+from openbatchai.engines.nodes import Nodes
+from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
+from openbatchai.engines.refusals import TaskRefusedError
+from openbatchai.engines.removal import remove_tree
+from openbatchai.engines.watch import Watch
+
+_log = logging.getLogger(__name__)
+
+_GRACE_S = 5.0
+# TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
+_RELEASE_LIMIT_S = 45.0
+_LOOK_AGAIN_S = 0.01
+
+
+def create(
+    root: Path,
+    storage: StorageContent,
+    *,
+    images: Mapping[str, str],
+    client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
+    clock: Clock,
+) -> "LocalEngine":
+    """Entry point `openbatchai.engines: local`."""
+    return LocalEngine(root, storage, images=images, client_environment=client_environment, clock=clock)
+
+
+class LocalEngine:
+    """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
+    reach the service (proxy and CA); `grace_s` is the time between TERM and KILL."""
+
+    def __init__(
+        self,
+        root: Path,
+        storage: StorageContent,
+        *,
+        images: Mapping[str, str],
+        client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
+        clock: Clock,
+        grace_s: float = _GRACE_S,
+    ) -> None:
+        self._clock = clock
+        self._layout = Layout(root.resolve())
+        self._layout.create()
+        self._machine = machine.look()
+        self._nodes = Nodes(self._layout, self._machine)
+        self._preparation = Preparation(
+            self._layout,
+            self._nodes,
+            storage,
+            _catalogue(images),
+            _callable(client_environment),
+            grace_s,
+            Path(sys.executable),
+        )
+        self._wakes: list[Callable[[], None]] = []
+        self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
+        self._recover()
+
+    def capabilities(self) -> EngineCapabilities:
+        found = self._machine
+        return EngineCapabilities("local", len(found.cpus), len(found.gpus), found.memory_bytes)
+
+    def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
+        return self._nodes.provision(requests)
+
+    def start(self, task: Task) -> None:
+        directory = self._layout.task(task.id)
+        if not directory.exists():
+            try:
+                staging = stage(self._layout, self._preparation, task)
+            except TaskRefusedError as refused:
+                staging = self._refused(task, refused)
+            self._remember(task)
+            if not _put_in_place(staging, directory):
+                shutil.rmtree(staging, ignore_errors=True)
+        self._attend(task.id, directory, may_spawn=True)
+        if records.ended(directory):
+            self._changed()
+
+    def observe(self, after: Mapping[str, int]) -> list[TaskEvent]:
+        found: list[TaskEvent] = []
+        for task_id, sequence in after.items():
+            directory = self._layout.task(task_id)
+            if not directory.exists():
+                found.append(self._unknown(task_id, sequence))
+                continue
+            if not self._watch.watches(task_id) and not records.ended(directory):
+                self._attend(task_id, directory, may_spawn=True)
+            found += [event for event in records.events(directory, task_id) if event.sequence > sequence]
+        return found
+
+    def on_change(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+
+    def signal(self, task_id: str, signal: Signal) -> None:
+        directory = self._layout.task(task_id)
+        if not directory.exists() or records.ended(directory):
+            return
+        # For an agent that is only about to start; one that runs gets the signal as well.
+        (directory / TERMINATE).touch()
+        self._send(directory, _NUMBERS[signal])
+
+    def fetch(self, task_id: str, file: str, offset: int) -> bytes:
+        if "/" in file or file in AGENT_FILES_HIDDEN or file in (".", ".."):
+            return b""
+        try:
+            with (self._layout.task(task_id) / file).open("rb") as stream:
+                stream.seek(offset)
+                return stream.read()
+        except (FileNotFoundError, IsADirectoryError):
+            return b""
+
+    def forget(self, task_id: str) -> None:
+        directory = self._layout.task(task_id)
+        if not directory.exists() or not records.ended(directory):
+            return
+        run_id = str(records.read_spec(directory).get("run_id") or task_id)
+        remove_tree(directory)
+        self._leave_run(run_id, directory.name)
+
+    def release(self, node_ids: Sequence[str]) -> None:
+        running = []
+        for node_id in node_ids:
+            for directory in self._nodes.tasks(node_id):
+                if directory.exists() and not records.ended(directory):
+                    (directory / TERMINATE).touch()
+                    self._send(directory, SIGTERM)
+                    running.append(directory)
+        for directory in running:
+            _await_end(directory)
+        for node_id in node_ids:
+            self._nodes.remove(node_id)
+        if running:
+            self._changed()
+
+    def close(self) -> None:
+        self._watch.close()
+
+    def _recover(self) -> None:
+        """Take over the tasks of an engine that was here before."""
+        for entry in self._layout.tasks.iterdir():
+            if entry.name.startswith(".new-"):
+                _remove_abandoned(entry)
+            elif not records.ended(entry):
+                self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+
+    def _attend(self, task_id: str, directory: Path, may_spawn: bool) -> None:
+        """See to it that the task has an agent that is watched, or an end."""
+        while True:
+            descriptor = agents.open_agent(directory)
+            if descriptor is not None:
+                self._watch.add(task_id, descriptor)
+                return
+            # Read after the lock: an agent publishes the end before it lets go.
+            if records.ended(directory):
+                return
+            if may_spawn and not agents.has_started(directory):
+                self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
+                return
+            if lost.settle(directory):
+                return
+            # Another thread settles it right now, or an agent has just taken the lock.
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _agent_ended(self, task_id: str) -> None:
+        directory = self._layout.task(task_id)
+        if directory.exists():
+            # An agent that ends without beginning would do so again: no second one for it.
+            self._attend(task_id, directory, may_spawn=False)
+
+    def _changed(self) -> None:
+        for wake in self._wakes:
+            wake()
+
+    def _refused(self, task: Task, refused: TaskRefusedError) -> Path:
+        """A directory of a task that is over before its first command."""
+        staging = new_staging(self._layout, task.id)
+        write_task(
+            staging, {"id": task.id, "kind": task.kind, "node_id": task.node_id, "run_id": task.run_id}
+        )
+        agents.mark_started(staging)
+        records.write_end(staging, refused.exit_code, refused.fault)
+        return staging
+
+    def _remember(self, task: Task) -> None:
+        if self._nodes.find(task.node_id) is not None:
+            self._nodes.add_task(task.node_id, task.id)
+        members = self._layout.run(task.run_id or task.id) / "tasks"
+        members.mkdir(parents=True, exist_ok=True)
+        (members / self._layout.task(task.id).name).touch()
+
+    def _leave_run(self, run_id: str, name: str) -> None:
+        """The shared temp of a run goes with the last of its tasks."""
+        run = self._layout.run(run_id)
+        (run / "tasks" / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (run / "tasks").rmdir()
+            remove_tree(run)
+
+    def _send(self, directory: Path, number: Signals) -> None:
+        descriptor = agents.open_agent(directory)
+        if descriptor is not None:
+            agents.send(descriptor, number)
+            os.close(descriptor)
+
+    def _unknown(self, task_id: str, sequence: int) -> TaskEvent:
+        fault = TaskFault(Fault.NODE_AGENT_LOST, "The engine knows nothing of the task")
+        kind = TaskEventKind.ENDED
+        return TaskEvent(task_id, sequence + 1, kind, self._clock.now(), fault=fault)
+
+
+_NUMBERS = {Signal.TERMINATE: SIGTERM}
+
+
+def _catalogue(mapping: Mapping[str, str]) -> images.ImageCatalogue:
+    return images.ImageCatalogue(mapping, images.cntk_is_installed)
+
+
+def _callable(
+    environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
+) -> Callable[[], Mapping[str, str]]:
+    return environment if callable(environment) else lambda: environment
+
+
+def _put_in_place(staging: Path, directory: Path) -> bool:
+    """False when another call was first: a directory is never replaced by one that is not empty."""
+    try:
+        staging.rename(directory)
+    except OSError:
+        if directory.exists():
+            return False
+        raise
+    return True
+
+
+def _await_end(directory: Path) -> None:
+    """Wait for an agent that was told to end; one that does not is killed with its task."""
+    descriptor = agents.open_agent(directory)
+    if descriptor is None:
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(_RELEASE_LIMIT_S * 1000):
+        agents.send(descriptor, SIGKILL)
+        poll.poll(_RELEASE_LIMIT_S * 1000)
+        lost.settle(directory)
+    os.close(descriptor)
+
+
+def _remove_abandoned(staging: Path) -> None:
+    """What a service that died left half made; one that lives may be at work on it."""
+    owner = int(staging.name.split("-")[1])
+    if not Path("/proc", str(owner)).exists():
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""The end of a task whose agent died without a word: its processes end, its run fails, nothing runs twice.
+
+Without the agent nobody adopts the orphans, so they are found by the task id in their environment and by
+the agent's session. What cleared its environment and left the session escapes; a cgroup or PID namespace
+would hold it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from openbatchai.agent.claim import MARKER, boot_id
+from openbatchai.agent.containers import NAME_FILE
+from openbatchai.agent.outputs import last_lines
+from openbatchai.agent.task import OUTPUTS
+from openbatchai.domain import jobenv
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.ports import MountLevel, TaskFault
+from openbatchai.engines import agents, records
+
+_KILL_LIMIT_S = 10.0
+_LOOK_AGAIN_S = 0.02
+_RUNTIME_TIMEOUT_S = 30
+
+
+def settle(directory: Path) -> bool:
+    """End what is left of the task and record its end, once; False when an agent lives after all."""
+    with agents.in_place_of_agent(directory) as granted:
+        if not granted:
+            return False
+        if records.ended(directory):
+            return True
+        spec = records.read_spec(directory)
+        _remove_container(directory)
+        _end_processes(spec["id"], _session(directory))
+        agents.mark_started(directory)
+        _remove_links(spec)
+        records.write_end(directory, None, _fault(directory))
+        return True
+
+
+def _fault(directory: Path) -> TaskFault:
+    outputs = [(Path(path).name, last_lines(path)) for path in _outputs(directory)]
+    details = [(name, words) for name, words in outputs if words]
+    if words := last_lines(str(directory / "agent.err")):
+        details.append(("agent", words))
+    message = "The agent of the task ended unexpectedly; the processes of the task were stopped"
+    return TaskFault(Fault.NODE_AGENT_LOST, message, tuple(details))
+
+
+def _outputs(directory: Path) -> list[str]:
+    with suppress(FileNotFoundError, ValueError):
+        paths: list[str] = json.loads((directory / OUTPUTS).read_text(encoding="utf-8"))
+        return paths
+    return []
+
+
+def _session(directory: Path) -> int | None:
+    """The session of the agent, unless the machine was started anew or the id has a new owner."""
+    try:
+        pid, boot = (directory / MARKER).read_text(encoding="ascii").split()
+    except (FileNotFoundError, ValueError):
+        return None
+    # The agent is dead: whoever runs under its number now is somebody else.
+    return int(pid) if boot == boot_id() and _is_dead(pid) else None
+
+
+def _is_dead(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _end_processes(task_id: str, session: int | None) -> None:
+    give_up = time.monotonic() + _KILL_LIMIT_S
+    while time.monotonic() < give_up:
+        left = False
+        for descriptor in _processes(task_id, session):
+            left = True
+            agents.send(descriptor, signal.SIGKILL)
+            os.close(descriptor)
+        if not left:
+            return
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _processes(task_id: str, session: int | None) -> Iterator[int]:
+    """Pidfds of the task's living processes. Opened before the look, so that it is the one looked at."""
+    token = f"{jobenv.TASK_ID}={task_id}".encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            descriptor = os.pidfd_open(int(entry.name))
+        except OSError:
+            continue
+        if _belongs(Path(entry.path), token, session):
+            yield descriptor
+        else:
+            os.close(descriptor)
+
+
+def _belongs(process: Path, token: bytes, session: int | None) -> bool:
+    with suppress(OSError, IndexError, ValueError):
+        state, _, _, own_session = (process / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+        if state in (b"Z", b"X"):
+            return False
+        if session is not None and int(own_session) == session:
+            return True
+        return token in (process / "environ").read_bytes().split(b"\0")
+    return False
+
+
+def _remove_container(directory: Path) -> None:
+    try:
+        container = json.loads((directory / NAME_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [container["runtime"], "rm", "--force", container["name"]],
+            capture_output=True,
+            timeout=_RUNTIME_TIMEOUT_S,
+            check=False,
+        )
+
+
+def _remove_links(spec: dict[str, Any]) -> None:
+    """Job mounts go with the job. What is really mounted is unmounted when its directory is removed."""
+    for mount in spec.get("mounts", ()):
+        path = Path(mount["path"])
+        if mount["level"] == MountLevel.JOB and path.is_symlink():
+            path.unlink()

@@ -1,0 +1,78 @@
+"""Reading what an agent reported, and writing the end of a task that no agent can report."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from openbatchai.agent.report import EVENTS, EXIT, LOG, TASK, publish_end, utc_now, wipe
+from openbatchai.domain.ports import StepKind, TaskEvent, TaskEventKind, TaskFault
+
+
+def ended(directory: Path) -> bool:
+    return (directory / EXIT).exists()
+
+
+def read_spec(directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((directory / TASK).read_text(encoding="utf-8"))
+    return content
+
+
+def events(directory: Path, task_id: str) -> list[TaskEvent]:
+    """All events so far, oldest first. The end is read first: what precedes it is then complete."""
+    end = _read_end(directory)
+    found = [_event(task_id, record) for record in _lines(directory)]
+    if end is not None:
+        found.append(_event(task_id, end))
+    return found
+
+
+def write_end(directory: Path, exit_code: int | None, fault: TaskFault) -> bool:
+    """Publish an end in place of an agent, after everything it reported; False when there is one."""
+    last = max((int(record["sequence"]) for record in _lines(directory)), default=0)
+    record: dict[str, object] = {"sequence": last + 1, "kind": TaskEventKind.ENDED.value, "at": utc_now()}
+    if exit_code is not None:
+        record["exit_code"] = exit_code
+    record["fault"] = {"code": fault.code, "message": fault.message, "details": fault.details}
+    with (directory / LOG).open("a", encoding="utf-8") as log:
+        log.write(f"{utc_now()} The task failed: {fault.code}: {fault.message}\n")
+        log.writelines(f"{utc_now()}   {name}: {value}\n" for name, value in fault.details)
+    wipe(str(directory))
+    return publish_end(str(directory), record)
+
+
+def _read_end(directory: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads((directory / EXIT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def _lines(directory: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = (directory / EVENTS).read_bytes()
+    except FileNotFoundError:
+        return
+    # A line without its end is still being written, or was when the agent died.
+    for line in text.split(b"\n")[:-1]:
+        yield json.loads(line)
+
+
+def _event(task_id: str, record: dict[str, Any]) -> TaskEvent:
+    fault = record.get("fault")
+    return TaskEvent(
+        task_id=task_id,
+        sequence=record["sequence"],
+        kind=TaskEventKind(record["kind"]),
+        at=datetime.fromisoformat(record["at"]),
+        step=StepKind(record["step"]) if "step" in record else None,
+        exit_code=record.get("exit_code"),
+        fault=None if fault is None else _fault(fault),
+    )
+
+
+def _fault(record: dict[str, Any]) -> TaskFault:
+    details = tuple((name, value) for name, value in record["details"])
+    return TaskFault(record["code"], record["message"], details)

@@ -1,0 +1,62 @@
+"""Removing directories that may hold links to shares and mounted file systems.
+
+Files on shares must survive whatever goes wrong here: links are removed as links, and a tree with
+something still mounted inside is left alone.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+_UNMOUNT_TIMEOUT_S = 20
+
+
+def remove_tree(path: Path) -> bool:
+    """Unmount what is mounted below, then remove the tree; False when it had to be left (partly) there."""
+    if path.is_symlink():
+        path.unlink()
+        return True
+    if not path.exists():
+        return True
+    for place in reversed(mounted_below(path)):
+        _unmount(place)
+    if mounted_below(path):
+        return False
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        # A job may take away its own right to remove files; the tree is ours.
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                Path(folder).chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)
+    except FileNotFoundError:
+        # A process that is just ending removed a file of its own.
+        shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
+
+
+def mounted_below(path: Path) -> list[Path]:
+    """Mount points at or below a directory, outer ones first."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    real = path.resolve()
+    points = (Path(_unescaped(line.split(" ")[4])) for line in lines)
+    return [point for point in points if point.is_relative_to(real)]
+
+
+def _unescaped(text: str) -> str:
+    """mountinfo writes space, tab, newline and backslash as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _unmount(place: Path) -> None:
+    for options in ([], ["-l"]):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            ended = subprocess.run(
+                ["umount", *options, str(place)], capture_output=True, timeout=_UNMOUNT_TIMEOUT_S, check=False
+            )
+            if ended.returncode == 0:
+                return

@@ -1,0 +1,38 @@
+"""Which Azure host names are ours to answer (shared/reference/clients.md section 1)."""
+
+from typing import Literal
+
+HostKind = Literal["arm", "aad", "blob", "file"]
+
+ARM_HOST = "management.azure.com"
+AAD_HOST = "login.microsoftonline.com"
+
+_HOSTS: dict[str, HostKind] = {
+    ARM_HOST: "arm",
+    AAD_HOST: "aad",
+    "login.windows.net": "aad",
+    "login.microsoft.com": "aad",
+    "sts.windows.net": "aad",
+}
+_SUFFIXES: dict[str, HostKind] = {
+    ".blob.core.windows.net": "blob",
+    ".file.core.windows.net": "file",
+}
+
+
+def azure_host_kind(host: str) -> HostKind | None:
+    """The service a host name (no port, any case) belongs to; None for every host that is not ours."""
+    name = _normal(host)
+    account, dot, rest = name.partition(".")
+    return _HOSTS.get(name) or (_SUFFIXES.get(dot + rest) if account else None)
+
+
+def certificate_name(host: str) -> str:
+    """The name to certify for `host`: one wildcard serves all accounts of a storage service."""
+    name = _normal(host)
+    _, dot, rest = name.partition(".")
+    return f"*{dot}{rest}" if dot + rest in _SUFFIXES else name
+
+
+def _normal(host: str) -> str:
+    return host.lower().removesuffix(".")

@@ -1,0 +1,60 @@
+"""Ports of our own: an ASGI app on one port that speaks http and TLS."""
+
+import socket
+import ssl
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp
+
+from openbatchai.http.connections import (
+    HEAD_DEADLINE_S,
+    Acceptor,
+    Connections,
+    PortInUseError,
+    bind,
+    serve_socket,
+)
+from openbatchai.http.tls import CertificateAuthority
+
+__all__ = ["Listener", "PortInUseError"]
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1")
+
+
+class Listener:
+    """Serves `app` on `host:port`. The certificate names localhost, 127.0.0.1, the host and `names`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        ca: CertificateAuthority,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        names: Sequence[str] = (),
+        head_deadline_s: float = HEAD_DEADLINE_S,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._app = app
+        self._ca = ca
+        self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, host, *names)))
+        self._head_deadline_s = head_deadline_s
+
+    async def start(self) -> None:
+        """Bind and accept; raises PortInUseError. `port` is the real one from here on."""
+        listening = bind(self.host, self.port)
+        self.port = listening.getsockname()[1]
+        self._connections = Connections()
+        self._acceptor = Acceptor(listening, self._serve)
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Stop accepting, let requests in flight finish for `grace_s`, then close what is left."""
+        await self._acceptor.close()
+        await self._connections.drain(grace_s)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        await serve_socket(sock, self._app, self._connections, self._context, self._head_deadline_s)
+
+    def _context(self) -> ssl.SSLContext:
+        return self._ca.server_context(*self._names)

@@ -1,0 +1,159 @@
+"""A port of our own: http and TLS side by side, its end, and what must not hold it."""
+
+import asyncio
+import hashlib
+import socket
+import ssl
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from openbatchai.http.listeners import Listener, PortInUseError
+
+pytestmark = [
+    pytest.mark.filterwarnings("error::ResourceWarning"),
+    pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def listener(serve, app, ca) -> Listener:
+    return serve(Listener(app, ca))
+
+
+def test_one_port_speaks_http_and_tls(listener, ca, session):
+    plain = session.get(f"http://127.0.0.1:{listener.port}/a%2Fb?c=d%20e").json()
+    assert (plain["scheme"], plain["target"], plain["query"]) == ("http", "/a%2Fb", "c=d%20e")
+    for host in ("127.0.0.1", "localhost"):
+        url = f"https://{host}:{listener.port}/x"
+        tls = session.get(url, verify=str(ca.bundle_path)).json()
+        assert (tls["scheme"], tls["host"]) == ("https", f"{host}:{listener.port}")
+
+
+def test_strict_verification_accepts_the_certificate(listener, ca):
+    """Python 3.13 and later verify with VERIFY_X509_STRICT."""
+    context = ssl.create_default_context(cafile=str(ca.bundle_path))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with httpx.Client(verify=context, trust_env=False) as client:
+        assert client.get(f"https://localhost:{listener.port}/").status_code == 200
+
+
+def test_answers_carry_a_date_and_no_server_name(listener, session):
+    headers = session.get(f"http://127.0.0.1:{listener.port}/").headers
+    assert headers["date"].endswith("GMT")
+    assert "server" not in headers
+
+
+def test_bodies_of_64_mib_both_ways_over_tls(listener, ca, session):
+    session.verify = str(ca.bundle_path)
+    base = f"https://127.0.0.1:{listener.port}"
+    body = b"".join(bytes([number]) * 2**20 for number in range(64))
+    sent = session.put(f"{base}/up", data=body).json()
+    assert (sent["size"], sent["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+    assert session.get(f"{base}/big?mib=64").content == body
+
+
+def test_a_taken_port_is_named(serve, listener, app, ca):
+    with pytest.raises(PortInUseError) as caught:
+        serve(Listener(app, ca, port=listener.port))
+    assert (caught.value.host, caught.value.port) == ("127.0.0.1", listener.port)
+    assert str(listener.port) in str(caught.value)
+
+
+def test_a_port_can_be_taken_again_after_a_stop(loop, app, ca, session):
+    first = Listener(app, ca)
+    loop.run(first.start())
+    session.get(f"http://127.0.0.1:{first.port}/")
+    loop.run(first.stop(grace_s=2))
+    again = Listener(app, ca, port=first.port)
+    loop.run(again.start())
+    assert session.get(f"http://127.0.0.1:{first.port}/").status_code == 200
+    loop.run(again.stop(grace_s=2))
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"\x16\x03\x01"], ids=["silent", "half head", "half hello"]
+)
+def test_a_connection_that_says_too_little_is_closed(serve, app, ca, raw_exchange, sent):
+    listener = serve(Listener(app, ca, head_deadline_s=0.05))
+    assert raw_exchange(listener.port, sent) == b""
+
+
+def test_half_a_head_after_an_answer_is_closed(serve, app, ca, raw_exchange):
+    listener = serve(Listener(app, ca, head_deadline_s=0.05))
+    received = raw_exchange(listener.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT")
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_client_that_does_not_trust_us_harms_nobody(listener, session):
+    with pytest.raises(httpx.ConnectError), httpx.Client(trust_env=False) as client:
+        client.get(f"https://127.0.0.1:{listener.port}/")
+    assert session.get(f"http://127.0.0.1:{listener.port}/").status_code == 200
+
+
+class _Gate:
+    """An app that answers when told to."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.entered.set()
+        await self.opened.wait()
+        await PlainTextResponse("finished")(scope, receive, send)
+
+    async def open(self) -> None:
+        self.opened.set()
+
+
+def _ask(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    return client
+
+
+def test_a_stop_lets_a_request_in_flight_finish(loop, ca):
+    gate = _Gate()
+    listener = Listener(gate, ca)
+    loop.run(listener.start())
+    with _ask(listener.port) as client:
+        loop.run(gate.entered.wait())
+        stopping = asyncio.run_coroutine_threadsafe(listener.stop(grace_s=20), loop.loop)
+        loop.run(asyncio.sleep(0))  # the loop is past the first step of stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", listener.port))
+        loop.run(gate.open())
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    assert b"connection: close" in received
+    assert received.endswith(b"finished")
+    stopping.result(timeout=20)
+
+
+def test_a_stop_cuts_a_request_that_outlasts_the_grace(loop, ca):
+    gate = _Gate()
+    listener = Listener(gate, ca)
+    loop.run(listener.start())
+    with _ask(listener.port) as client:
+        loop.run(gate.entered.wait())
+        loop.run(listener.stop(grace_s=0.01))
+        assert client.recv(65536) == b""
+
+
+def test_a_stop_does_not_wait_for_idle_clients(loop, app, ca):
+    """An idle TLS client never answers close_notify; a silent one never says anything."""
+    listener = Listener(app, ca)
+    loop.run(listener.start())
+    context = ssl.create_default_context(cafile=str(ca.bundle_path))
+    with (
+        socket.create_connection(("127.0.0.1", listener.port)),
+        socket.create_connection(("127.0.0.1", listener.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        tls.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+        loop.run(listener.stop(grace_s=20))
