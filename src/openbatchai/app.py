@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from openbatchai import __version__, config
 from openbatchai.config import Home, Settings
 from openbatchai.dataplane import Storage
+from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine
 from openbatchai.http import aad, arm, blob, files
 from openbatchai.http.front import Front, TlsOnly
@@ -154,26 +155,29 @@ class Service:
         return {
             "arm": management,
             "aad": management,
-            "blob": blob.create_app(self._storage, self._verify_storage_token),
-            "file": files.create_app(self._storage, self._verify_storage_token),
+            "blob": blob.create_app(
+                self._storage, self._verify_storage_token, tenant=self.credentials.tenant
+            ),
+            "file": files.create_app(
+                self._storage, self._verify_storage_token, tenant=self.credentials.tenant
+            ),
         }
 
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
         if name == "proxy":
-            by_kind = {kind: app for kind, app in apps.items()}
 
             def resolve(host: str) -> ASGIApp | None:
                 kind = azure_host_kind(host)
-                return None if kind is None else by_kind[kind]
+                return None if kind is None else apps[kind]
 
             off_loopback = self._host not in ("127.0.0.1", "localhost", "::1")
-            credentials = (self.credentials.client_id, self.credentials.client_secret) if off_loopback else None
+            credentials = (
+                (self.credentials.client_id, self.credentials.client_secret) if off_loopback else None
+            )
             return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
         return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
 
     def _verify_storage_token(self, token: str) -> str | None:
-        from openbatchai.domain.errors import ServiceError
-
         try:
             return self._identity.verify(token, STORAGE_AUDIENCES).object_id
         except ServiceError:
@@ -182,8 +186,8 @@ class Service:
     def _job_environment(self) -> dict[str, str]:
         """What lets Azure SDK calls inside a job reach this service."""
         proxy, bundle = self._urls["proxy"], str(self._ca.bundle_path)
-        names = {name: proxy for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
-        names |= {name: bundle for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")}
+        names = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), proxy)
+        names |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), bundle)
         return names | {"NO_PROXY": "localhost,127.0.0.1,::1", "no_proxy": "localhost,127.0.0.1,::1"}
 
 
@@ -217,9 +221,7 @@ def _create_engine(
     return create(home.engine, storage, images=images, client_environment=environment, clock=clock)
 
 
-def run(
-    home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]
-) -> None:
+def run(home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]) -> None:
     """Run a service in the foreground until SIGTERM or SIGINT. `ready` gets the endpoint file's content.
 
     Raises HomeUnusableError, HomeInUseError, NewerSchemaError, PortInUseError.
@@ -244,5 +246,3 @@ async def _serve(
     await stopping.wait()
     await service.stop()
     log.info("stopped", extra={"pid": os.getpid()})
-
-

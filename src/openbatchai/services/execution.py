@@ -286,11 +286,16 @@ def _held_until(context: Context, job: Job, ended: datetime) -> datetime | None:
     now, until = context.clock.now(), ended + timedelta(seconds=context.tail_wait_s)
     if now >= until or job.requeue:
         return None
-    # The window reaches back from the end of the run, however long we have been waiting since.
-    window = context.tail_window_s + (now - ended).total_seconds()
+    # The window reaches back from the end of the run, however long we have been waiting since, but not
+    # beyond its start: nobody can have read before.
+    window = min(context.tail_window_s + (now - ended).total_seconds(), _age(job, now))
     logs = log_files(job, _log_names(context, job))
     unread = any(context.storage.unread_since(ref, window) for ref in logs)
     return until if unread else None
+
+
+def _age(job: Job, now: datetime) -> float:
+    return (now - job.started).total_seconds() if job.started else 0.0
 
 
 def _log_names(context: Context, job: Job) -> list[str]:

@@ -95,7 +95,7 @@ class KeyVaultSecretReference(Definition):
 
 class Variable(Definition):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    value: Annotated[str, Field(pattern=r"^[^\0]*$")]
+    value: Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class SecretVariable(Definition):

@@ -1,0 +1,3 @@
+from openbatchai.cli import main
+
+main()

@@ -1,0 +1,129 @@
+"""The table of commands, on knack, the framework of `az` itself: `-o table`, `--query`, `--help`."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from knack import CLI
+from knack.arguments import ArgumentsContext
+from knack.commands import CLICommandsLoader, CommandGroup
+from knack.help import CLIHelp
+from knack.help_files import helps
+
+from openbatchai import __version__
+
+helps[""] = """
+type: group
+short-summary: Azure Batch AI, self-hosted.
+"""
+helps["up"] = """
+type: command
+short-summary: Start the service and keep it in the foreground.
+long-summary: >
+    Prints where everything is and writes endpoint.json into the home. Ports and credentials are chosen at
+    the first start and kept. Jobs run as processes of the user who starts the service, and are as trusted as
+    that user. SIGTERM and Ctrl-C stop the service; jobs that run go on, and the next start finds them again.
+examples:
+    - name: Start in the background, look, stop
+      text: |
+        batchai up --detach
+        batchai status
+        batchai down
+"""
+helps["status"] = """
+type: command
+short-summary: Show whether a service runs on this home, and where.
+long-summary: Exit code 0 when it runs and answers, 3 when none runs, 4 when it does not answer.
+"""
+helps["down"] = """
+type: command
+short-summary: Stop the service of this home. Jobs that run go on.
+"""
+helps["env"] = """
+type: command
+short-summary: Print the environment that sends Azure clients to this service.
+examples:
+    - name: Point this shell's Azure clients at the service
+      text: eval "$(batchai env)"
+"""
+helps["run"] = """
+type: command
+short-summary: Run one command whose Azure clients reach this service.
+examples:
+    - name: A script from 2018, unmodified
+      text: batchai run -- python script.py
+"""
+helps["quickstart"] = """
+type: command
+short-summary: Train CNTK's MNIST ConvNet through the service, as the 2018 quickstart did.
+long-summary: >
+    Starts a service when none runs on this home. Trains on MNIST when it is at hand (--mnist-dir, the home's
+    cache, or --download), else on the 1,797 handwritten digits of the UCI set that come with the package.
+    Exit code 0 only if the model passes.
+"""
+
+
+class _Loader(CLICommandsLoader):  # type: ignore[misc]
+    def load_command_table(self, args: list[str]) -> OrderedDict[str, Any]:
+        with CommandGroup(self, "", "openbatchai.cli.service#{}") as group:
+            group.command("up", "up")
+            group.command("status", "status")
+            group.command("down", "down")
+            group.command("env", "env")
+            group.command("run", "run")
+        with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
+            group.command("quickstart", "quickstart")
+        return super().load_command_table(args)
+
+    def load_arguments(self, command: str) -> None:
+        with ArgumentsContext(self, "") as c:
+            c.argument("home", help="Directory of the installation. Default: BATCHAI_HOME, else ~/.batchai.")
+        with ArgumentsContext(self, "up") as c:
+            c.argument("host", help="Address to listen on. Beyond loopback only TLS is served.")
+            c.argument(
+                "port", type=int, help="First of four consecutive ports (management, proxy, Blob, Files)."
+            )
+            c.argument(
+                "detach", action="store_true", help="Return when the service answers; it stays behind."
+            )
+        with ArgumentsContext(self, "env") as c:
+            c.argument(
+                "format_",
+                options_list=["--format", "-f"],
+                choices=["sh", "json", "dotenv"],
+                help="Output form.",
+            )
+        with ArgumentsContext(self, "run") as c:
+            c.positional(
+                "words", metavar="COMMAND", nargs="+", help="The command and its arguments, after `--`."
+            )
+        with ArgumentsContext(self, "quickstart") as c:
+            c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")
+            c.argument("mnist_dir", help="Directory with the four IDX files of MNIST (.gz or not).")
+            c.argument("download", action="store_true", help="Fetch MNIST, check it, keep it in the home.")
+            c.argument(
+                "keep", action="store_true", help="Leave what was made (group, share, files) in place."
+            )
+        super().load_arguments(command)
+
+
+class _Help(CLIHelp):  # type: ignore[misc]
+    def __init__(self, cli_ctx: Any = None) -> None:
+        super().__init__(cli_ctx, welcome_message=f"OpenBatchAI {__version__}\n", privacy_statement="")
+
+
+class BatchAICLI(CLI):  # type: ignore[misc]
+    """`batchai`."""
+
+    @classmethod
+    def create(cls) -> "BatchAICLI":
+        return cls(
+            cli_name="batchai",
+            config_dir=str(Path("~/.config/batchai").expanduser()),
+            config_env_var_prefix="BATCHAI",
+            commands_loader_cls=_Loader,
+            help_cls=_Help,
+        )
+
+    def get_cli_version(self) -> str:
+        return __version__

@@ -1,0 +1,204 @@
+"""`up`, `status`, `down`, `env`, `run`: the service as a process, and the environment of its clients."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+from knack.util import CLIError
+
+from openbatchai import config
+from openbatchai.config import Home, HomeInUseError, HomeUnusableError
+
+from .environment import as_dotenv, as_json, as_shell, client_environment, run_with_environment
+
+# Exit codes of `status`, after those of init scripts.
+NOT_RUNNING = 3
+NOT_ANSWERING = 4
+_DOWN_LIMIT_S = 60.0
+# Through this descriptor a detached service tells its parent that it answers, or why it cannot.
+_READY_FD = "OPENBATCHAI_READY_FD"
+
+
+def up(
+    home: str | None = None, host: str = config.DEFAULT_HOST, port: int | None = None, detach: bool = False
+) -> None:
+    """Start the service."""
+    place = Home.named(home)
+    if detach:
+        _print_endpoint(start_detached(place, host, port))
+        return
+    # Imported here: every other command does without the service's own modules.
+    from openbatchai.app import run as run_service
+    from openbatchai.http.listeners import PortInUseError
+    from openbatchai.store.schema import NewerSchemaError
+
+    try:
+        place.create()
+        _log_to(place.log)
+        run_service(place, host, port, _tell_ready)
+    except (HomeInUseError, HomeUnusableError, NewerSchemaError, PortInUseError) as error:
+        _tell_parent(str(error))
+        raise CLIError(str(error)) from None
+
+
+def start_detached(home: Home, host: str = config.DEFAULT_HOST, port: int | None = None) -> dict[str, Any]:
+    """Start a service in the background; its endpoint once it answers. Raises CLIError with the reason."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "openbatchai.cli", "up", "--home", str(home.path), "--host", host]
+    command += [] if port is None else ["--port", str(port)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(writing,),
+        env={**os.environ, _READY_FD: str(writing)},
+        start_new_session=True,
+    ) as process:
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            told = pipe.read()
+        # It stays behind on purpose: leaving the block must not wait for it.
+        process.returncode = 0
+    answer: dict[str, Any] = json.loads(told) if told else {"error": f"it ended at once; see {home.log}"}
+    if "error" in answer:
+        raise CLIError(f"the service did not start: {answer['error']}")
+    return answer
+
+
+def status(home: str | None = None) -> dict[str, Any]:
+    """Where the service is."""
+    place = Home.named(home)
+    if place.holder() is None:
+        _fail(f"No service runs on {place.path}.", NOT_RUNNING)
+    endpoint = config.read_endpoint(place)
+    if endpoint is None or not answers(endpoint):
+        _fail(f"The service on {place.path} (pid {place.holder()}) does not answer.", NOT_ANSWERING)
+    shown = ("arm", "authority", "proxy", "blob", "file", "pid", "version")
+    return {"status": "running", "home": str(place.path)} | {name: endpoint[name] for name in shown}
+
+
+def answers(endpoint: dict[str, Any]) -> bool:
+    """Whether the management port of this endpoint answers."""
+    import httpx
+
+    url = endpoint["arm"].replace("https:", "http:")
+    try:
+        return httpx.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def down(home: str | None = None) -> None:
+    """Stop the service and wait until it is gone."""
+    place = Home.named(home)
+    pid = place.holder()
+    if pid is None:
+        _fail(f"No service runs on {place.path}.", NOT_RUNNING)
+    stop(pid)
+
+
+def stop(pid: int) -> None:
+    """SIGTERM, then wait for the end. Raises CLIError when it does not come."""
+    try:
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(_DOWN_LIMIT_S)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        raise CLIError(f"the service with pid {pid} did not stop within {_DOWN_LIMIT_S:.0f} s") from None
+
+
+def env(home: str | None = None, format_: str = "sh") -> None:
+    """Print the client environment."""
+    place = Home.named(home)
+    variables = client_environment(running_endpoint(place), place.path)
+    print({"sh": as_shell, "json": as_json, "dotenv": as_dotenv}[format_](variables).rstrip("\n"))
+
+
+def run(words: list[str], home: str | None = None) -> None:
+    """Become the command, with the client environment."""
+    place = Home.named(home)
+    sys.exit(run_with_environment(words, client_environment(running_endpoint(place), place.path)))
+
+
+def running_endpoint(home: Home) -> dict[str, Any]:
+    """The endpoint of the running service. Ends the command when none runs."""
+    endpoint = config.read_endpoint(home)
+    if endpoint is None:
+        _fail(f"No service runs on {home.path}: start one with `batchai up --detach`.", NOT_RUNNING)
+    return endpoint
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(text, file=sys.stderr)
+    sys.exit(code)
+
+
+def _tell_ready(endpoint: dict[str, Any]) -> None:
+    if _READY_FD in os.environ:
+        _write_ready(endpoint)
+    else:
+        _print_endpoint(endpoint)
+
+
+def _tell_parent(reason: str) -> None:
+    if _READY_FD in os.environ:
+        _write_ready({"error": reason})
+
+
+def _write_ready(content: dict[str, Any]) -> None:
+    with os.fdopen(int(os.environ.pop(_READY_FD)), "w") as pipe:
+        json.dump(content, pipe)
+
+
+def _print_endpoint(endpoint: dict[str, Any]) -> None:
+    print(f"OpenBatchAI {endpoint['version']} is running, pid {endpoint['pid']}.")
+    for label, name in (
+        ("management and tokens", "arm"),
+        ("proxy for unmodified clients", "proxy"),
+        ("Blob", "blob"),
+        ("Files", "file"),
+        ("certificates to trust", "ca_bundle"),
+        ("subscription", "subscription_id"),
+        ("storage account", "storage_account"),
+    ):
+        print(f"  {label:<30}{endpoint[name]}")
+    print(
+        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
+    )
+    print('Send Azure clients here:  eval "$(batchai env)"   or   batchai run -- COMMAND', flush=True)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, text, and what was given as `extra`."""
+
+    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "text": record.getMessage(),
+            **{name: value for name, value in vars(record).items() if name not in self._KNOWN},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _log_to(path: Path) -> None:
+    handler = RotatingFileHandler(path, maxBytes=10 * 1024 * 1024, backupCount=3)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
