@@ -146,9 +146,8 @@ def make_parents(directory: int, path: str) -> None:
     """Make the directories above `path`; NotADirectoryError when one of them is something else."""
     done = ""
     for part in path.split("/")[:-1]:
-        with directory_beneath(directory, done) as parent:
-            with suppress(FileExistsError):
-                make_directory(parent, part)
+        with directory_beneath(directory, done) as parent, suppress(FileExistsError):
+            make_directory(parent, part)
         done = f"{done}/{part}" if done else part
 
 

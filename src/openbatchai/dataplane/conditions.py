@@ -53,4 +53,7 @@ class Conditions:
 def _names(header: str, etag: str) -> bool:
     """Whether a comma separated If-(None-)Match header names `etag`; old clients leave the quotes out."""
     wanted = etag.strip('"')
-    return any(tag in ("*", wanted) for tag in (part.strip().removeprefix("W/").strip('"') for part in header.split(",")))
+    return any(
+        tag in ("*", wanted)
+        for tag in (part.strip().removeprefix("W/").strip('"') for part in header.split(","))
+    )

@@ -15,9 +15,17 @@ class StorageCode(Enum):
         self.status = status
         self.message = message
 
-    NOT_MODIFIED = ("ConditionNotMet", 304, "The condition specified using HTTP conditional header(s) is not met.")
+    NOT_MODIFIED = (
+        "ConditionNotMet",
+        304,
+        "The condition specified using HTTP conditional header(s) is not met.",
+    )
 
-    INVALID_HEADER = ("InvalidHeaderValue", 400, "The value for one of the HTTP headers is not in the correct format.")
+    INVALID_HEADER = (
+        "InvalidHeaderValue",
+        400,
+        "The value for one of the HTTP headers is not in the correct format.",
+    )
     INVALID_QUERY = (
         "InvalidQueryParameterValue",
         400,
@@ -42,7 +50,11 @@ class StorageCode(Enum):
         400,
         "The value for one of the XML nodes is not in the correct format.",
     )
-    MISSING_HEADER = ("MissingRequiredHeader", 400, "An HTTP header that's mandatory for this request is not specified.")
+    MISSING_HEADER = (
+        "MissingRequiredHeader",
+        400,
+        "An HTTP header that's mandatory for this request is not specified.",
+    )
     MISSING_QUERY = (
         "MissingRequiredQueryParameter",
         400,
@@ -81,7 +93,8 @@ class StorageCode(Enum):
     NO_AUTHENTICATION = (
         "NoAuthenticationInformation",
         401,
-        "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.",
+        "Server failed to authenticate the request. Please refer to the information in the "
+        "www-authenticate header.",
     )
     AUTHENTICATION_FAILED = (
         "AuthenticationFailed",
@@ -119,7 +132,11 @@ class StorageCode(Enum):
         403,
         "This request is not authorized to perform this operation using this resource type.",
     )
-    CORS_PREFLIGHT = ("CorsPreflightFailure", 403, "CORS not enabled or no matching rule found for this request.")
+    CORS_PREFLIGHT = (
+        "CorsPreflightFailure",
+        403,
+        "CORS not enabled or no matching rule found for this request.",
+    )
     WRITE_TO_SECONDARY = (
         "WriteOperationNotSupportedOnSecondary",
         403,
@@ -150,7 +167,8 @@ class StorageCode(Enum):
     PATH_CONFLICT = (
         "PathConflict",
         409,
-        "The name is a directory of other blobs, or one of its parts is a blob: containers are directories here.",
+        "The name is a directory of other blobs, or one of its parts is a blob: containers are "
+        "directories here.",
     )
     MISSING_LENGTH = ("MissingContentLengthHeader", 411, "Content-Length HTTP header is not specified.")
     CONDITION_NOT_MET = (
@@ -179,7 +197,11 @@ class StorageCode(Enum):
         413,
         "The request body is too large and exceeds the maximum permissible limit.",
     )
-    INVALID_RANGE = ("InvalidRange", 416, "The range specified is invalid for the current size of the resource.")
+    INVALID_RANGE = (
+        "InvalidRange",
+        416,
+        "The range specified is invalid for the current size of the resource.",
+    )
     INTERNAL = ("InternalError", 500, "The server encountered an internal error. Please retry the request.")
     DISK_FULL = ("InsufficientStorage", 507, "The disk that holds the storage account is full.")
 

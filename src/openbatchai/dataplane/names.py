@@ -27,7 +27,9 @@ def check_container_name(name: str) -> None:
     if is_container_name(name):
         return
     if not 3 <= len(name) <= 63:
-        raise StorageError(StorageCode.OUT_OF_RANGE_INPUT, "The resource name length is not within 3 to 63 characters.")
+        raise StorageError(
+            StorageCode.OUT_OF_RANGE_INPUT, "The resource name length is not within 3 to 63 characters."
+        )
     raise StorageError(StorageCode.INVALID_RESOURCE_NAME)
 
 

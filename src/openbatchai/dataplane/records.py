@@ -36,6 +36,9 @@ class ContentHeaders:
     cache_control: str = ""
 
 
+NO_CONTENT_HEADERS = ContentHeaders()
+
+
 @dataclass(frozen=True)
 class Identity:
     """By this a file is recognised as the one that a record was written for."""
@@ -51,17 +54,17 @@ class Identity:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of the side store. `stamp_ns` makes the ETag differ, `touched_ns` moves Last-Modified."""
+    """One row of the side store. `stamp` (random) makes the ETag differ, `touched_ns` moves Last-Modified."""
 
     identity: Identity
-    content: ContentHeaders = ContentHeaders()
+    content: ContentHeaders = NO_CONTENT_HEADERS
     metadata: Mapping[str, str] = field(default_factory=dict)
     md5: str = ""
     blob_type: str = "BlockBlob"
     tier: str = ""
     created_ns: int = 0
     touched_ns: int = 0
-    stamp_ns: int = 0
+    stamp: int = 0
     append_blocks: int = 0
 
     def document(self) -> str:
@@ -91,11 +94,15 @@ class Item:
 
     @property
     def etag(self) -> str:
-        stamp = self.record.stamp_ns if self.record else 0
+        stamp = self.record.stamp if self.record else 0
         mix = hashlib.blake2b(
             b"%d %d %d %d %d" % (self.ino, self.size, self.mtime_ns, self.ctime_ns, stamp), digest_size=7
         )
         return f'"0x{mix.hexdigest().upper()}"'
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.ino, self.size, self.mtime_ns)
 
     @property
     def last_modified(self) -> datetime:
@@ -112,7 +119,7 @@ class Item:
 
     @property
     def content(self) -> ContentHeaders:
-        return self.record.content if self.record else ContentHeaders()
+        return self.record.content if self.record else NO_CONTENT_HEADERS
 
     @property
     def content_type(self) -> str:
@@ -125,6 +132,14 @@ class Item:
     @property
     def md5(self) -> str:
         return self.record.md5 if self.record else ""
+
+    @property
+    def tier(self) -> str:
+        return self.record.tier if self.record else ""
+
+    @property
+    def append_blocks(self) -> int:
+        return self.record.append_blocks if self.record else 0
 
     @property
     def blob_type(self) -> str:
@@ -144,7 +159,9 @@ def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_i
     )
 
 
-def choose_blob_record(found: os.stat_result, committed: Record | None, pending: Record | None) -> Record | None:
+def choose_blob_record(
+    found: os.stat_result, committed: Record | None, pending: Record | None
+) -> Record | None:
     """The record that describes the blob as it lies there.
 
     A pending record counts only when its file has arrived: the service may have died before the rename.

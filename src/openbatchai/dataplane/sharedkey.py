@@ -30,7 +30,11 @@ _SIGNED_HEADERS = (
 
 # The service's collation, first pass: what is not listed weighs nothing and is skipped.
 _PUNCTUATION = dict(
-    zip("!#$%&*.^_`|~+", (0x71C, 0x71F, 0x721, 0x723, 0x725, 0x72D, 0x733, 0x743, 0x744, 0x748, 0x74C, 0x750, 0x803), strict=True)
+    zip(
+        "!#$%&*.^_`|~+",
+        (0x71C, 0x71F, 0x721, 0x723, 0x725, 0x72D, 0x733, 0x743, 0x744, 0x748, 0x74C, 0x750, 0x803),
+        strict=True,
+    )
 )
 _DIGITS = {digit: 0xD03 + index for index, digit in enumerate("0123456789")}
 _LETTERS = {letter: 0xE02 + index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
@@ -130,7 +134,11 @@ def _paths(request: SignedRequest) -> tuple[str, ...]:
     if not request.path_style:
         return (as_sent,)
     first, slash, rest = request.path[1:].partition("/")
-    return (as_sent, f"/{request.account}{slash}{rest}", f"/{request.account}/{first.removesuffix('-secondary')}{slash}{rest}")
+    return (
+        as_sent,
+        f"/{request.account}{slash}{rest}",
+        f"/{request.account}/{first.removesuffix('-secondary')}{slash}{rest}",
+    )
 
 
 def _resources(request: SignedRequest) -> Iterator[str]:
@@ -140,7 +148,7 @@ def _resources(request: SignedRequest) -> Iterator[str]:
 
 
 def _query_forms(query: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """The 2017 generation leaves parameters without a value out; a bare `+` is read as a space or as itself."""
+    """The 2017 generation leaves parameters without a value out; a bare `+` is a space or itself."""
     for plus_is_space in (True, False):
         decoded = [(_decode(name, plus_is_space), _decode(value, plus_is_space)) for name, value in query]
         yield _canonical_query(decoded)

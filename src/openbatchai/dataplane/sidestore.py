@@ -24,7 +24,9 @@ CREATE TABLE IF NOT EXISTS item (
 CREATE TABLE IF NOT EXISTS container (
     service TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (service, name)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_properties (service TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_properties (
+    service TEXT PRIMARY KEY, document TEXT NOT NULL
+) WITHOUT ROWID;
 """
 _UPSERT = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -66,7 +68,8 @@ class SideStore:
             (service.value, container, first, last),
         )
         found: dict[str, tuple[Record | None, Record | None]] = {}
-        for path, pending, *rest in rows:
+        for name, pending, *rest in rows:
+            path = str(name)
             committed, waiting = found.get(path, (None, None))
             record = _record(rest)
             found[path] = (committed, record) if pending else (record, waiting)
@@ -84,7 +87,7 @@ class SideStore:
         """Write a record; `blocks=None` keeps the block list that is there."""
         if blocks is None:
             kept = self._read(f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
-            blocks = kept[0][0] if kept else ""
+            blocks = str(kept[0][0]) if kept else ""
         identity = record.identity
         values = (identity.ino, identity.size, identity.mtime_ns, record.document(), blocks)
         self._write(_UPSERT, (*_text(key), int(pending), *values))
@@ -99,13 +102,25 @@ class SideStore:
                 connection.execute(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
                 connection.execute(f"UPDATE item SET pending = 0 WHERE {_WHERE_ITEM}", _text(key))
 
+    def settle(self, key: Key, identity: Identity) -> None:
+        """Before a record is changed: decide about one that a killed service left pending."""
+        _, waiting = self.records(key)
+        if waiting is None:
+            return
+        if waiting.identity == identity:
+            self.confirm(key)
+        else:
+            self._write(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key))
+
     def drop(self, key: Key) -> None:
         self._write(f"DELETE FROM item WHERE {_WHERE_ITEM}", _text(key))
 
     # --- containers and services
 
     def container(self, service: StorageService, name: str) -> str | None:
-        rows = self._read("SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name))
+        rows = self._read(
+            "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
+        )
         return str(rows[0][0]) if rows else None
 
     def put_container(self, service: StorageService, name: str, document: str) -> None:
