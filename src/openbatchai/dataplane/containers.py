@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -67,6 +68,17 @@ class Containers:
         with self._places.container(ref.account, ref.service, ref.container) as fd:
             found = os.fstat(fd)
         return self._read(ref, found)
+
+    def used_bytes(self, ref: ItemRef) -> int:
+        """The length of all files in it; links are not followed."""
+        path = self._places.container_path(ref.account, ref.service, ref.container)
+        self.get(ref)
+        total = 0
+        for _, _, names, directory in os.fwalk(path):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+        return total
 
     def update(self, ref: ItemRef, conditions: Conditions, **changes: Any) -> Container:
         """Replace the named settings."""

@@ -58,6 +58,10 @@ class Storage:
     def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
         self.places.store(account).put_service_properties(service, document)
 
+    def used_bytes(self, ref: ItemRef) -> int:
+        """Disk space of everything in a share or container."""
+        return self.containers.used_bytes(ref)
+
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""
         self.readers.on_read(callback)
