@@ -7,6 +7,7 @@ checked under the item's lock, right before the rename.
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -234,14 +235,10 @@ class Blobs:
             return replace(current, record=record)
 
     def _find(self, container: int, ref: ItemRef) -> Item | None:
-        try:
-            fd = beneath.open_file(container, ref.path, os.O_PATH)
-        except FileNotFoundError:
+        found = beneath.stat_beneath(container, ref.path)
+        if found is None or not stat.S_ISREG(found.st_mode):
             return None
-        try:
-            return self._described(ref, os.fstat(fd))
-        finally:
-            os.close(fd)
+        return self._described(ref, found)
 
     def _existing(self, container: int, ref: ItemRef) -> Item:
         item = self._find(container, ref)

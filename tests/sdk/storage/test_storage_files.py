@@ -183,7 +183,9 @@ def test_names_with_odd_characters(share):
 def test_wrong_key_is_authentication_failed(server, share):
     other = server.connection_string.replace(server.key, server.other_key())
     with pytest.raises(ClientAuthenticationError) as refused:
-        ShareServiceClient.from_connection_string(other).get_share_client(share.share_name).create_directory("x")
+        ShareServiceClient.from_connection_string(other).get_share_client(share.share_name).create_directory(
+            "x"
+        )
     assert refused.value.status_code == 403
     assert refused.value.error_code == "AuthenticationFailed"
 
@@ -239,7 +241,17 @@ def test_links_that_lead_out_pipes_and_devices_do_not_exist(server, share, tmp_p
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "a/../../x", "..%2fx", "%2e%2e/%2e%2e/x", "a%00b", "./x", "a/%2e/b", "..%5cx", "%2fetc%2fpasswd"],
+    [
+        "../x",
+        "a/../../x",
+        "..%2fx",
+        "%2e%2e/%2e%2e/x",
+        "a%00b",
+        "./x",
+        "a/%2e/b",
+        "..%5cx",
+        "%2fetc%2fpasswd",
+    ],
 )
 def test_traversal_is_refused(server, share, path):
     (server.root / server.account / "file" / "x").write_text("outside")
@@ -262,10 +274,14 @@ def test_account_and_service_sas(server, share):
     )
     whole = generate_share_sas(server.account, share.share_name, server.key, permission="rl", expiry=soon)
     one = generate_file_sas(server.account, share.share_name, ["f"], server.key, permission="r", expiry=soon)
-    expired = generate_file_sas(server.account, share.share_name, ["f"], server.key, permission="r", expiry=past)
+    expired = generate_file_sas(
+        server.account, share.share_name, ["f"], server.key, permission="r", expiry=past
+    )
     for token in (account, whole, one):
         assert requests.get(f"{url}?{token}").content == b"content"
-        assert requests.delete(f"{url}?{token}").headers["x-ms-error-code"] == "AuthorizationPermissionMismatch"
+        assert (
+            requests.delete(f"{url}?{token}").headers["x-ms-error-code"] == "AuthorizationPermissionMismatch"
+        )
     assert requests.get(f"{url}?{expired}").headers["x-ms-error-code"] == "AuthenticationFailed"
     other = server.url("file", f"{share.share_name}/g")
     assert requests.get(f"{other}?{one}").status_code == 403
