@@ -98,7 +98,9 @@ class Bench:
 
     def until_step(self, step: StepKind, task_id: str = "task-1") -> None:
         self.wait(
-            lambda: any(e.kind is TaskEventKind.STEP_STARTED and e.step is step for e in self.events(task_id)),
+            lambda: any(
+                e.kind is TaskEventKind.STEP_STARTED and e.step is step for e in self.events(task_id)
+            ),
             f"the start of {step}",
         )
 

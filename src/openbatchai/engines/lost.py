@@ -40,8 +40,10 @@ def settle(directory: Path) -> bool:
         _remove_container(directory)
         _end_processes(spec["id"], _session(directory))
         agents.mark_started(directory)
+        # The last words lie behind the links.
+        fault = _fault(directory)
         _remove_links(spec)
-        records.write_end(directory, None, _fault(directory))
+        records.write_end(directory, None, fault)
         return True
 
 

@@ -245,7 +245,9 @@ class Preparation:
         gpus = str(len(node.gpus))
         variables = {
             **self._client_environment(),
-            "BASH_ENV": str(places.shell / "bash_env"),
+            # bash expands the value of BASH_ENV, so that a path with a `$` must come from a variable.
+            "OPENBATCHAI_SHELL": str(places.shell),
+            "BASH_ENV": "$OPENBATCHAI_SHELL/bash_env",
             # Output goes to a file; without this a script's prints would appear at its end.
             "PYTHONUNBUFFERED": "1",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, node.gpus)),
