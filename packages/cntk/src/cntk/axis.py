@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .internal.missing import module_getattr
 
-_ALL_STATIC = 2**31 - 2
 _DYNAMIC = 2**31 - 1
 
 
@@ -75,12 +74,17 @@ class Axis:
         return (_BATCH,)
 
     @staticmethod
+    def all_axes() -> Axis:
+        return _EVERY
+
+    @staticmethod
     def all_static_axes() -> Axis:
         return _ALL
 
 
 _BATCH = Axis(None, "defaultBatchAxis", is_ordered=False)
 _SEQUENCE = Axis(None, "defaultDynamicAxis", is_ordered=True)
-_ALL = Axis(_ALL_STATIC, "AllStaticAxes", is_ordered=False)
+_EVERY = Axis(2**31 - 5, "AllAxes", is_ordered=False)
+_ALL = Axis(2**31 - 2, "AllStaticAxes", is_ordered=False)
 
 __getattr__ = module_getattr("cntk.axis")

@@ -180,6 +180,8 @@ def gradients(function: Function, at: Any, wrt: Sequence[Variable]) -> dict[Vari
         else:
             raise ValueError(f"'{variable!r}' is not part of the function")
     (value,) = program.run(feeds)
+    if not value.requires_grad:  # nothing differentiable on the way
+        return {variable: np.zeros(tuple(source.shape), variable._dtype) for variable, source in zip(wrt, sources, strict=True)}
     found = torch.autograd.grad(value.sum(), sources, allow_unused=True)
     return {
         variable: np.zeros(tuple(source.shape), variable._dtype)

@@ -43,11 +43,16 @@ def producers_first(roots: Iterable[PrimitiveFunction]) -> list[PrimitiveFunctio
     return order
 
 
-def leaves(root: PrimitiveFunction) -> list[Variable]:
-    """Inputs of the graph below `root` in CNTK's order: depth first, operands left to right."""
+def leaves(root: PrimitiveFunction, python_order: bool = False) -> list[Variable]:
+    """Inputs of the graph below `root`, depth first: products with the parameter first (as stored, the order of
+    `parameters`) or with operands left to right as in Python (the order of `arguments`)."""
+
+    def operands(function: PrimitiveFunction) -> Iterator[Variable]:
+        return iter(function.python_operands if python_order else function.operands)
+
     found: dict[Variable, None] = {}
     visited = {root}
-    stack: list[Iterator[Variable]] = [iter(root.operands)]
+    stack = [operands(root)]
     while stack:
         variable = next(stack[-1], None)
         if variable is None:
@@ -56,7 +61,7 @@ def leaves(root: PrimitiveFunction) -> list[Variable]:
             found.setdefault(variable)
         elif variable.owner not in visited:
             visited.add(variable.owner)
-            stack.append(iter(variable.owner.operands))
+            stack.append(operands(variable.owner))
     return list(found)
 
 

@@ -271,7 +271,7 @@ def _batch_normalization(op: Op, inputs: Sequence[Variable], attributes: Attribu
     x = inputs[0]._shape
     if x is None or INFERRED in x:
         return None
-    shape = x[:1] if attributes["spatial"] else x
+    shape = x[:1] if attributes["spatial"] else (math.prod(x),)
     for variable in inputs[1:5]:
         if isinstance(variable, _Stored) and INFERRED in variable.shape:
             variable.set_inferred_shape(shape)

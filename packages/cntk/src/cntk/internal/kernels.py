@@ -248,6 +248,22 @@ def _pooling(node: Node) -> Kernel:
     return lambda x: pool(x.reshape(1, channels, *spatial)).reshape(result)
 
 
+class _Extreme(torch.autograd.Function):
+    """Maximum or minimum over axes whose gradient goes to all tied elements, as CNTK's does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, dims: list[int], keep: bool, largest: bool) -> torch.Tensor:
+        result = x.amax(dims, keepdim=True) if largest else x.amin(dims, keepdim=True)
+        ctx.save_for_backward(x == result)
+        ctx.shape = result.shape
+        return result if keep else result.squeeze(dims)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        (ties,) = ctx.saved_tensors
+        return gradient.reshape(ctx.shape) * ties, None, None, None
+
+
 def _reduce(node: Node) -> Kernel:
     attributes = node.attributes
     rank = len(node.operands[0].shape)
@@ -265,8 +281,8 @@ def _reduce(node: Node) -> Kernel:
         "Sum": lambda x: x.sum(dims, keepdim=keep),
         "Mean": lambda x: x.mean(dims, keepdim=keep),
         "LogSum": lambda x: x.logsumexp(dims, keepdim=keep),
-        "Max": lambda x: x.amax(dims, keepdim=keep),
-        "Min": lambda x: x.amin(dims, keepdim=keep),
+        "Max": lambda x: _Extreme.apply(x, dims, keep, True),
+        "Min": lambda x: _Extreme.apply(x, dims, keep, False),
     }
     if name not in table:
         raise unavailable(f"reduction {name}")

@@ -26,7 +26,9 @@ def Sequential(layers: Sequence[Any], name: str = "") -> Function:
     result: Any = Variable(name="x", kind="Placeholder")
     for layer in _flatten(layers):
         result = layer(result)
-    if isinstance(result, Variable) or name:
+    if isinstance(result, Variable):
+        return ops.combine([result], name=name)
+    if name:
         result = ops.alias(result, name)
     return result
 

@@ -61,6 +61,7 @@ class Learner:
         if noise != 0.0:
             raise unavailable("gaussian_noise_injection_std_dev")
         self.mean_mode = bool(use_mean_gradient) or minibatch_size == IGNORE
+        self._legacy_mean = bool(use_mean_gradient)
         self.minibatch_size = IGNORE if self.mean_mode and minibatch_size is None else minibatch_size
         self._schedule = infer_schedule(lr, minibatch_size, epoch_size)
         self._minibatch_size_option = minibatch_size
@@ -95,7 +96,7 @@ class Learner:
         self._schedule = schedule.shifted(self._sweeps if schedule.by_sweep else self._samples)
 
     def _effective_rate(self, samples: int) -> float:
-        rate, size = self.learning_rate(), self._schedule.minibatch_size
+        rate, size = self.learning_rate(), 0 if self._legacy_mean else self._schedule.minibatch_size
         if self.mean_mode:
             return rate if size == 0 else rate * samples / size
         return rate / samples if size == 0 else rate / size

@@ -332,8 +332,7 @@ def _reduction(kind: str, x: Any, axis: Any, keepdims: bool, name: str) -> Compo
         raise unavailable(f"cntk.reduce over {axis!r}")
     if axis is None or isinstance(axis, Axis):
         where: dict[str, Any] = {"axis": AxisValue(ALL_STATIC_AXES, "AllStaticAxes", False)}
-        if axis is None:
-            keepdims = False
+        keepdims = False
     else:
         axes = [axis] if np.isscalar(axis) else list(axis)
         stored = [AxisValue(-1 - a, f"staticAxisIdx={-1 - a}", True) for a in axes]

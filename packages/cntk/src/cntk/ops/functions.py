@@ -104,7 +104,8 @@ class Function(TensorOpsMixin):
 
     @property
     def arguments(self) -> tuple[Variable, ...]:
-        return tuple(v for v in self.inputs if v.is_input or v.is_placeholder)
+        leaves = graph.leaves(self.root_function, python_order=True)
+        return tuple(v for v in leaves if v.is_input or v.is_placeholder)
 
     @property
     def placeholders(self) -> tuple[Variable, ...]:
@@ -277,7 +278,8 @@ class Function(TensorOpsMixin):
     # Text -----------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         kind = self.root_function.display_name if self.is_composite else self.op_name
-        arguments = ", ".join(repr(v) for v in self.inputs if v.is_input or v.is_placeholder or v.is_output)
+        of = self.arguments if self.is_composite else self.root_function.python_operands
+        arguments = ", ".join(repr(v) for v in of if v.is_input or v.is_placeholder or v.is_output)
         results = ", ".join(repr(v) for v in self.outputs)
         return f"{f'Composite({kind})' if self.is_composite else kind}: {arguments} -> {results}"
 
@@ -298,6 +300,10 @@ class Function(TensorOpsMixin):
     def __hash__(self) -> int:
         return id(self)
 
+    def __rshift__(self, other: Any) -> Any:
+        """`f >> g` is g after f."""
+        return other(self)
+
     def __len__(self) -> int:
         raise TypeError("object of type 'Function' has no len()")
 
@@ -306,10 +312,16 @@ class Function(TensorOpsMixin):
 
 
 def _type_text(variable: Variable) -> str:
+    kind = "SparseTensor" if variable.is_sparse else "Tensor"
+    dims = ["?" if dim < 0 else str(dim) for dim in variable.shape]
+    if variable._dtype != np.float32:
+        dims.insert(0, f"np.{variable._dtype}")
     if variable._shape is None:
-        return "Sequence[tensor]" if variable.has_sequence_axis() else "???"
-    dims = ",".join("?" if dim < 0 else str(dim) for dim in variable.shape)
-    tensor = f"Tensor[{dims}]"
+        tensor = "tensor"
+    elif not variable.shape:
+        tensor = f"np.{variable._dtype}"
+    else:
+        tensor = f"{kind}[{','.join(dims)}]"
     return f"Sequence[{tensor}]" if variable.has_sequence_axis() else tensor
 
 
@@ -401,6 +413,11 @@ class PrimitiveFunction(Function):
         if self._composite is None:
             self._composite = CompositeFunction(self)
         return self._composite
+
+    @property
+    def python_operands(self) -> list[Variable]:
+        """The operands left to right as in Python: products are stored with the right one first."""
+        return self.operands[::-1] if self.op in (Op.Times, Op.TransposeTimes) else self.operands
 
     @property
     def display_name(self) -> str:
