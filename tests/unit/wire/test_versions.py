@@ -131,10 +131,14 @@ def test_enum_words_are_the_versions_own(version):
         assert words == ["lowpriority", "resizing", "queued", "custom"]
 
 
+flat_versions = pytest.mark.parametrize(
+    "version", [v for v in VERSIONS.values() if v.flat], ids=lambda v: v.name
+)
+
+
+@flat_versions
 @pytest.mark.parametrize("priority", [-1000, -3, 0, 7, 1000])
 def test_integer_priorities_survive_the_way_through_the_hub(version, priority):
-    if not version.flat:
-        pytest.skip("2018-05-01 has words, not integers")
     submission = version.job_request(a_job_body(priority=priority))
     assert version.priority(submission) == priority
     assert render_job(version, submission)["properties"]["priority"] == priority
@@ -142,9 +146,8 @@ def test_integer_priorities_survive_the_way_through_the_hub(version, priority):
     assert word == {-1: "low", 0: "normal", 1: "high"}[(priority > 0) - (priority < 0)]
 
 
+@flat_versions
 def test_old_output_directory_properties_survive(version):
-    if not version.flat:
-        pytest.skip("2018-05-01 has neither type nor createNew")
     directory = {"id": "O", "pathPrefix": "/x", "type": "Model", "createNew": False}
     shown = render_job(version, version.job_request(a_job_body(outputDirectories=[directory])))
     word = "Model" if version.name.startswith("2017") else "model"
