@@ -165,9 +165,7 @@ class _FileService:
             "x-ms-share-quota": str(found.settings.quota_gib),
             "x-ms-access-tier": "TransactionOptimized",
             "x-ms-enabled-protocols": "SMB",
-            "x-ms-lease-status": "unlocked",
-            "x-ms-lease-state": "available",
-        }
+        } | wire.lease_headers(exchange.version)
         metadata = {f"x-ms-meta-{name}": value for name, value in found.settings.metadata.items()}
         await exchange.reply(200, _share_version(found) | fixed | metadata)
 
@@ -341,7 +339,7 @@ class _FileService:
     async def head_file(self, exchange: Exchange) -> None:
         item = await self._properties(exchange, directory=False)
         conditions_of(exchange.headers).check_read(item.version)
-        headers = wire.file_headers(item)
+        headers = wire.file_headers(item, exchange.version)
         await exchange.reply_head(headers | ({"Content-MD5": item.md5} if item.md5 else {}), item.size)
 
     async def file_metadata(self, exchange: Exchange) -> None:
