@@ -154,6 +154,11 @@ class Places:
         if self.fsync is not FsyncPolicy.NEVER:
             os.fdatasync(fd)
 
+    def sync_staged(self, fd: int) -> None:
+        """A block is copied into the blob that commits it, and that is synced."""
+        if self.fsync is FsyncPolicy.ALWAYS:
+            os.fdatasync(fd)
+
     def sync_range(self, fd: int, *, reaches_end: bool) -> None:
         """Nothing tells when a client is done with a file; its last range is the nearest thing to a close."""
         if self.fsync is FsyncPolicy.ALWAYS or (reaches_end and self.fsync is FsyncPolicy.CLOSE):
