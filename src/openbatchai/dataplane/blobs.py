@@ -107,7 +107,7 @@ class Blobs:
 
     def put_block(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
         with self._places.container(ref.account, _BLOB, ref.container):
-            self._places.sync_content(upload.fd)
+            self._places.sync_staged(upload.fd)
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(

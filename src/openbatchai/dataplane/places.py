@@ -154,6 +154,11 @@ class Places:
         if self.fsync is not FsyncPolicy.NEVER:
             os.fdatasync(fd)
 
+    def sync_staged(self, fd: int) -> None:
+        """A block is copied into the blob that commits it, and that is synced."""
+        if self.fsync is FsyncPolicy.ALWAYS:
+            os.fdatasync(fd)
+
     def sync_range(self, fd: int, *, reaches_end: bool) -> None:
         """Nothing tells when a client is done with a file; its last range is the nearest thing to a close."""
         if self.fsync is FsyncPolicy.ALWAYS or (reaches_end and self.fsync is FsyncPolicy.CLOSE):
@@ -166,13 +171,16 @@ class Places:
     # --- after a crash
 
     def _clean(self) -> None:
-        """Remove what a killed service left half done; nothing of it was ever acknowledged."""
-        for grave in self.root.glob(".deleted-*"):
-            shutil.rmtree(grave, ignore_errors=True)
+        """Remove what a killed service left half done; nothing of it was ever acknowledged.
+
+        Deleted trees may be huge and are out of everybody's sight, so they go in the background.
+        """
+        graves = [*self.root.glob(".deleted-*"), *self.root.glob(f"*/{_STAGING}/{_DELETED}/*")]
+        for grave in graves:
+            self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
         for staging in self.root.glob(f"*/{_STAGING}"):
-            for name in (_UPLOADS, _DELETED):
-                shutil.rmtree(staging / name, ignore_errors=True)
-                (staging / name).mkdir(exist_ok=True)
+            shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
+            (staging / _UPLOADS).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)
 
 

@@ -11,7 +11,7 @@ import mimetypes
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,7 @@ _TEXT = "text/plain; charset=utf-8"
 _TEXT_ENDINGS = (".txt", ".log", ".out", ".err", ".py", ".sh", ".yaml", ".yml", ".md")
 _types = mimetypes.MimeTypes()
 _NS = 1_000_000_000
+_OWN_COLUMNS = frozenset({"identity", "content"})
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,12 @@ class Record:
     append_blocks: int = 0
 
     def document(self) -> str:
-        values = asdict(self)
-        del values["identity"]
-        return json.dumps({name: value for name, value in values.items() if value}, separators=(",", ":"))
+        # By hand: asdict() copies deeply, which is a tenth of the cost of a small write.
+        values = {name: value for name, value in vars(self).items() if value and name not in _OWN_COLUMNS}
+        content = {name: value for name, value in vars(self.content).items() if value}
+        if content:
+            values["content"] = content
+        return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def parse(cls, identity: Identity, document: str) -> "Record":

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from openbatchai.dataplane import Storage
@@ -154,7 +153,7 @@ class _BlobService:
         await exchange.reply(202)
 
     async def stats(self, exchange: Exchange) -> None:
-        now = storage_xml.http_date(datetime.now(UTC).replace(microsecond=0))
+        now = storage_xml.http_date(self._storage.clock.now())
         await exchange.reply_xml(wire.stats_document(now))
 
     async def account_information(self, exchange: Exchange) -> None:
@@ -336,7 +335,7 @@ class _BlobService:
     async def head_blob(self, exchange: Exchange) -> None:
         item = await exchange.run(self._blobs.properties, exchange.ref)
         conditions_of(exchange.headers).check_read(item.version)
-        headers = wire.blob_headers(item)
+        headers = wire.blob_headers(item, exchange.version)
         await exchange.reply_head(headers | _md5(item.md5), item.size)
 
     async def blob_metadata(self, exchange: Exchange) -> None:

@@ -24,7 +24,7 @@ class ContentForm:
     """How a service opens an item and names its headers."""
 
     open: Callable[[ItemRef], OpenItem]
-    headers: Callable[[Item], dict[str, str]]
+    headers: Callable[[Item, str], dict[str, str]]
     whole_md5: str
 
 
@@ -66,7 +66,7 @@ async def send_content(exchange: Exchange, storage: Storage, form: ContentForm) 
             storage.readers.told(exchange.ref, error.size)
         raise
     try:
-        answer = _headers(form, ready) | _checked(exchange.grant.overrides)
+        answer = _headers(form, ready, exchange.version) | _checked(exchange.grant.overrides)
         status = 206 if ready.is_range else 200
         complete = await exchange.stream(status, answer, ready.opened.fd, ready.span, ready.first)
     finally:
@@ -124,9 +124,9 @@ def _whole_characters(fd: int, span: Span) -> Span:
     return Span(span.start, span.end - incomplete_tail(os.pread(fd, count, span.end - count)))
 
 
-def _headers(form: ContentForm, ready: _Ready) -> dict[str, str]:
+def _headers(form: ContentForm, ready: _Ready, version: str) -> dict[str, str]:
     item = ready.opened.item
-    headers = form.headers(item)
+    headers = form.headers(item, version)
     if ready.is_range:
         headers["Content-Range"] = f"bytes {ready.span.start}-{ready.span.end - 1}/{item.size}"
         if item.md5:

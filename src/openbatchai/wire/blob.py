@@ -24,8 +24,11 @@ INCLUDABLE = frozenset(
 )
 
 
-def blob_headers(item: ItemFacts) -> dict[str, str]:
-    """Headers of Get Blob and Get Blob Properties, without the length, which the answer decides."""
+def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
+    """Headers of Get Blob and Get Blob Properties, without the length, which the answer decides.
+
+    They are the same in every `version`.
+    """
     content = item.content
     headers = {
         "Last-Modified": http_date(item.last_modified),

@@ -15,6 +15,7 @@ from openbatchai.wire.storage_xml import (
 )
 
 _ENCODED_NAMES_SINCE = "2021-12-02"
+_LEASES_SINCE = "2019-07-07"
 _GIB = 1 << 30
 # One permission for all: the mounts know POSIX modes only.
 _PERMISSION_KEY = "0"
@@ -33,11 +34,18 @@ def smb_headers(item: ItemFacts) -> dict[str, str]:
     }
 
 
+def lease_headers(version: str) -> dict[str, str]:
+    """Leases of files came with 2019-07-07; the SDKs before fail on headers they have no attribute for."""
+    if version < _LEASES_SINCE:
+        return {}
+    return {"x-ms-lease-status": "unlocked", "x-ms-lease-state": "available"}
+
+
 def version_headers(item: ItemFacts) -> dict[str, str]:
     return {"ETag": item.etag, "Last-Modified": http_date(item.last_modified)}
 
 
-def file_headers(item: ItemFacts) -> dict[str, str]:
+def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
     """Headers of Get File and Get File Properties, without the length, which the answer decides."""
     content = item.content
     headers = version_headers(item) | {
@@ -49,10 +57,8 @@ def file_headers(item: ItemFacts) -> dict[str, str]:
         "Cache-Control": content.cache_control,
         "x-ms-type": "File",
         "x-ms-server-encrypted": "true",
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
     }
-    headers |= smb_headers(item) | metadata_headers(item)
+    headers |= smb_headers(item) | metadata_headers(item) | lease_headers(version)
     return {name: value for name, value in headers.items() if value}
 
 

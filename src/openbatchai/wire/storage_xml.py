@@ -19,6 +19,7 @@ from defusedxml.ElementTree import fromstring
 
 DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\ufffe\uffff]")
+_ELEMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _NS = 1_000_000_000
 ENCODED_NAMES_SINCE = "2021-02-12"
 
@@ -162,7 +163,9 @@ def attribute(name: str, value: str) -> str:
 def metadata_element(metadata: Mapping[str, str] | None) -> str:
     if metadata is None:
         return ""
-    return "<Metadata>" + "".join(element(name, value) for name, value in metadata.items()) + "</Metadata>"
+    # A header name may hold what an element name may not; such a pair is only told by HEAD.
+    pairs = (element(name, value) for name, value in metadata.items() if _ELEMENT_NAME.fullmatch(name))
+    return f"<Metadata>{''.join(pairs)}</Metadata>"
 
 
 def list_head(request: ListRequest) -> str:

@@ -113,7 +113,7 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
     try:
         yield ports
     finally:
-        for server, thread in servers:
+        for server, _ in servers:
             server.should_exit = True
         for _, thread in servers:
             thread.join(30)

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -341,3 +342,29 @@ def test_unimplemented_calls_answer_with_a_client_error(container):
 
 def _soon() -> datetime:
     return datetime.now(UTC) + timedelta(minutes=5)
+
+
+def test_metadata_in_listings(container):
+    container.upload_blob("b", b"x", metadata={"who": "me", "a~": "odd"})
+    (found,) = container.list_blobs(include=["metadata"])
+    assert found.metadata == {"who": "me"}
+    assert container.get_blob_client("b").get_blob_properties().metadata == {"who": "me", "a~": "odd"}
+
+
+def test_writers_and_readers_of_one_blob_see_whole_contents(container):
+    blob = container.get_blob_client("b")
+    letters = [b"a", b"b", b"c"]
+    blob.upload_blob(letters[0] * 300_000)
+
+    def write(letter: bytes) -> bytes:
+        for _ in range(5):
+            blob.upload_blob(letter * 300_000, overwrite=True)
+        return letter
+
+    def read(_: int) -> int:
+        return len(set(blob.download_blob().readall()))
+
+    with ThreadPoolExecutor(6) as pool:
+        kinds = pool.map(read, range(15))
+        assert set(pool.map(write, letters)) == set(letters)
+        assert set(kinds) == {1}

@@ -308,3 +308,21 @@ def test_unimplemented_calls_answer_with_a_client_error(share):
     with pytest.raises(HttpResponseError) as lease:
         share.get_file_client("f").acquire_lease()
     assert {error.value.status_code for error in (rename, snapshot, lease)} <= {400, 405}
+
+
+def test_range_with_a_wrong_md5_writes_nothing(server, share):
+    file = share.get_file_client("f")
+    file.upload_file(b"abc", validate_content=True)
+    token = generate_file_sas(
+        server.account,
+        share.share_name,
+        ["f"],
+        server.key,
+        permission="w",
+        expiry=datetime(2099, 1, 1, tzinfo=UTC),
+    )
+    wrong = {"x-ms-write": "update", "x-ms-range": "bytes=0-2", "Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    url = f"{server.url('file', f'{share.share_name}/f')}?comp=range&{token}"
+    answer = requests.put(url, data=b"xyz", headers=wrong)
+    assert (answer.status_code, answer.headers["x-ms-error-code"]) == (400, "Md5Mismatch")
+    assert file.download_file().readall() == b"abc"

@@ -1,4 +1,4 @@
-"""What browsers, curl and the 2017 job stream see: host style, plain Range headers, headers on every answer."""
+"""What browsers, curl and the 2017 job stream see: host style, plain Range headers, common headers."""
 
 import base64
 import hashlib

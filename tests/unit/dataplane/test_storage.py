@@ -145,10 +145,10 @@ def test_restart_cleans_uploads_and_keeps_blocks(tmp_path):
 
     second = open_storage(tmp_path)
     assert not torn.path.exists()
-    assert list((tmp_path / "acct/.staging/deleted").iterdir()) == []
     second.blobs.put_block_list(blob("b"), [(Source.LATEST, block_id)], BlobProperties(), Conditions())
     assert (tmp_path / "acct/blob/data/b").read_bytes() == b"block"
     second.close()
+    assert list((tmp_path / "acct/.staging/deleted").iterdir()) == []
 
 
 _KILLED = """
