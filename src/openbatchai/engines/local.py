@@ -147,9 +147,10 @@ class LocalEngine:
         directory = self._layout.task(task_id)
         if not directory.exists() or not records.ended(directory):
             return
-        run_id = str(records.read_spec(directory).get("run_id") or task_id)
+        spec = records.read_spec(directory)
         remove_tree(directory)
-        self._leave_run(run_id, directory.name)
+        self._nodes.drop_task(spec["node_id"], task_id)
+        self._leave_run(spec["run_id"] or task_id, directory.name)
 
     def release(self, node_ids: Sequence[str]) -> None:
         running = []
@@ -175,7 +176,11 @@ class LocalEngine:
             if entry.name.startswith(".new-"):
                 _remove_abandoned(entry)
             elif not records.ended(entry):
-                self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+                try:
+                    self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+                except (OSError, ValueError):
+                    # One damaged directory must not keep the service from all others.
+                    _log.exception("taking over %s failed", entry)
 
     def _attend(self, task_id: str, directory: Path, may_spawn: bool) -> None:
         """See to it that the task has an agent that is watched, or an end."""
