@@ -332,3 +332,13 @@ def test_a_setup_task_may_write_to_a_mount_of_its_cluster(local, build, out):
 
     assert end.fault is None
     assert (out / "a" / "b" / "stdout.txt").read_text() == "done\n"
+
+
+def test_files_that_a_task_brings_are_there_before_its_steps(local, build, out):
+    local.run(
+        build.task(
+            "cat $AZ_BATCHAI_SHARED_JOB_TEMP/hosts", files={"$AZ_BATCHAI_SHARED_JOB_TEMP/hosts": "a\nb\n"}
+        )
+    )
+
+    assert printed(out) == "a\nb\n"

@@ -148,6 +148,7 @@ class Preparation:
             "identity": {jobenv.TASK_ID: task.id},
             "mounts": links,
             "directories": list(task.directories),
+            "files": dict(task.files),
             "log": task.log,
             "steps": _steps(task, mapped=interpreter is not None),
             "container": None if interpreter else self._container(task, node, places, mounts),
