@@ -337,7 +337,7 @@ def test_a_setup_task_may_write_to_a_mount_of_its_cluster(local, build, out):
 def test_files_that_a_task_brings_are_there_before_its_steps(local, build, out):
     local.run(
         build.task(
-            "cat $AZ_BATCHAI_SHARED_JOB_TEMP/hosts", files={"$AZ_BATCHAI_SHARED_JOB_TEMP/hosts": "a\nb\n"}
+            'cat "$AZ_BATCHAI_SHARED_JOB_TEMP/hosts"', files={"$AZ_BATCHAI_SHARED_JOB_TEMP/hosts": "a\nb\n"}
         )
     )
 
