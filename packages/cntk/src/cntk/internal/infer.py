@@ -73,7 +73,8 @@ def _elementwise(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
             dims.append(m)
         else:
             raise RuntimeError(
-                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' is not "
+                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' is "
+                f"not "
                 f"compatible with right operand '{right!r}' shape '{shape_text(b)}'."
             )
     for variable, padded in ((left, padded_a), (right, padded_b)):
@@ -116,7 +117,8 @@ def _transpose_times(op: Op, inputs: Sequence[Variable], attributes: Attributes)
         raise unavailable("cntk.times_transpose with operands of these ranks")
     if a[-1] != b[-1]:
         raise ValueError(
-            f"Times: The 1 leading dimensions of the right operand with shape '{shape_text(b[-1:])}' do not match "
+            f"Times: The 1 leading dimensions of the right operand with shape '{shape_text(b[-1:])}' do not "
+            f"match "
             f"the left operand's trailing dimensions with shape '{shape_text(a)}'"
         )
     return a[:-1] + (b[:-1] or (1,))
@@ -247,7 +249,8 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
         known = math.prod(dim for dim in new if dim != INFERRED)
         if math.prod(old) % known:
             raise ValueError(
-                f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred dimensions.."
+                f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred "
+                f"dimensions.."
             )
         new[new.index(INFERRED)] = math.prod(old) // known
     if math.prod(old) != math.prod(new):

@@ -168,7 +168,8 @@ class ProgressPrinter(ProgressWriter):
         self, samples: int, updates: int, summaries: int, aggregate_metric: float, elapsed_milliseconds: int
     ) -> None:
         self._print(
-            f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: {self._metric(aggregate_metric, samples)};"
+            f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: "
+            f"{self._metric(aggregate_metric, samples)};"
         )
 
 
