@@ -1,8 +1,7 @@
 """The CNTK 2.7 Python API on PyTorch.
 
 Training scripts written for CNTK run unmodified, print what CNTK printed and save `.dnn` files that CNTK
-reads.  What of
-CNTK's API is not here raises an error that names it; nothing is silently something else.
+reads.  What of CNTK's API is not here raises an error that names it; nothing is silently something else.
 """
 
 __version__ = "2.7"  # the CNTK whose API this is; the distribution has its own version

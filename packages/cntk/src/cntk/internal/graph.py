@@ -47,8 +47,7 @@ def producers_first(roots: Iterable[PrimitiveFunction]) -> list[PrimitiveFunctio
 
 def leaves(root: PrimitiveFunction, python_order: bool = False) -> list[Variable]:
     """Inputs of the graph below `root`, depth first: products with the parameter first (as stored, the order
-    of
-    `parameters`) or with operands left to right as in Python (the order of `arguments`)."""
+    of `parameters`) or with operands left to right as in Python (the order of `arguments`)."""
 
     def operands(function: PrimitiveFunction) -> Iterator[Variable]:
         return iter(function.python_operands if python_order else function.operands)

@@ -73,9 +73,8 @@ def _elementwise(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
             dims.append(m)
         else:
             raise RuntimeError(
-                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' is "
-                f"not "
-                f"compatible with right operand '{right!r}' shape '{shape_text(b)}'."
+                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' "
+                f"is not compatible with right operand '{right!r}' shape '{shape_text(b)}'."
             )
     for variable, padded in ((left, padded_a), (right, padded_b)):
         if isinstance(variable, _Stored) and INFERRED in variable.shape and len(variable.shape) == rank:
@@ -118,8 +117,7 @@ def _transpose_times(op: Op, inputs: Sequence[Variable], attributes: Attributes)
     if a[-1] != b[-1]:
         raise ValueError(
             f"Times: The 1 leading dimensions of the right operand with shape '{shape_text(b[-1:])}' do not "
-            f"match "
-            f"the left operand's trailing dimensions with shape '{shape_text(a)}'"
+            f"match the left operand's trailing dimensions with shape '{shape_text(a)}'"
         )
     return a[:-1] + (b[:-1] or (1,))
 
@@ -240,7 +238,8 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
     old = x[begin:end]
     new = [INFERRED if dim == INFERRED_DIMENSION else int(dim) for dim in reversed(attributes["newShape"])]
     old_text, new_text = shape_text(tuple(old)), shape_text(tuple(new))
-    start = f"Reshape: Operand (sub-)dimensions '{old_text}' incompatible with desired replacement (sub-)dimensions"
+    start = f"Reshape: Operand (sub-)dimensions '{old_text}' incompatible with desired replacement "
+    start += "(sub-)dimensions"
     if new.count(INFERRED) > 1:
         raise ValueError(
             f"Reshape: More than one axis's dimension was unspecified in the replacement shape '{new_text}'"
@@ -250,7 +249,7 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
         if math.prod(old) % known:
             raise ValueError(
                 f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred "
-                f"dimensions.."
+                "dimensions.."
             )
         new[new.index(INFERRED)] = math.prod(old) // known
     if math.prod(old) != math.prod(new):

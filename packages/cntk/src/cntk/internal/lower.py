@@ -2,8 +2,7 @@
 
 Blocks are opened, aliases removed, and a few groups of steps replaced by one that gives the same numbers:
 bias additions join their product, and a ReLU in front of a max-pooling moves behind it, where it has a
-quarter of
-the cells to look at (max and ReLU are both monotone, so values and gradients are the same).
+quarter of the cells to look at (max and ReLU are both monotone, so values and gradients are the same).
 """
 
 from __future__ import annotations
@@ -65,7 +64,6 @@ class Program:
         self._assign_slots()
 
     # Flattening
-    # -----------------------------------------------------------------------------------------------
     def _resolve(self, variable: Variable) -> Variable:
         """Follow block arguments, block results and aliases to the variable that holds the value."""
         while True:
@@ -144,7 +142,6 @@ class Program:
         self._steps.append(_Step(None, operands, output, node))
 
     # Rewriting
-    # ------------------------------------------------------------------------------------------------
     def _fuse(self) -> None:
         producer = {step.output: step for step in self._steps}
         uses: dict[Variable, int] = dict.fromkeys(self._requested, 1)
@@ -202,7 +199,6 @@ class Program:
         return node.batched(1) and not node.batched(0) and len(node.operands[1].shape) == rank
 
     # Running
-    # --------------------------------------------------------------------------------------------------
     def _assign_slots(self) -> None:
         slots: dict[Variable, int] = {}
         self.arguments: list[Variable] = []

@@ -29,7 +29,6 @@ _MARKERS = {INFERRED: INFERRED_DIMENSION, FREE: FREE_DIMENSION}
 
 
 # Writing
-# ----------------------------------------------------------------------------------------------------------
 
 
 class _Writer:
@@ -152,7 +151,6 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
 
 
 # Reading
-# ----------------------------------------------------------------------------------------------------------
 
 
 def _required(entry: dict[str, Any], key: str, what: str, current: int) -> Any:

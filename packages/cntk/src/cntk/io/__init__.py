@@ -185,16 +185,15 @@ class MinibatchSource:
             raise unavailable("a MinibatchSource of anything but one CTFDeserializer")
         if max_samples != INFINITELY_REPEAT and max_sweeps != INFINITELY_REPEAT:
             raise RuntimeError(
-                "MinibatchSourceConfig: max samples and max sweeps are mutually exclusive options and cannot "
-                "have "
-                "non-default values at the same time."
+                "MinibatchSourceConfig: max samples and max sweeps are mutually exclusive options and "
+                "cannot have non-default values at the same time."
             )
         if randomize and randomization_window_in_samples:
             if randomization_window_in_chunks not in (0, DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS):
                 raise RuntimeError(
                     "MinibatchSourceConfig: randomization window in chunks and randomization window in "
-                    "samples are "
-                    "mutually exclusive options and cannot have non-zero values at the same time."
+                    "samples are mutually exclusive options and cannot have non-zero values at the same "
+                    "time."
                 )
             raise unavailable("randomization_window_in_samples")
         if frame_mode and truncation_length:
@@ -221,7 +220,6 @@ class MinibatchSource:
         self._sweep = self._index = self._position = 0
 
     # Description
-    # ----------------------------------------------------------------------------------------------
     @property
     def streams(self) -> Record:
         return Record(**{stream.info.m_name: stream.info for stream in self._streams})
@@ -242,7 +240,6 @@ class MinibatchSource:
         return self._max_samples == INFINITELY_REPEAT and self._max_sweeps == INFINITELY_REPEAT
 
     # Position
-    # -------------------------------------------------------------------------------------------------
     @property
     def current_position(self) -> int:
         return self._position
@@ -263,7 +260,6 @@ class MinibatchSource:
             self._index += 1
 
     # Data
-    # -----------------------------------------------------------------------------------------------------
     def _load(self) -> None:
         if self._lengths is not None:
             return

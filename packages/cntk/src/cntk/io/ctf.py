@@ -1,10 +1,8 @@
 """The CNTK text format (CTF).
 
 `_parse_rows` is the grammar, row by row.  `_parse_uniform` reads what most files are, rows that all have the
-same
-dense fields, with array operations (about 60 times faster); it gives up (None) on anything it is not sure
-about,
-and the row parser then decides what is legal and what the error is.
+same dense fields, with array operations (about 60 times faster); it gives up (None) on anything it is not
+sure about, and the row parser then decides what is legal and what the error is.
 """
 
 from __future__ import annotations
@@ -93,7 +91,6 @@ def parse_file(path: str, fields: list[Field]) -> list[StreamData]:
 
 
 # Row by row
-# ---------------------------------------------------------------------------------------------------------
 
 
 def _failed(path: str, offset: int, why: str) -> RuntimeError:
@@ -214,7 +211,6 @@ def _add_sample(collector: _Collector, tokens: list[bytes], path: str, offset: i
 
 
 # Uniform dense files
-# ------------------------------------------------------------------------------------------------
 
 _SEP, _DIGIT, _SIGN, _DOT, _EXP, _BAD = range(6)
 _CLASS = np.full(256, _BAD, np.uint8)

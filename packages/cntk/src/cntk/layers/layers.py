@@ -97,9 +97,8 @@ def Convolution(
     init_bias = get_default_override(Convolution, init_bias=init_bias)
     if sequential or transpose_weight or not sharing or reduction_rank != 1 or num_filters in (None, ()):
         raise unavailable(
-            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank other "
-            "than 1 or "
-            "without num_filters"
+            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank "
+            "other than 1 or without num_filters"
         )
     window = sanitize_shape(filter_shape)
     rank = len(window)
@@ -300,8 +299,7 @@ def Activation(activation: Any = _ACTIVATION, name: str = "") -> Function:
 
     @BlockFunction("Activation", name)
     def activate(x: Any) -> Any:
-        result = activation(x)
-        return ops.alias(result) if result is x else result
+        return ops.alias(x) if activation is identity else activation(x)
 
     return activate
 

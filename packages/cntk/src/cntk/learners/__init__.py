@@ -34,8 +34,8 @@ class Learner:
     """The state and the update rule for some parameters.
 
     Gradients arrive as sums over the minibatch.  In the normal mode a rate given per M samples is applied to
-    the sum as
-    lr/M (M=0: lr/n); with minibatch_size=IGNORE the gradient is averaged first and the rate scaled back by n/M.
+    the sum as lr/M (M=0: lr/n); with minibatch_size=IGNORE the gradient is averaged first and the rate scaled
+    back by n/M.
     """
 
     def __init__(
@@ -73,7 +73,6 @@ class Learner:
         self._reported: dict[str, tuple[float, int]] = {}
 
     # Position
-    # -------------------------------------------------------------------------------------------------
     @property
     def total_number_of_samples_seen(self) -> int:
         return self._samples
@@ -108,7 +107,6 @@ class Learner:
         return momentum if size == 0 or momentum == 0.0 else math.pow(momentum, samples / size)
 
     # Reports
-    # --------------------------------------------------------------------------------------------------
     def add_progress_writers(self, writers: Sequence[ProgressWriter]) -> None:
         self._writers.extend(writers)
 
@@ -125,7 +123,6 @@ class Learner:
         self._report("Learning rate", self._schedule)
 
     # Update
-    # ---------------------------------------------------------------------------------------------------
     def update(
         self, gradient_values: Mapping[Parameter, Any], training_sample_count: int, is_sweep_end: bool = False
     ) -> bool:

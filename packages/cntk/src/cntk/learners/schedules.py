@@ -24,8 +24,7 @@ class TrainingParameterSchedule:
     """`values[i]` holds from position `starts[i]`; the last one for ever.
 
     Positions count samples, or finished sweeps when no epoch size is given.  `minibatch_size` is the size the
-    values
-    refer to: 1 for rates per sample, 0 when they are per minibatch of whatever size.
+    values refer to: 1 for rates per sample, 0 when they are per minibatch of whatever size.
     """
 
     def __init__(self, schedule: Any, minibatch_size: int | None = None, epoch_size: int | None = None):
@@ -143,6 +142,5 @@ def infer_schedule(
         return TrainingParameterSchedule(value, minibatch_size, epoch_size)
     raise ValueError(
         f"training parameter schedule type ({type(value)}) not supported. training parameter schedule must "
-        f"be a "
-        "training schedule "
+        "be a training schedule "
     )

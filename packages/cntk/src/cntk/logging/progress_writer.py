@@ -129,7 +129,6 @@ class ProgressWriter:
         return self._total_test_updates
 
     # To be overridden
-    # ------------------------------------------------------------------------------------------
     def write(self, key: str, value: Any) -> None:
         """A single value, such as a changed learning rate."""
 

@@ -1,10 +1,9 @@
 """The symbolic graph: primitive functions, blocks, and the composites that users hold.
 
 A `PrimitiveFunction` is one operation with its operands and attributes.  A block is a primitive of op Block
-whose
-body is a composite of its own, with placeholders for the arguments.  A `CompositeFunction` is a view of the
-graph
-below one root; every op and layer returns one.  `internal.lower` turns a composite into a torch program.
+whose body is a composite of its own, with placeholders for the arguments.  A `CompositeFunction` is a view of
+the graph below one root; every op and layer returns one.  `internal.lower` turns a composite into a torch
+program.
 """
 
 from __future__ import annotations
@@ -54,7 +53,6 @@ class Function(TensorOpsMixin):
         return super().__new__(cls)
 
     # What a root provides
-    # -------------------------------------------------------------------------------------
     @property
     def root_function(self) -> PrimitiveFunction:
         raise NotImplementedError
@@ -88,14 +86,13 @@ class Function(TensorOpsMixin):
         return self._name
 
     # Views on the graph
-    # ---------------------------------------------------------------------------------------
     @property
     def output(self) -> Variable:
         outputs = self.outputs
         if len(outputs) != 1:
             raise RuntimeError(
-                f"A Function instance '{self!r}' with more than one output cannot be implicitly converted to "
-                f"a Variable."
+                f"A Function instance '{self!r}' with more than one output cannot be implicitly converted "
+                "to a Variable."
             )
         return outputs[0]
 
@@ -159,13 +156,11 @@ class Function(TensorOpsMixin):
         if len(outputs) != 1:
             raise AttributeError(
                 f"Function does not have '{name}' and it cannot be looked up in its outputs because it does "
-                f"not have "
-                "exactly one"
+                "not have exactly one"
             )
         raise AttributeError(f"'Variable' object has no attribute '{name}'")
 
     # Composition
-    # ----------------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         formal = self.arguments
         given: dict[Variable, Any] = {}
@@ -213,7 +208,6 @@ class Function(TensorOpsMixin):
         return self.replace_placeholders({placeholders[0]: substitution})
 
     # Computation
-    # ----------------------------------------------------------------------------------------------
     def eval(
         self, arguments: Any = None, outputs: Any = None, device: Any = None, as_numpy: bool = True
     ) -> Any:
@@ -255,7 +249,6 @@ class Function(TensorOpsMixin):
         return next(iter(values.values())) if len(values) == 1 else values
 
     # Files
-    # ----------------------------------------------------------------------------------------------------
     def save(
         self,
         filename: str | os.PathLike[str],
@@ -285,7 +278,6 @@ class Function(TensorOpsMixin):
         return load_model_file(model).composite()
 
     # Text
-    # -----------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         kind = self.root_function.display_name if self.is_composite else self.op_name
         of = self.arguments if self.is_composite else self.root_function.python_operands

@@ -77,12 +77,11 @@ class Trainer:
         if foreign:
             names = ", ".join(repr(p) for p in foreign)
             raise ValueError(
-                f"Trainer ctor: {len(foreign)} of the learner parameters '{names}' are not part of the model "
-                f"specified"
+                f"Trainer ctor: {len(foreign)} of the learner parameters '{names}' are not part of the "
+                "model specified"
             )
 
     # Properties
-    # -----------------------------------------------------------------------------------------------
     @property
     def model(self) -> Function | None:
         return self._model
@@ -127,7 +126,6 @@ class Trainer:
         return metric.item() / samples
 
     # Work
-    # -----------------------------------------------------------------------------------------------------
     def _run(
         self, arguments: Any, outputs: list[Variable], training: bool
     ) -> tuple[Program, list[torch.Tensor]]:
