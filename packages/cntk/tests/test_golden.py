@@ -1,7 +1,7 @@
 """Cases recorded from CNTK 2.7: operations, layers, training, printed text and readers.
 
-A case that needs a part of CNTK which is not here is passed over; how many are compared is checked, so that nothing
-drops out unseen.
+A case that needs a part of CNTK which is not here is passed over; how many are compared is checked, so that
+nothing drops out unseen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cntk as C
 import numpy as np
 import pytest
-
-import cntk as C
 from cntk.internal.missing import NotAvailableError
 
 
@@ -25,7 +24,9 @@ def _masked(text: str) -> str:
 
 
 def _missing(error: Exception) -> bool:
-    return isinstance(error, NotAvailableError) or "not available" in str(error) or "not supported" in str(error)
+    return (
+        isinstance(error, NotAvailableError) or "not available" in str(error) or "not supported" in str(error)
+    )
 
 
 def _check_function(golden: Any, case: dict[str, Any]) -> None:
@@ -236,7 +237,10 @@ def test_reader(golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         except NotAvailableError:
             continue
         except (RuntimeError, ValueError) as error:
-            if recorded is None or (type(error).__name__, str(error)) != (recorded["type"], recorded["first_line"]):
+            if recorded is None or (type(error).__name__, str(error)) != (
+                recorded["type"],
+                recorded["first_line"],
+            ):
                 wrong.append(f"{name}: {error!r} instead of {recorded}")
         except AssertionError as error:
             wrong.append(f"{name}: {error}")

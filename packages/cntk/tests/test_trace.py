@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import cntk as C
+import numpy as np
 
 
 def test_recorded_training_is_reproduced(shared: Path, mnist: Any) -> None:
@@ -39,9 +38,7 @@ def test_recorded_training_is_reproduced(shared: Path, mnist: Any) -> None:
     for i, size in enumerate(trace["sizes"].tolist()):
         rows = slice(position, position + size)
         position += size
-        trainer.train_minibatch(
-            {x: images[rows].reshape(-1, 1, 28, 28).astype(np.float32), y: labels[rows]}
-        )
+        trainer.train_minibatch({x: images[rows].reshape(-1, 1, 28, 28).astype(np.float32), y: labels[rows]})
         assert abs(trainer.previous_minibatch_loss_average - trace["loss"][i]) < 1e-4
         assert abs(trainer.previous_minibatch_evaluation_average - trace["metric"][i]) < 1e-4
         assert trainer.previous_minibatch_sample_count == trace["count"][i]
