@@ -167,9 +167,9 @@ class Task:
 
     Strings in `environment` (in order), `directories`, the names of `files`, `log` and the steps' paths may
     refer to variables as `$NAME` or `${NAME}`: to the engine's (`AZ_BATCHAI_MOUNT_ROOT`,
-    `AZ_BATCHAI_JOB_MOUNT_ROOT`, `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same mapping. They are expanded
-    on the node; an unknown name expands to nothing, as in a shell. `secrets` are environment variables
-    that appear in no log. `wall_clock_s` counts from the start of the task.
+    `AZ_BATCHAI_JOB_MOUNT_ROOT`, `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same
+    mapping. They are expanded on the node; an unknown name expands to nothing, as in a shell. `secrets` are
+    environment variables that appear in no log. `wall_clock_s` counts from the start of the task.
     `run_id` is shared by the tasks of one run; `job_path` is the job's place under a shared job root,
     e.g. "ws/exp/job".
     """
