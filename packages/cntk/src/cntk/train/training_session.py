@@ -16,7 +16,7 @@ class MinibatchSizeSchedule(TrainingParameterSchedule):
 
 
 def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> MinibatchSizeSchedule:
-    """Sizes that change while training: `[10, 20]` with epoch_size=30 is 10 for the first 30 samples, then 20."""
+    """Sizes that change while training: [10, 20], 30 is 10 for the first 30 samples, then 20."""
     result = MinibatchSizeSchedule(schedule, 0, epoch_size)
     if any(size < 1 for size in result.values):
         raise ValueError("minibatch_size_schedule: sizes must be positive")
