@@ -1,19 +1,17 @@
 """The container of a task, made by podman or docker.
 
 One container per task stays up while the steps run as `exec` in it, because what job preparation installs
-must be there for the job's own command. Values of variables never appear in an argument list: the runtime
-takes them from the environment of its client. The container is named after the task, since it outlives a
-client that is killed.
+must be there for the job's own command. Values of variables never appear in an argument list. The container
+is named after the task, since it outlives a client that is killed.
 """
 
-import contextlib
 import json
 import os
 
 from openbatchai.agent import faults
 from openbatchai.agent.outputs import last_lines
 from openbatchai.agent.processes import Processes
-from openbatchai.agent.report import Report
+from openbatchai.agent.report import Report, write_private
 from openbatchai.agent.spec import Json
 
 NAME_FILE = "container.json"
@@ -32,6 +30,7 @@ class Container:
         self._report = report
         self._output = os.path.join(spec["directory"], "container.txt")
         self._runtime = ""
+        self._commands = 0
 
     def start(self) -> None:
         """Raises TaskFailed in the words of the runtimes when none of them can start it."""
@@ -51,18 +50,23 @@ class Container:
         message = "Unable to start the container of the job"
         raise faults.TaskFailed(faults.CONTAINER_START, message, details, exit_code=-1)
 
-    def command(self, command_line: str, environment: dict[str, str]) -> list[str]:
-        """Arguments that run a command line in the container; to be started with `client_environment`."""
-        names = [part for name in environment for part in ("--env", name)]
-        shell = ["bash", "-c", command_line]
-        return [self._runtime, "exec", "--workdir", self._spec["cwd"], *names, self._wanted["name"], *shell]
+    def command(self, command_line: str, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        """Arguments that run a command line in the container, and the environment to start them with.
 
-    def client_environment(self, environment: dict[str, str]) -> dict[str, str]:
-        return {**self._client, **environment}
+        The client keeps its own environment, which a job's variables (PATH, LD_PRELOAD) would upset; only
+        values of several lines, which no environment file can hold, go through it.
+        """
+        lines = {name: value for name, value in environment.items() if "\n" not in value}
+        others = {name: value for name, value in environment.items() if "\n" in value}
+        self._commands += 1
+        content = "".join(f"{name}={value}\n" for name, value in lines.items())
+        file = write_private(self._spec["directory"], f"environment-{self._commands}", content)
+        arguments = [self._runtime, "exec", "--workdir", self._spec["cwd"], "--env-file", file]
+        arguments += [part for name in others for part in ("--env", name)]
+        return [*arguments, self._wanted["name"], "bash", "-c", command_line], {**self._client, **others}
 
     def remove(self) -> None:
         """TERM to every process inside, so that they may clean up, then the container itself."""
-        forget_login(self._spec["directory"])
         if not self._runtime:
             return
         name = self._wanted["name"]
@@ -78,13 +82,10 @@ class Container:
         arguments = [runtime]
         login = wanted["login"]
         if login and docker:
-            arguments += ["--config", _write_login(self._spec["directory"], login)]
+            arguments += ["--config", os.path.dirname(_write_login(self._spec["directory"], login))]
         arguments += ["run", "--detach", "--name", wanted["name"], "--network=host", "--user=0:0"]
         if login and not docker:
-            arguments += [
-                "--authfile",
-                os.path.join(_write_login(self._spec["directory"], login), "config.json"),
-            ]
+            arguments += ["--authfile", _write_login(self._spec["directory"], login)]
         if wanted["shm_size"]:
             arguments += ["--shm-size", wanted["shm_size"]]
         if wanted["gpus"]:
@@ -112,18 +113,6 @@ def _record_name(directory: str, runtime: str, name: str) -> None:
 
 
 def _write_login(directory: str, login: dict[str, str]) -> str:
-    """Registry credentials as a file only the owner reads: an argument would show them to everybody."""
-    folder = os.path.join(directory, "registry")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    """Registry credentials as a file: an argument would show them to everybody."""
     content = {"auths": {login["server"]: {"auth": login["auth"]}}}
-    file = os.open(os.path.join(folder, "config.json"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(file, json.dumps(content).encode())
-    finally:
-        os.close(file)
-    return folder
-
-
-def forget_login(directory: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(directory, "registry", "config.json"))
+    return write_private(directory, "config.json", json.dumps(content))

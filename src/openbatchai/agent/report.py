@@ -13,6 +13,7 @@ EVENTS = "events.jsonl"
 EXIT = "exit.json"
 TASK = "task.json"
 LOG = "execution.log"
+PRIVATE = "private"
 
 
 class Report:
@@ -94,12 +95,24 @@ def publish_end(directory: str, record: dict[str, object]) -> bool:
     return True
 
 
+def write_private(directory: str, name: str, content: str) -> str:
+    """A file that only the owner reads and that `wipe` removes. Returns its path."""
+    folder = os.path.join(directory, PRIVATE)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, name)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as stream:
+        stream.write(content)
+    return path
+
+
 def wipe(directory: str) -> None:
     """Rewrite `task.json` with what identifies the task and nothing else: commands, variables and mount
     options may all hold secrets."""
     path = os.path.join(directory, TASK)
     with open(path, encoding="utf-8") as file:
         task = json.load(file)
+    _empty(os.path.join(directory, PRIVATE))
     kept = {name: task[name] for name in ("id", "kind", "node_id", "run_id") if name in task}
     draft = f"{path}.{os.getpid()}"
     _write_durably(draft, kept)
@@ -110,6 +123,12 @@ def utc_now() -> str:
     now = time.time_ns()
     whole, fraction = divmod(now, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{fraction // 1000:06d}Z"
+
+
+def _empty(folder: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
 
 
 def _append_to(path: str, mode: int) -> int:

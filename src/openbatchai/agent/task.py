@@ -163,8 +163,7 @@ class Run:
         environment = process["environment"]
         if self._container:
             inside = {name: value for name, value in environment.items() if self._host.get(name) != value}
-            arguments = self._container.command(line, inside)
-            environment = self._container.client_environment(inside)
+            arguments, environment = self._container.command(line, inside)
         try:
             pid = self._processes.start(arguments, environment, process["stdout"], process["stderr"])
         except (OSError, ValueError) as error:

@@ -73,7 +73,8 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("run", "run")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
-        return super().load_command_table(args)
+        table: OrderedDict[str, Any] = super().load_command_table(args)
+        return table
 
     def load_arguments(self, command: str) -> None:
         with ArgumentsContext(self, "") as c:

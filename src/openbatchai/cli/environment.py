@@ -1,10 +1,4 @@
-"""The environment that brings unmodified clients to a running service.
-
-Which client honours which variable was measured (shared/reference/clients.md section 1): requests wants
-REQUESTS_CA_BUNDLE, curl CURL_CA_BUNDLE, urllib SSL_CERT_FILE, wget only a wgetrc file and only the
-lower-case proxy names. All of these replace the client's own list of CAs, so the bundle holds the public
-ones too.
-"""
+"""`batchai env` and `batchai run`: the environment that brings unmodified clients to a running service."""
 
 import json
 import os
@@ -15,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+from openbatchai.http.variables import proxy_variables
+
 # An entry of the user's NO_PROXY that covers one of these would keep clients away from us.
 _OURS = (
     "management.azure.com",
@@ -35,20 +30,8 @@ def client_environment(
     `environ` is the user's environment: their NO_PROXY entries and wgetrc lines are kept.
     """
     proxy, bundle = str(endpoint["proxy"]), str(endpoint["ca_bundle"])
-    no_proxy = _no_proxy(environ)
-    return {
-        "HTTPS_PROXY": proxy,
-        "https_proxy": proxy,
-        "HTTP_PROXY": proxy,
-        "http_proxy": proxy,
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "CURL_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
-        "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ)),
-        "AZURE_CORE_COLLECT_TELEMETRY": "no",
-    }
+    variables = proxy_variables(proxy, bundle, _users_exceptions(environ))
+    return {**variables, "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ))}
 
 
 def run_with_environment(command: Sequence[str], env: Mapping[str, str]) -> int:
@@ -91,11 +74,10 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _no_proxy(environ: Mapping[str, str]) -> str:
+def _users_exceptions(environ: Mapping[str, str]) -> list[str]:
     given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     entries = [entry.strip() for entry in given.split(",")]
-    kept = [entry for entry in entries if entry and not _covers_ours(entry)]
-    return ",".join(dict.fromkeys((*_LOCAL, *kept)))
+    return [entry for entry in entries if entry and not _covers_ours(entry)]
 
 
 def _covers_ours(entry: str) -> bool:

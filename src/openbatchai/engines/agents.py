@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openbatchai.agent.claim import LOCK, MARKER
+from openbatchai.agent.report import LOG
 
 _AGENT = Path(__file__).parent.parent / "agent" / "__main__.py"
-_ERRORS = "agent.err"
 
 # struct flock of Linux on 64 bits: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -38,7 +38,7 @@ def spawn(directory: Path) -> int:
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, str(directory / _ERRORS), append, 0o600),
+            (os.POSIX_SPAWN_OPEN, 2, str(directory / LOG), append, 0o600),
         ],
         setsid=True,
         setsigmask=[signal.SIGTERM, signal.SIGCHLD],

@@ -1,4 +1,4 @@
-"""A Python environment per run, made in about a millisecond on top of an existing one.
+"""A Python environment per run, made on top of an existing one without copying anything.
 
 A job may `pip install`. With an image mapped to an interpreter of this machine that must neither write
 into its environment nor fail, so each run gets a virtual environment of its own: the same base
@@ -6,11 +6,15 @@ interpreter, its own site-packages first, those of the mapped environment behind
 """
 
 import functools
+import hashlib
 import json
 import os
+import shlex
+import shutil
 import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +27,11 @@ print(json.dumps([getattr(sys, "_base_executable", sys.executable), "%d.%d" % sy
 """
 _ASK_TIMEOUT_S = 60
 
-# `${0%/*}` is the directory of the script: a shebang could not hold a path with spaces.
-_PIP = '#!/bin/sh\nexec "${0%/*}/python" -m pip "$@"\n'
-_SCRIPT = '#!/bin/sh\nexec "${{0%/*}}/python" {directory}/"${{0##*/}}" "$@"\n'
+# For every environment on top of one interpreter: `python` is that of the run, first on PATH. A shebang with
+# its path would need a file per run, and could not hold spaces.
+_PIP = '#!/bin/sh\nexec python -m pip "$@"\n'
+_SAME = '#!/bin/sh\nexec python "$@"\n'
+_SCRIPT = '#!/bin/sh\nexec python {directory}/"${{0##*/}}" "$@"\n'
 
 
 class InterpreterError(Exception):
@@ -78,16 +84,34 @@ def make_environment(place: Path, interpreter: Interpreter, before: Sequence[Pat
     )
     lines = [f"import site; site.addsitedir({str(path)!r})\n" for path in (*before, *interpreter.packages)]
     (packages / "_mapped.pth").write_text("".join(lines), encoding="utf-8")
-    for name in ("python", "python3", f"python{interpreter.version}"):
+    for name in ("python", "python3"):
         _link(programs / name, interpreter.base)
-    _write_program(programs / ".pip", _PIP)
+
+
+def shared_programs(root: Path, interpreter: Interpreter) -> Path:
+    """Pip and the console scripts of an interpreter, run by the `python` of whoever calls them: one
+    directory for all runs, made when it is first needed."""
+    key = f"{interpreter.executable}\0{interpreter.version}\0{interpreter.scripts}"
+    place = root / hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
+    if place.exists():
+        return place
+    root.mkdir(exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+    draft.chmod(0o755)
+    _write_program(draft / ".same", _SAME)
+    _write_program(draft / ".pip", _PIP)
+    _write_program(draft / ".script", _SCRIPT.format(directory=shlex.quote(str(interpreter.programs))))
+    _link(draft / f"python{interpreter.version}", Path(".same"))
     for name in ("pip", "pip3", f"pip{interpreter.version}"):
-        _link(programs / name, Path(".pip"))
-    if interpreter.scripts:
-        directory = "'" + str(interpreter.programs).replace("'", "'\\''") + "'"
-        _write_program(programs / ".script", _SCRIPT.format(directory=directory))
-        for name in interpreter.scripts:
-            _link(programs / name, Path(".script"))
+        _link(draft / name, Path(".pip"))
+    for name in interpreter.scripts:
+        _link(draft / name, Path(".script"))
+    try:
+        draft.rename(place)
+    except OSError:
+        # Another call was first with the same.
+        shutil.rmtree(draft)
+    return place
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,8 +1,12 @@
 """Where an engine keeps what: one place for every path below its root.
 
 nodes/{node}/        node.json, mounts/ (cluster mounts), home/ and python/ of its setup task, tasks/
-tasks/{task}/        the agent's files; home/, tmp/, python/, shell/, jobs/{job path}/{mounts,temp,work}
-runs/{run}/          shared/ (temp of all nodes of a run), tasks/ (who still needs it)
+tasks/{task}/        the agent's files; home/, tmp/, python/, jobs/{job path}/{mounts,temp}
+runs/{run}/          shared/ (temp of all nodes of a run) and a file per task that still needs it
+programs/            console scripts and pip, by interpreter
+shell/               what the bash of each step reads
+
+Every file and directory of a task costs its start a fraction of a millisecond: few are made for each.
 """
 
 from dataclasses import dataclass
@@ -18,11 +22,13 @@ class Layout:
         self.nodes = root / "nodes"
         self.tasks = root / "tasks"
         self.runs = root / "runs"
+        self.programs = root / "programs"
+        self.shell = root / "shell"
         self.wake = root / "wake"
         self.node_lock = root / "nodes.lock"
 
     def create(self) -> None:
-        for directory in (self.nodes, self.tasks, self.runs):
+        for directory in (self.nodes, self.tasks, self.runs, self.shell):
             directory.mkdir(parents=True, exist_ok=True)
 
     def node(self, node_id: str) -> Path:
@@ -48,10 +54,6 @@ class JobPlaces:
     @property
     def temp(self) -> Path:
         return self.parent / "temp"
-
-    @property
-    def work(self) -> Path:
-        return self.parent / "work"
 
 
 def job_places(task: Path, job_path: str) -> JobPlaces:

@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 
@@ -219,16 +218,15 @@ class LocalEngine:
     def _remember(self, task: Task) -> None:
         if self._nodes.find(task.node_id) is not None:
             self._nodes.add_task(task.node_id, task.id)
-        members = self._layout.run(task.run_id or task.id) / "tasks"
-        members.mkdir(parents=True, exist_ok=True)
-        (members / self._layout.task(task.id).name).touch()
+        run = self._layout.run(task.run_id or task.id)
+        run.mkdir(exist_ok=True)
+        (run / self._layout.task(task.id).name).touch()
 
     def _leave_run(self, run_id: str, name: str) -> None:
         """The shared temp of a run goes with the last of its tasks."""
         run = self._layout.run(run_id)
-        (run / "tasks" / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            (run / "tasks").rmdir()
+        (run / name).unlink(missing_ok=True)
+        if run.exists() and not any(entry.is_file() for entry in run.iterdir()):
             remove_tree(run)
 
     def _send(self, directory: Path, number: Signals) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from openbatchai.agent.claim import MARKER, boot_id
 from openbatchai.agent.containers import NAME_FILE
 from openbatchai.agent.outputs import last_lines
+from openbatchai.agent.report import LOG
 from openbatchai.agent.task import OUTPUTS
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
@@ -40,16 +41,18 @@ def settle(directory: Path) -> bool:
         _remove_container(directory)
         _end_processes(spec["id"], _session(directory))
         agents.mark_started(directory)
+        # The last words lie behind the links.
+        fault = _fault(directory)
         _remove_links(spec)
-        records.write_end(directory, None, _fault(directory))
+        records.write_end(directory, None, fault)
         return True
 
 
 def _fault(directory: Path) -> TaskFault:
     outputs = [(Path(path).name, last_lines(path)) for path in _outputs(directory)]
     details = [(name, words) for name, words in outputs if words]
-    if words := last_lines(str(directory / "agent.err")):
-        details.append(("agent", words))
+    if not details and (words := last_lines(str(directory / LOG))):
+        details.append((LOG, words))
     message = "The agent of the task ended unexpectedly; the processes of the task were stopped"
     return TaskFault(Fault.NODE_AGENT_LOST, message, tuple(details))
 

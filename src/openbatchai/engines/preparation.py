@@ -67,10 +67,6 @@ class Places:
     shared: Path
 
     @property
-    def shell(self) -> Path:
-        return self.directory / "shell"
-
-    @property
     def temp(self) -> Path:
         return self.directory / "tmp"
 
@@ -93,6 +89,7 @@ class Preparation:
         self._client_environment = client_environment
         self._grace_s = grace_s
         self._own_python = own_python
+        (layout.shell / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
 
     def places(self, task: Task) -> Places:
         directory = self._layout.task(task.id)
@@ -153,10 +150,8 @@ class Preparation:
             return staging / path.relative_to(places.directory)
 
         job = places.job
-        for path in (places.home, places.temp, places.shell, job.mounts, job.temp, job.work, places.shared):
+        for path in (places.home, places.temp, job.mounts, job.temp, places.shared):
             staged(path).mkdir(parents=True, exist_ok=True)
-        (staged(places.home) / ".bashrc").touch()
-        (staged(places.shell) / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
         if interpreter:
             earlier = self._packages_of_node(task, places, interpreter)
             interpreters.make_environment(staged(places.python), interpreter, earlier)
@@ -223,7 +218,8 @@ class Preparation:
         programs = [STANDARD_PATH]
         if interpreter:
             own = interpreters.environment_programs(places.python)
-            programs = [str(own), str(interpreter.programs), STANDARD_PATH]
+            scripts = interpreters.shared_programs(self._layout.programs, interpreter)
+            programs = [str(own), str(scripts), str(interpreter.programs), STANDARD_PATH]
         if of_node:
             # The setup task's own programs, but never its python instead of the run's.
             programs.insert(1, str(interpreters.environment_programs(places.node / "python")))
@@ -245,7 +241,9 @@ class Preparation:
         gpus = str(len(node.gpus))
         variables = {
             **self._client_environment(),
-            "BASH_ENV": str(places.shell / "bash_env"),
+            # bash expands the value of BASH_ENV, so that a path with a `$` must come from a variable.
+            "OPENBATCHAI_SHELL": str(self._layout.shell),
+            "BASH_ENV": "$OPENBATCHAI_SHELL/bash_env",
             # Output goes to a file; without this a script's prints would appear at its end.
             "PYTHONUNBUFFERED": "1",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, node.gpus)),
@@ -261,7 +259,7 @@ class Preparation:
                 jobenv.JOB_MOUNT_ROOT: str(places.job.mounts),
                 jobenv.JOB_TEMP: str(places.job.temp),
                 jobenv.JOB_TEMP_DIR: str(places.job.parent),
-                jobenv.JOB_WORK_DIR: str(places.job.work),
+                jobenv.JOB_WORK_DIR: str(places.job.temp),
                 jobenv.SHARED_JOB_TEMP: str(places.shared),
             }
         return variables
@@ -280,7 +278,7 @@ class Preparation:
         outside = [mount["target"] for mount in mounts if mount["target"]]
         mount_root = places.node / "mounts"
         outside += [str(link.resolve()) for link in _links_below(mount_root)]
-        volumes = [mount_root, places.directory / "jobs", places.shell, places.shared]
+        volumes = [mount_root, places.directory / "jobs", self._layout.shell, places.shared]
         return {
             "name": f"openbatchai-{places.directory.name}"[:120],
             "image": images.full_name(container),

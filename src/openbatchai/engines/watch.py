@@ -47,6 +47,8 @@ class Watch:
             return self._watched[task_id] > 0
 
     def close(self) -> None:
+        if self._epoll.closed:
+            return
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         for descriptor in (*self._tasks, self._pokes, self._stop):

@@ -112,12 +112,15 @@ class Connections(ServerState):
             await self._wait_closed(_LINGER_S)
         for connection in list(self.connections):
             cast(HttpToolsProtocol, connection).transport.abort()
+        if self.tasks:
+            # Apps learn of the disconnect and mostly end by themselves, without a traceback in the log.
+            await asyncio.wait(set(self.tasks), timeout=_LINGER_S)
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self._wait_closed(None)
+        await self._wait_closed(_LINGER_S)
 
-    async def _wait_closed(self, timeout_s: float | None) -> None:
+    async def _wait_closed(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.connections:
@@ -238,12 +241,23 @@ async def adopt(
     tls: ssl.SSLContext | None,
     handshake_s: float,
 ) -> None:
-    """Give the socket to a transport of the running loop, which owns it from then on."""
+    """Give the socket to a transport of the running loop, which owns it from then on.
+
+    A cancelled opening is ended by cutting the connection, not by cancelling it: uvloop then closes the
+    transport without telling a protocol that has already seen connection_made.
+    """
     loop = asyncio.get_running_loop()
-    if tls is None:
-        await loop.connect_accepted_socket(protocol, sock)
-    else:
-        await loop.connect_accepted_socket(protocol, sock, ssl=tls, ssl_handshake_timeout=handshake_s)
+    handshake = None if tls is None else handshake_s
+    opening = loop.create_task(
+        loop.connect_accepted_socket(protocol, sock, ssl=tls, ssl_handshake_timeout=handshake)
+    )
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(opening, return_exceptions=True)
+        raise
 
 
 class Acceptor:
@@ -263,6 +277,8 @@ class Acceptor:
         if self._retry is not None:
             self._retry.cancel()
         self._listening.close()
+        # Let new tasks take their first step: from there on each closes its own socket when cancelled.
+        await asyncio.sleep(0)
         for task in list(self._opening):
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
@@ -292,14 +308,7 @@ class Acceptor:
     def _start(self, sock: socket.socket) -> None:
         task = self._loop.create_task(self._open(sock))
         self._opening.add(task)
-
-        def opened(task: asyncio.Task[None]) -> None:
-            self._opening.discard(task)
-            if task.cancelled():
-                # A task cancelled before its first step never reached the code that closes the socket.
-                sock.close()
-
-        task.add_done_callback(opened)
+        task.add_done_callback(self._opening.discard)
 
     async def _open(self, sock: socket.socket) -> None:
         try:

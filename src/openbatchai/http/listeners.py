@@ -40,6 +40,7 @@ class Listener:
         self._ca = ca
         self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, host, *names)))
         self._head_deadline_s = head_deadline_s
+        self._acceptor: Acceptor | None = None
 
     async def start(self) -> None:
         """Bind and accept; raises PortInUseError. `port` is the real one from here on."""
@@ -49,8 +50,14 @@ class Listener:
         self._acceptor = Acceptor(listening, self._serve)
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Stop accepting, let requests in flight finish for `grace_s`, then close what is left."""
+        """Stop accepting, let requests in flight finish for `grace_s`, then close what is left.
+
+        Does nothing unless started, so that a start which failed half-way can stop everything.
+        """
+        if self._acceptor is None:
+            return
         await self._acceptor.close()
+        self._acceptor = None
         await self._connections.drain(grace_s)
 
     async def _serve(self, sock: socket.socket) -> None:

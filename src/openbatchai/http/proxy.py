@@ -11,6 +11,7 @@ bytes that follow the head at once are not lost.
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import ipaddress
 import socket
@@ -40,6 +41,7 @@ from openbatchai.http.tunnel import Pipe
 __all__ = ["Proxy", "azure_host_kind", "certificate_name"]
 
 _HEAD_LIMIT = 64 * 1024
+_REFUSAL_LINGER_S = 2.0
 _CONNECT = b"CONNECT "
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _CHALLENGE = 'Basic realm="OpenBatchAI proxy"'
@@ -102,6 +104,7 @@ class Proxy:
         self._head_deadline_s = head_deadline_s
         self._connect_timeout_s = connect_timeout_s
         self._pipes: set[Pipe] = set()
+        self._acceptor: Acceptor | None = None
 
     async def start(self) -> None:
         """Bind and accept; raises PortInUseError. `port` is the real one from here on."""
@@ -112,13 +115,18 @@ class Proxy:
         self._acceptor = Acceptor(listening, self._serve)
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Let requests in flight finish for `grace_s`; tunnels have no visible end and are cut after it."""
+        """Let requests in flight finish for `grace_s`; tunnels have no visible end and are cut after it.
+
+        Does nothing unless started, so that a start which failed half-way can stop everything.
+        """
+        if self._acceptor is None:
+            return
         await self._acceptor.close()
+        self._acceptor = None
         await self._connections.drain(grace_s)
-        pipes = list(self._pipes)
-        for pipe in pipes:
+        for pipe in list(self._pipes):
             pipe.abort()
-        await asyncio.gather(*(pipe.closed for pipe in pipes))
+        await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
         await self._forwarder.close()
 
     async def _serve(self, sock: socket.socket) -> None:
@@ -151,9 +159,13 @@ class Proxy:
         outer, inner = Pipe.pair(self._pipes)
         try:
             await adopt(sock, lambda: outer, self._ca.server_context(*self._names), self._head_deadline_s)
-            await adopt(outside, lambda: inner, None, self._head_deadline_s)
         except BaseException:
             outside.close()
+            inside.close()
+            raise
+        try:
+            await adopt(outside, lambda: inner, None, self._head_deadline_s)
+        except BaseException:
             inside.close()
             raise
         await self._serve(inside)
@@ -181,7 +193,11 @@ class Proxy:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 await loop.create_connection(lambda: far, connect.host, connect.port)
+        except asyncio.CancelledError:
+            far.abort()
+            raise
         except (OSError, UnicodeError) as error:
+            far.abort()
             reason = str(error) or "timed out"
             where = f"{connect.host}:{connect.port}"
             raise _RefusedError(502, f"OpenBatchAI's proxy cannot reach {where}: {reason}\n") from error
@@ -274,7 +290,14 @@ async def _refuse(sock: socket.socket, refusal: _RefusedError) -> None:
         lines.append(f"Proxy-Authenticate: {_CHALLENGE}")
     lines += ["Content-Type: text/plain; charset=utf-8", f"Content-Length: {len(body)}"]
     lines += ["Connection: close", "", ""]
+    loop = asyncio.get_running_loop()
     try:
-        await asyncio.get_running_loop().sock_sendall(sock, "\r\n".join(lines).encode() + body)
+        await loop.sock_sendall(sock, "\r\n".join(lines).encode() + body)
+        sock.shutdown(socket.SHUT_WR)
+        # Closing over unread bytes sends a reset, which can overtake the answer (RFC 9112 9.6).
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFUSAL_LINGER_S):
+                while await loop.sock_recv(sock, _HEAD_LIMIT):
+                    pass
     finally:
         sock.close()

@@ -18,7 +18,6 @@ class Pipe(asyncio.Protocol):
         self._early: list[bytes] = []
         self._ended = False
         self._end_early = False
-        self.closed = asyncio.get_running_loop().create_future()
 
     @classmethod
     def pair(cls, open_pipes: "set[Pipe]") -> "tuple[Pipe, Pipe]":
@@ -28,6 +27,8 @@ class Pipe(asyncio.Protocol):
         return one, other
 
     def abort(self) -> None:
+        """Cut this end; it may have no transport, or one whose opening was cancelled."""
+        self._open.discard(self)
         if self._transport is not None:
             self._transport.abort()
 
@@ -53,7 +54,6 @@ class Pipe(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
-        self.closed.set_result(None)
         if self._peer._transport is not None:
             # close() still writes what is buffered.
             self._peer._transport.close()

@@ -19,9 +19,9 @@ def exposition(context: Context) -> bytes:
     with context.store.read() as unit:
         job_column, node_column = tables.jobs.c.execution_state, tables.nodes.c.state
         job_counts = unit.connection.execute(select(job_column, func.count()).group_by(job_column))
-        by_job_state = dict(job_counts.tuples().all())
+        by_job_state = {row[0]: row[1] for row in job_counts}
         node_counts = unit.connection.execute(select(node_column, func.count()).group_by(node_column))
-        by_node_state = dict(node_counts.tuples().all())
+        by_node_state = {row[0]: row[1] for row in node_counts}
         clusters.set(unit.clusters.count())
     for job_state in ExecutionState:
         jobs.labels(job_state).set(by_job_state.get(job_state, 0))

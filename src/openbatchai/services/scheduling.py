@@ -5,6 +5,8 @@ import uuid
 from collections import defaultdict
 from datetime import datetime
 
+from sqlalchemy import select
+
 from openbatchai.domain.clusters import (
     AllocationEvent,
     AllocationState,
@@ -31,6 +33,7 @@ from openbatchai.domain.placement import (
     plan,
 )
 from openbatchai.domain.ports import TaskKind
+from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
 from . import clusters
@@ -54,7 +57,10 @@ def _views(unit: Unit) -> list[ClusterView]:
     live = (ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.TERMINATING)
     queued: dict[int, list[QueuedJob]] = defaultdict(list)
     job_of_run: dict[str, int] = {}
-    for job in unit.jobs.list(execution_state=live, order=unit.jobs.table.c.id):
+    # Only the columns that matter: a queue may be long, and the rest of a job is large.
+    c = tables.jobs.c
+    columns = select(c.id, c.cluster_id, c.priority, c.node_count, c.execution_state, c.run_id)
+    for job in unit.connection.execute(columns.where(c.execution_state.in_(live)).order_by(c.id)):
         if job.execution_state is ExecutionState.QUEUED:
             queued[job.cluster_id].append(QueuedJob(job.id, job.priority, job.node_count))
         else:

@@ -1,0 +1,93 @@
+"""The device everything runs on: the first GPU when PyTorch sees one, else the CPU."""
+
+from __future__ import annotations
+
+import torch
+
+from .internal.missing import module_getattr
+from .internal.native import write_stderr
+
+
+class DeviceDescriptor:
+    """A CPU or one GPU."""
+
+    def __init__(self, kind: int, index: int):
+        self._kind = kind
+        self._index = index
+
+    def type(self) -> int:
+        return self._kind
+
+    def id(self) -> int:
+        return self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DeviceDescriptor) and (self._kind, self._index) == (
+            other._kind,
+            other._index,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._index))
+
+    def __repr__(self) -> str:
+        return "CPU" if self._kind == 0 else f"GPU[{self._index}]"
+
+    __str__ = __repr__
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
+
+
+class _Default:
+    device: DeviceDescriptor | None = None
+    frozen = False
+
+
+def cpu() -> DeviceDescriptor:
+    return DeviceDescriptor(0, 0)
+
+
+def gpu(device_id: int) -> DeviceDescriptor:
+    if not 0 <= device_id < torch.cuda.device_count():
+        raise ValueError(f"Specified GPU device id ({device_id}) is invalid.")
+    return DeviceDescriptor(1, device_id)
+
+
+def all_devices() -> tuple[DeviceDescriptor, ...]:
+    """All devices, GPUs first as CNTK lists them."""
+    return (*(DeviceDescriptor(1, i) for i in range(torch.cuda.device_count())), cpu())
+
+
+def use_default_device() -> DeviceDescriptor:
+    """Return the process-wide default device; the first call chooses it and says so on stderr."""
+    if not _Default.frozen:
+        if _Default.device is None:
+            _Default.device = gpu(0) if torch.cuda.is_available() else cpu()
+        _Default.frozen = True
+        device = _Default.device
+        name = "CPU" if device.type() == 0 else f"{device} {torch.cuda.get_device_name(device.id())}"
+        write_stderr(f"Selected {name} as the process wide default device.\n")
+        if device.type() == 1:
+            # CNTK computes in full float32; TF32 would round the inputs of products to 10 bits.
+            torch.backends.cudnn.allow_tf32 = False
+    device = _Default.device
+    assert device is not None
+    return device
+
+
+def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
+    """Choose the default device; False when one is already in use and it is another one."""
+    if _Default.frozen:
+        return _Default.device == new_default_device
+    _Default.device = new_default_device
+    use_default_device()
+    return True
+
+
+def torch_device() -> torch.device:
+    return use_default_device().torch_device
+
+
+__getattr__ = module_getattr("cntk.device")

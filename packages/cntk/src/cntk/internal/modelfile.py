@@ -1,0 +1,331 @@
+"""Model files: the Function graph as a CNTK v2 dictionary and back."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axis import Axis
+from ..variables import FREE, INFERRED, Constant, Parameter, ShapeOrUnknown, Variable, _Stored
+from . import proto, uids
+from .graph import leaves, preorder, producers_first
+from .missing import unavailable
+from .opcodes import Op
+from .proto import FREE_DIMENSION, INFERRED_DIMENSION, AxisValue, Shape, SizeT
+
+if TYPE_CHECKING:
+    from ..ops.functions import CompositeFunction, Function, PrimitiveFunction
+
+_COMPOSITE_VERSION, _FUNCTION_VERSION, _VARIABLE_VERSION = 3, 24, 1
+_UNKNOWN_SHAPE = 2**64 - 2
+_DYNAMIC = 2**31 - 1
+_KINDS = {"Input": 0, "Output": 1, "Parameter": 2, "Constant": 3, "Placeholder": 4}
+_DATA_TYPES = {np.dtype(np.float32): 1, np.dtype(np.float64): 2}
+_MARKERS = {INFERRED: INFERRED_DIMENSION, FREE: FREE_DIMENSION}
+
+
+# Writing ----------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    def __init__(self, root: PrimitiveFunction):
+        self.functions = preorder(root)
+        self._names: dict[Any, str] = {}
+        self._taken: set[str] = set()
+        self.root = root
+
+    def uid(self, thing: Any) -> str:
+        """The object's uid; a second object with the same one (from another loaded file) gets a new one."""
+        if isinstance(thing, Variable) and thing.owner is not None:
+            return f"{self.uid(thing.owner)}_Output_{thing._index}"
+        if thing not in self._names:
+            name = thing.uid
+            while name in self._taken:
+                name = uids.new_uid(re.sub(r"\d+$", "", name))
+            self._names[thing] = name
+            self._taken.add(name)
+        return self._names[thing]
+
+    def model(self) -> dict[str, Any]:
+        position = {function: i for i, function in enumerate(self.functions)}
+        inputs: dict[Variable, dict[str, Any]] = {}
+        for i, function in enumerate(self.functions):
+            for variable in function.operands:
+                if variable in inputs:
+                    continue
+                if variable.owner is None:
+                    inputs[variable] = self.variable(variable)
+                elif position[variable.owner] < i:
+                    # Its function stands later in the file: a placeholder of that uid holds its place.
+                    inputs[variable] = self.variable(variable)
+        model: dict[str, Any] = self.composite_head(self.root.composite())
+        model["inputs"] = list(inputs.values())
+        model["primitive_functions"] = [self.function(f) for f in reversed(self.functions)]
+        return model
+
+    def composite_head(self, composite: CompositeFunction) -> dict[str, Any]:
+        head: dict[str, Any] = {
+            "version": SizeT(_COMPOSITE_VERSION),
+            "type": "CompositeFunction",
+            "uid": self.uid(composite),
+            "root": self.uid(composite.root),
+        }
+        if composite is self.root.composite() and composite.name:
+            head["name"] = composite.name
+        return head
+
+    def variable(self, variable: Variable) -> dict[str, Any]:
+        kind = "Placeholder" if variable.is_output else variable.kind_name
+        entry: dict[str, Any] = {
+            "version": SizeT(_VARIABLE_VERSION),
+            "type": "Variable",
+            "uid": self.uid(variable),
+            "kind": SizeT(_KINDS[kind]),
+            "data_type": SizeT(_DATA_TYPES[variable._dtype]),
+            # Batch axis last, as the file has it.
+            "dynamic_axis": [
+                AxisValue(_DYNAMIC, axis.name, axis.is_ordered) for axis in reversed(variable.dynamic_axes)
+            ],
+            "is_sparse": variable.is_sparse,
+            "needs_gradient": bool(variable.needs_gradient) and not variable.is_output,
+            "shape": _file_shape(variable._shape),
+        }
+        if variable.name:
+            entry["name"] = variable.name
+        if isinstance(variable, _Stored):
+            entry["value"] = variable.value
+        return entry
+
+    def function(self, function: PrimitiveFunction) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "version": SizeT(_FUNCTION_VERSION),
+            "type": "PrimitiveFunction",
+            "uid": self.uid(function),
+            "op": SizeT(function.op),
+            "inputs": [self.uid(v) for v in function.operands],
+            "attributes": function.raw_attributes,
+        }
+        if function.name:
+            entry["name"] = function.name
+        if function.body is not None:
+            entry["block_function_op_name"] = function.block_name
+            entry["block_function_composite"] = self.composite_head(function.body)
+            entry["block_function_composite_arguments_map_keys"] = [
+                self.uid(v) for v in function.argument_map
+            ]
+            entry["block_function_composite_arguments_map_values"] = [
+                self.uid(v) for v in function.argument_map.values()
+            ]
+        return entry
+
+
+def _file_shape(shape: ShapeOrUnknown) -> Shape:
+    if shape is None:
+        return Shape([_UNKNOWN_SHAPE])
+    return Shape(_MARKERS.get(dim, dim) for dim in reversed(shape))
+
+
+def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> None:
+    """Write the file in one step: a reader never sees half a model, a crash leaves the old one."""
+    if filename is None:
+        raise ValueError(
+            "invalid null reference in method 'Function_save', argument 2 of type 'std::wstring const &'"
+        )
+    data = proto.dump(_Writer(root).model())
+    path = Path(filename)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RuntimeError(f"mkdir: error creating intermediate directory {path.parent}") from error
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RuntimeError(f"Cannot open file '{path}' for writing.") from error
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+
+def _required(entry: dict[str, Any], key: str, what: str, current: int) -> Any:
+    if key not in entry:
+        version = entry.get("version")
+        detail = (
+            f" (Current {what} version = {current}, Dictionary version = {version})"
+            if version is not None
+            else ""
+        )
+        raise RuntimeError(f"Required key '{key}' is not found in the dictionary{detail}.")
+    return entry[key]
+
+
+def _python_shape(shape: Shape) -> ShapeOrUnknown:
+    if tuple(shape) == (_UNKNOWN_SHAPE,):
+        return None
+    markers = {value: key for key, value in _MARKERS.items()}
+    return tuple(markers.get(dim, dim) for dim in reversed(shape))
+
+
+class _Reader:
+    def __init__(self, model: dict[str, Any]):
+        self._model = model
+        self._variables: dict[str, Variable] = {}
+        self._functions: dict[str, PrimitiveFunction] = {}
+        self._stand_ins: dict[Variable, Variable] = {}
+
+    def build(self) -> PrimitiveFunction:
+        model = self._model
+        _required(model, "version", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+        kind = _required(model, "type", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+        if kind != "CompositeFunction":
+            raise RuntimeError(f"Unexpected 'type':'{kind}' in place of 'CompositeFunction'.")
+        for key in ("root", "inputs", "primitive_functions"):
+            _required(model, key, "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+        for entry in model["inputs"]:
+            variable = self._variable(entry)
+            self._variables[variable.uid] = variable
+        for entry in model["primitive_functions"]:
+            self._function(entry)
+        for function in self._functions.values():
+            function.operands = [self._stand_ins.get(v, v) for v in function.operands]
+            function.argument_map = {k: self._stand_ins.get(v, v) for k, v in function.argument_map.items()}
+            if function.op is Op.Combine:
+                function.results = list(function.operands)
+        root = self._functions.get(model["root"])
+        if root is None:
+            raise RuntimeError(f"The root function '{model['root']}' is not found in the dictionary.")
+        # Stand-ins carry the stored shape; now the real operands decide.
+        for function in producers_first([root]):
+            function.infer()
+        return root
+
+    def _variable(self, entry: dict[str, Any]) -> Variable:
+        def get(key: str) -> Any:
+            return _required(entry, key, "N4CNTK8VariableE", _VARIABLE_VERSION)
+
+        uid, kind, name = get("uid"), int(get("kind")), entry.get("name", "")
+        _reserve(uid)
+        if kind in (_KINDS["Parameter"], _KINDS["Constant"]):
+            value = get("value")
+            if value.dtype not in _DATA_TYPES:
+                raise unavailable(f"a {value.dtype} value in a model")
+            if kind == _KINDS["Parameter"]:
+                return Parameter(value.shape, value, value.dtype, name=name, uid=uid)
+            return Constant(value, value.shape, value.dtype, name=name, uid=uid)
+        if kind not in (_KINDS["Input"], _KINDS["Placeholder"]):
+            raise RuntimeError(f"A variable of kind {kind} cannot be stored in a model.")
+        axes = [
+            Axis(None, axis.name, axis.is_ordered) for axis in reversed(entry.get("dynamic_axis", []))
+        ]  # the file has the batch axis last
+        dtype = {1: np.float32, 2: np.float64}.get(int(get("data_type")), np.float32)
+        return Variable(
+            _python_shape(get("shape")),
+            dtype,
+            bool(entry.get("needs_gradient", False)),
+            bool(entry.get("is_sparse", False)),
+            axes,
+            name,
+            kind="Input" if kind == _KINDS["Input"] else "Placeholder",
+            uid=uid,
+        )
+
+    def _lookup(self, uid: str) -> Variable:
+        if uid not in self._variables:
+            raise RuntimeError(f"The input '{uid}' of a function is not found in the dictionary.")
+        return self._variables[uid]
+
+    def _function(self, entry: dict[str, Any]) -> None:
+        from ..ops.functions import CompositeFunction, PrimitiveFunction
+
+        def get(key: str) -> Any:
+            return _required(entry, key, "N4CNTK17PrimitiveFunctionE", _FUNCTION_VERSION)
+
+        kind = get("type")
+        if kind != "PrimitiveFunction":
+            raise unavailable(f"the function type '{kind}' in a model")
+        uid, code = get("uid"), int(get("op"))
+        if code not in Op.__members__.values():
+            raise RuntimeError(f"Unknown operation code {code} in a model.")
+        op = Op(code)
+        _reserve(uid)
+        operands = [self._lookup(v) for v in get("inputs")]
+        options: dict[str, Any] = {}
+        if op is Op.Block:
+            keys = [self._lookup(v) for v in get("block_function_composite_arguments_map_keys")]
+            values = [self._lookup(v) for v in get("block_function_composite_arguments_map_values")]
+            head = get("block_function_composite")
+            inner = self._functions.get(
+                _required(head, "root", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+            )
+            if inner is None:
+                raise RuntimeError(f"The body of block '{uid}' is not found in the dictionary.")
+            options = {
+                "body": CompositeFunction(inner, uid=head.get("uid")),
+                "block_name": get("block_function_op_name"),
+                "argument_map": dict(zip(keys, values, strict=True)),
+            }
+        function = PrimitiveFunction(
+            op, operands, get("attributes"), entry.get("name", ""), uid=uid, **options
+        )
+        self._functions[uid] = function
+        for i, result in enumerate(function.results):
+            if op is Op.Combine:
+                self._variables.setdefault(f"{uid}_Output_{i}", result)
+                continue
+            stand_in = self._variables.get(result.uid)
+            if stand_in is not None:
+                self._stand_ins[stand_in] = result
+            self._variables[result.uid] = result
+
+
+def _reserve(uid: str) -> None:
+    match = re.search(r"(\d+)(?:_Output_\d+)?$", uid)
+    if match:
+        uids.reserve(int(match.group(1)))
+
+
+def read_model(data: bytes) -> PrimitiveFunction:
+    try:
+        model = proto.load(data)
+    except proto.ParseError as error:
+        raise RuntimeError("Failed to parse Dictionary from the input stream.") from error
+    if not model:
+        raise RuntimeError("Failed to parse Dictionary from the input stream.")
+    return _Reader(model).build()
+
+
+def load_model_file(model: Any) -> PrimitiveFunction:
+    """From a path, or from the bytes of a file."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return read_model(bytes(model))
+    if not isinstance(model, (str, os.PathLike)) or not os.fspath(model) or not Path(model).exists():
+        raise ValueError(f"Cannot load the model {model} that is neither a file nor a byte buffer.")
+    if Path(model).is_dir():
+        raise RuntimeError("basic_filebuf::underflow error reading the file: Is a directory")
+    return read_model(Path(model).read_bytes())
+
+
+def restore_model(function: Function, filename: str | os.PathLike[str]) -> None:
+    if not Path(filename).is_file():
+        raise RuntimeError(f"Cannot open file '{filename}' for reading.")
+    loaded = load_model_file(filename)
+    mine = function.root_function
+    ours, theirs = preorder(mine), preorder(loaded)
+    stored, restored = leaves(mine), leaves(loaded)
+    same = [(f.op, f.display_name) for f in ours] == [(f.op, f.display_name) for f in theirs] and [
+        (v.kind_name, v.shape, v.name) for v in stored
+    ] == [(v.kind_name, v.shape, v.name) for v in restored]
+    if not same:
+        raise ValueError(
+            f"Function '{function!r}' being restored is not equivalent (isomorphic) to the Function "
+            f"'{loaded.composite()!r}' loaded from checkpoint."
+        )
+    for old, new in zip(stored, restored, strict=True):
+        if isinstance(old, _Stored) and isinstance(new, _Stored):
+            old.value = new.value

@@ -1,0 +1,20 @@
+"""What the layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..internal.missing import module_getattr
+
+
+def identity(keep: Any) -> Any:
+    """The function that returns its argument."""
+    return keep
+
+
+def as_activation(activation: Any) -> Any:
+    """`activation=None` is the identity."""
+    return identity if activation is None else activation
+
+
+__getattr__ = module_getattr("cntk.layers.blocks")

@@ -1,0 +1,303 @@
+"""The layers of feed-forward networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..default_options import default_override_or, get_default_override
+from ..initializer import glorot_uniform, initializer_with_rank
+from ..internal.missing import module_getattr, unavailable
+from ..internal.uids import AUTO_SEED
+from ..ops.functions import BlockFunction, Function
+from ..variables import INFERRED, Constant, Parameter, sanitize_shape
+from .blocks import as_activation, identity
+
+_ACTIVATION = default_override_or(identity)
+_INIT = default_override_or(glorot_uniform())
+_PAD = default_override_or(False)
+_BIAS = default_override_or(True)
+_INIT_BIAS = default_override_or(0)
+
+
+def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
+    """A scalar stands for every axis."""
+    values = (value,) * rank if np.isscalar(value) else tuple(value)
+    if len(values) != rank:
+        raise ValueError(f"{what} must be a scalar or a tuple of {rank} values")
+    return values
+
+
+def Dense(
+    shape: Any,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    input_rank: int | None = None,
+    map_rank: int | None = None,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    name: str = "",
+) -> Function:
+    """activation(x W + b); all axes of x are contracted unless input_rank or map_rank says otherwise."""
+    activation = as_activation(get_default_override(Dense, activation=activation))
+    init = get_default_override(Dense, init=init)
+    bias = get_default_override(Dense, bias=bias)
+    init_bias = get_default_override(Dense, init_bias=init_bias)
+    if input_rank is not None and map_rank is not None:
+        raise ValueError("Dense: input_rank and map_rank cannot be specified at the same time.")
+    output_shape = sanitize_shape(shape)
+    rank = len(output_shape)
+    inputs = (INFERRED,) * (1 if input_rank is None else input_rank)
+    infer_rank = -1 if input_rank is not None else 0 if map_rank is None else map_rank
+    weights = initializer_with_rank(init, output_rank=rank)
+    W = Parameter(inputs + output_shape, init=weights, name="W")
+    b = Parameter(output_shape, init=init_bias, name="b") if bias else None
+
+    @BlockFunction("Dense", name)
+    def dense(x: Any) -> Any:
+        result = ops.times(x, W, output_rank=rank, infer_input_rank_to_map=infer_rank)
+        if b is not None:
+            result = result + b
+        return activation(result)
+
+    return dense
+
+
+def Convolution(
+    filter_shape: Any,
+    num_filters: Any = None,
+    sequential: bool = False,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    sharing: bool = True,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    reduction_rank: int = 1,
+    transpose_weight: bool = False,
+    dilation: Any = 1,
+    groups: int = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    op_name: str = "Convolution",
+    name: str = "",
+) -> Function:
+    """activation(conv(x, W) + b) on channels-first data."""
+    activation = as_activation(get_default_override(Convolution, activation=activation))
+    init = get_default_override(Convolution, init=init)
+    pad = get_default_override(Convolution, pad=pad)
+    bias = get_default_override(Convolution, bias=bias)
+    init_bias = get_default_override(Convolution, init_bias=init_bias)
+    if sequential or transpose_weight or not sharing or reduction_rank != 1 or num_filters in (None, ()):
+        raise unavailable(
+            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank other than 1 or "
+            "without num_filters"
+        )
+    window = sanitize_shape(filter_shape)
+    rank = len(window)
+    filters = sanitize_shape(num_filters)
+    if len(filters) != 1:
+        raise unavailable("cntk.layers.Convolution with several output axes")
+    strides = _per_axis(strides, rank, "Convolution: strides")
+    padding = tuple(bool(p) for p in _per_axis(pad, rank, "Convolution: pad"))
+    dilation = _per_axis(dilation, rank, "Convolution: dilation")
+    # Leading axis out, then channels, then the receptive field.
+    weights = initializer_with_rank(init, output_rank=-1, filter_rank=rank)
+    W = Parameter((*filters, INFERRED, *window), init=weights, name="W")
+    b = Parameter(filters + (1,) * rank, init=init_bias, name="b") if bias else None
+
+    @BlockFunction(op_name, name)
+    def convolve(x: Any) -> Any:
+        result = ops.convolution(
+            W,
+            x,
+            strides=strides,
+            sharing=(True,),
+            auto_padding=(False, *padding),
+            dilation=dilation,
+            groups=groups,
+            max_temp_mem_size_in_samples=max_temp_mem_size_in_samples,
+        )
+        if b is not None:
+            result = result + b
+        return activation(result)
+
+    return convolve
+
+
+def _convolution_nd(rank: int, filter_shape: Any, kwargs: dict[str, Any]) -> Function:
+    if np.isscalar(filter_shape):
+        filter_shape = (filter_shape,) * rank
+    if len(tuple(filter_shape)) != rank:
+        example = ", e.g. 3 or (3,3)" if rank == 2 else ""
+        raise ValueError(f"Convolution{rank}D: filter_shape must be a scalar or a {rank}D tuple{example}")
+    # A scope for Convolution2D holds for this call; Convolution itself then sees plain values.
+    own = {1: Convolution1D, 2: Convolution2D, 3: Convolution3D}[rank]
+    for key in ("activation", "init", "pad", "bias", "init_bias"):
+        kwargs[key] = get_default_override(own, **{key: kwargs[key]})
+    return Convolution(filter_shape, **kwargs)
+
+
+def Convolution1D(
+    filter_shape: Any,
+    num_filters: Any = None,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    groups: int = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _convolution_nd(1, filter_shape, kwargs)
+
+
+def Convolution2D(
+    filter_shape: Any,
+    num_filters: Any = None,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    groups: int = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _convolution_nd(2, filter_shape, kwargs)
+
+
+def Convolution3D(
+    filter_shape: Any,
+    num_filters: Any = None,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    groups: int = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _convolution_nd(3, filter_shape, kwargs)
+
+
+def _pooling(
+    layer: Any, kind: int, op_name: str, filter_shape: Any, strides: Any, pad: Any, name: str
+) -> Function:
+    pad = get_default_override(layer, pad=pad)
+    window = sanitize_shape(filter_shape)
+    rank = len(window)
+    strides = _per_axis(strides, rank, f"{op_name}: strides")
+    padding = [bool(p) for p in _per_axis(pad, rank, f"{op_name}: pad")]
+
+    @BlockFunction(op_name, name)
+    def pool(x: Any) -> Any:
+        return ops.pooling(x, kind, window, strides, auto_padding=padding)
+
+    return pool
+
+
+def MaxPooling(filter_shape: Any, strides: Any = 1, pad: Any = _PAD, name: str = "") -> Function:
+    """The maximum of each window; padding never wins."""
+    return _pooling(MaxPooling, ops.MAX_POOLING, "MaxPooling", filter_shape, strides, pad, name)
+
+
+def AveragePooling(filter_shape: Any, strides: Any = 1, pad: Any = _PAD, name: str = "") -> Function:
+    """The mean of the real cells of each window."""
+    return _pooling(AveragePooling, ops.AVG_POOLING, "AveragePooling", filter_shape, strides, pad, name)
+
+
+def Dropout(
+    dropout_rate: float | None = None, keep_prob: float | None = None, seed: int = AUTO_SEED, name: str = ""
+) -> Function:
+    """Drop values at random in training."""
+    if dropout_rate is None and keep_prob is None:
+        raise ValueError("Dropout: either dropout_rate or keep_prob must be specified.")
+    if dropout_rate is not None and keep_prob is not None:
+        raise ValueError("Dropout: dropout_rate and keep_prob cannot be specified at the same time.")
+    if keep_prob is not None:
+        if not 0.0 < keep_prob <= 1.0:
+            raise ValueError("Dropout: keep_prob must be in the interval (0,1]")
+        dropout_rate = 1.0 - keep_prob
+    rate = dropout_rate
+
+    @BlockFunction("Dropout", name)
+    def drop(x: Any) -> Any:
+        return ops.dropout(x, dropout_rate=rate, seed=seed)
+
+    return drop
+
+
+def BatchNormalization(
+    map_rank: Any = default_override_or(None),
+    init_scale: float = 1,
+    normalization_time_constant: Any = default_override_or(5000),
+    blend_time_constant: float = 0,
+    epsilon: Any = default_override_or(0.00001),
+    use_cntk_engine: Any = default_override_or(False),
+    disable_regularization: Any = default_override_or(False),
+    name: str = "",
+) -> Function:
+    """Normalise by the minibatch's statistics in training, by running ones in evaluation."""
+    map_rank = get_default_override(BatchNormalization, map_rank=map_rank)
+    time_constant = get_default_override(
+        BatchNormalization, normalization_time_constant=normalization_time_constant
+    )
+    epsilon = get_default_override(BatchNormalization, epsilon=epsilon)
+    own_engine = get_default_override(BatchNormalization, use_cntk_engine=use_cntk_engine)
+    regularization = get_default_override(BatchNormalization, disable_regularization=disable_regularization)
+    if map_rank not in (None, 1):
+        raise NotImplementedError("map_rank can only be 1 or None for now")
+    shape = (INFERRED,)
+    scale = Parameter(shape, init=init_scale, name="scale")
+    bias = Parameter(shape, init=0, name="bias")
+    mean = Constant(0, shape=shape, name="aggregate_mean")
+    variance = Constant(0, shape=shape, name="aggregate_variance")
+    count = Constant(0, shape=(), name="aggregate_count")
+
+    @BlockFunction("BatchNormalization", name)
+    def normalize(x: Any) -> Any:
+        return ops.batch_normalization(
+            x,
+            scale,
+            bias,
+            mean,
+            variance,
+            map_rank == 1,
+            time_constant,
+            blend_time_constant,
+            epsilon,
+            not own_engine,
+            regularization,
+            running_count=count,
+        )
+
+    return normalize
+
+
+def Activation(activation: Any = _ACTIVATION, name: str = "") -> Function:
+    """An activation as a layer."""
+    activation = as_activation(get_default_override(Activation, activation=activation))
+
+    @BlockFunction("Activation", name)
+    def activate(x: Any) -> Any:
+        result = activation(x)
+        return ops.alias(result) if result is x else result
+
+    return activate
+
+
+__getattr__ = module_getattr("cntk.layers.layers")

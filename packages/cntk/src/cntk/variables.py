@@ -1,0 +1,277 @@
+"""Leaves and edges of the graph: Variable, Parameter, Constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .axis import Axis
+from .default_options import default_override_or, get_default_override
+from .device import torch_device
+from .initializer import Initializer
+from .internal.missing import module_getattr
+from .internal.operators import TensorOpsMixin
+from .internal.uids import new_uid
+
+if TYPE_CHECKING:
+    from .ops.functions import Function
+
+INFERRED = -1
+FREE = -3
+
+# An unknown shape (a placeholder before it is replaced) is None; an unknown dimension is INFERRED.
+ShapeOrUnknown = tuple[int, ...] | None
+
+_TORCH_TYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
+
+
+class Record(dict):
+    """A dictionary whose items are attributes."""
+
+    def __init__(self, **args_dict: Any):
+        super().__init__(args_dict)
+        self.__dict__.update(args_dict)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"record has no attribute '{name}'")
+
+    def updated_with(self, **kwargs: Any) -> Record:
+        return Record(**{**self, **kwargs})
+
+
+def sanitize_shape(shape: Any) -> tuple[int, ...]:
+    if np.isscalar(shape):
+        return (int(shape),)
+    return tuple(int(dim) for dim in shape)
+
+
+def sanitize_dtype(dtype: Any) -> np.dtype:
+    result = np.dtype(dtype)
+    if result not in _TORCH_TYPES:
+        raise ValueError(f"data type {result} is not supported; use float32 or float64")
+    return result
+
+
+def torch_dtype(dtype: np.dtype) -> torch.dtype:
+    return _TORCH_TYPES[dtype]
+
+
+def shape_text(shape: ShapeOrUnknown) -> str:
+    if shape is None:
+        return "[???]"
+    return "[" + " x ".join("?" if dim in (INFERRED, FREE) else str(dim) for dim in shape) + "]"
+
+
+class Variable(TensorOpsMixin):
+    """A tensor in the graph: an input, a placeholder, an output, or (subclasses) a parameter or constant."""
+
+    def __init__(
+        self,
+        shape: Any = None,
+        dtype: Any = np.float32,
+        needs_gradient: bool = False,
+        is_sparse: bool = False,
+        dynamic_axes: Sequence[Axis] = (),
+        name: str = "",
+        *,
+        kind: str = "Input",
+        uid: str | None = None,
+        owner: Function | None = None,
+        index: int = 0,
+    ):
+        self._shape: ShapeOrUnknown = None if shape is None else sanitize_shape(shape)
+        self._dtype = np.dtype(dtype)
+        self.needs_gradient = needs_gradient
+        self.is_sparse = is_sparse
+        self._dynamic_axes = tuple(dynamic_axes)
+        self._name = name
+        self.kind_name = kind
+        self.uid = uid or new_uid(kind)
+        self._owner = owner
+        self._index = index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return () if self._shape is None else self._shape
+
+    @property
+    def known_shape(self) -> bool:
+        return self._shape is not None and INFERRED not in self._shape
+
+    @property
+    def dtype(self) -> type:
+        return self._dtype.type
+
+    @property
+    def dynamic_axes(self) -> tuple[Axis, ...]:
+        # CNTK lists the batch axis first in Python, last in the file.
+        return self._dynamic_axes
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if self._name and self._name != value:
+            raise ValueError(f"Illegal to set name of a Variable with an existing name '{self._name}'.")
+        self._name = value
+
+    @property
+    def owner(self) -> Function | None:
+        return self._owner
+
+    @property
+    def is_input(self) -> bool:
+        return self.kind_name == "Input"
+
+    @property
+    def is_output(self) -> bool:
+        return self.kind_name == "Output"
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.kind_name == "Parameter"
+
+    @property
+    def is_constant(self) -> bool:
+        return self.kind_name == "Constant"
+
+    @property
+    def is_placeholder(self) -> bool:
+        return self.kind_name == "Placeholder"
+
+    def has_batch_axis(self) -> bool:
+        return any(axis.is_batch_axis for axis in self._dynamic_axes)
+
+    def has_sequence_axis(self) -> bool:
+        return any(axis.is_sequence_axis for axis in self._dynamic_axes)
+
+    def __repr__(self) -> str:
+        if self.is_placeholder and self._shape is None:
+            return f"Placeholder('{self._name or self.uid}', [???], [???])"
+        axes = ", ".join("#" if axis.is_batch_axis else "*" for axis in self._dynamic_axes)
+        return f"{self.kind_name}('{self._name or self.uid}', [{axes}], {shape_text(self._shape)})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class _Stored(Variable):
+    """A variable with a value of its own."""
+
+    def __init__(self, kind: str, shape: Any, init: Any, dtype: Any, name: str, uid: str | None):
+        if isinstance(init, np.generic | np.ndarray | list | tuple) or (shape is None and np.isscalar(init)):
+            array = np.asarray(init)
+            shape = array.shape if shape is None else shape
+            if dtype is None:
+                dtype = (
+                    array.dtype if array.dtype == np.float64 and isinstance(init, np.ndarray) else np.float32
+                )
+            init = array
+        if shape is None:
+            raise ValueError(f"{kind}: a shape or an array of initial values is required")
+        dtype = sanitize_dtype(np.float32 if dtype is None else dtype)
+        super().__init__(shape, dtype, kind == "Parameter", name=name, kind=kind, uid=uid)
+        if np.isscalar(init):
+            init = Initializer("constant", value=float(init))
+        self._init = init.seeded() if isinstance(init, Initializer) else init
+        self._tensor: torch.Tensor | None = None
+
+    def set_inferred_shape(self, shape: tuple[int, ...]) -> None:
+        """Fill in dimensions that were left to be inferred; the value is drawn on first use."""
+        self._shape = shape
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The value on the default device; training updates it in place."""
+        if self._tensor is None:
+            if not self.known_shape:
+                raise ValueError(
+                    f"{self!r}: the shape has not been inferred yet; apply the layer to an input"
+                )
+            dtype = torch_dtype(self._dtype)
+            if isinstance(self._init, Initializer):
+                value = self._init.draw(self.shape, dtype)
+            else:
+                array = np.broadcast_to(np.asarray(self._init, self._dtype), self.shape)
+                value = torch.tensor(array, dtype=dtype)
+            value = value.to(torch_device())
+            self._tensor = value.requires_grad_() if self.is_parameter else value
+        return self._tensor
+
+    def prefer_channels_last(self) -> None:
+        """Lay a convolution kernel out as the convolution wants it; the values do not change."""
+        tensor = self.tensor
+        tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def is_initialized(self) -> bool:
+        return self._tensor is not None
+
+    @property
+    def value(self) -> np.ndarray:
+        # contiguous: a kernel may be laid out channels-last, NumPy users expect C order.
+        return self.tensor.detach().cpu().contiguous().numpy().copy()
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        array = np.asarray(new, self._dtype)
+        if not self.known_shape and array.ndim == len(self.shape):
+            self.set_inferred_shape(array.shape)
+        if array.shape != self.shape and array.size != 1:
+            raise ValueError(f"Value of shape {array.shape} cannot be assigned to {self!r}")
+        with torch.no_grad():
+            self.tensor.copy_(torch.tensor(np.broadcast_to(array, self.shape)))
+
+    set_value = value.fset
+
+    def asarray(self) -> np.ndarray:
+        return self.value
+
+
+class Parameter(_Stored):
+    """A trainable tensor."""
+
+    def __init__(
+        self,
+        shape: Any = None,
+        init: Any = None,
+        dtype: Any = default_override_or(None),
+        device: Any = None,
+        name: str = "",
+        *,
+        uid: str | None = None,
+    ):
+        dtype = get_default_override(None, dtype=dtype)
+        super().__init__("Parameter", shape, 0.0 if init is None else init, dtype, name, uid)
+
+
+class Constant(_Stored):
+    """A tensor that training does not change (batch normalisation's running statistics excepted)."""
+
+    def __init__(
+        self,
+        value: Any = None,
+        shape: Any = None,
+        dtype: Any = default_override_or(None),
+        device: Any = None,
+        name: str = "",
+        *,
+        uid: str | None = None,
+    ):
+        if value is None:
+            raise ValueError("Constant: a value is required")
+        dtype = get_default_override(None, dtype=dtype)
+        super().__init__("Constant", shape, value, dtype, name, uid)
+
+
+__getattr__ = module_getattr("cntk.variables")

@@ -1,0 +1,132 @@
+"""Uncommitted blocks and the join that commits them (storage.md 5.3, Put Block and Put Block List).
+
+Each block is one file in staging, named by its id; there is no other record of it. A block only gets its
+name when it is complete, so whatever a crash leaves there is good.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.places import Places
+from openbatchai.dataplane.uploads import Upload
+from openbatchai.domain.ports import ItemRef
+
+_ID_BYTES = 64
+_BLOCKS = 50_000
+
+
+class Source(StrEnum):
+    """Where a block list takes a block from."""
+
+    LATEST = "Latest"
+    COMMITTED = "Committed"
+    UNCOMMITTED = "Uncommitted"
+
+
+@dataclass(frozen=True)
+class Block:
+    id: str
+    size: int
+
+
+@dataclass(frozen=True)
+class BlockLists:
+    committed: tuple[Block, ...]
+    uncommitted: tuple[Block, ...]
+
+
+class Blocks:
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def add(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
+        raw = decode_id(block_id)
+        home = self._home(ref)
+        home.mkdir(parents=True, exist_ok=True)
+        with os.scandir(home) as entries:
+            other = next(entries, None)
+        if other is not None and len(other.name) != 2 * len(raw):
+            raise StorageError(
+                StorageCode.INVALID_BLOB_OR_BLOCK, "The block ids of one blob must have the same length."
+            )
+        upload.path.rename(home / raw.hex())
+
+    def uncommitted(self, ref: ItemRef) -> tuple[Block, ...]:
+        blocks = []
+        with suppress(FileNotFoundError), os.scandir(self._home(ref)) as entries:
+            for entry in entries:
+                encoded = base64.b64encode(bytes.fromhex(entry.name)).decode("ascii")
+                blocks.append(Block(encoded, entry.stat().st_size))
+        return tuple(sorted(blocks, key=lambda block: block.id))
+
+    def choose(self, wanted: list[tuple[Source, str]], lists: BlockLists) -> list[tuple[Source, Block]]:
+        """Which block each entry of a block list means; InvalidBlockList when one is nowhere."""
+        if len(wanted) > _BLOCKS:
+            raise StorageError(StorageCode.BLOCK_COUNT)
+        committed = {decode_id(block.id): block for block in lists.committed}
+        uncommitted = {decode_id(block.id): block for block in lists.uncommitted}
+        chosen = []
+        for source, block_id in wanted:
+            raw = decode_id(block_id)
+            if source is not Source.COMMITTED and raw in uncommitted:
+                chosen.append((Source.UNCOMMITTED, uncommitted[raw]))
+            elif source is not Source.UNCOMMITTED and raw in committed:
+                chosen.append((Source.COMMITTED, committed[raw]))
+            else:
+                raise StorageError(StorageCode.INVALID_BLOCK_LIST)
+        return chosen
+
+    def join(
+        self,
+        ref: ItemRef,
+        chosen: list[tuple[Source, Block]],
+        lists: BlockLists,
+        blob: int | None,
+        upload: Upload,
+    ) -> None:
+        """Write the chosen blocks one after the other; `blob` is the open present content."""
+        offsets, offset = {}, 0
+        for block in lists.committed:
+            offsets[block.id] = offset
+            offset += block.size
+        home = self._home(ref)
+        for source, block in chosen:
+            if source is Source.COMMITTED and blob is not None:
+                upload.append_from(blob, offsets[block.id], block.size)
+                continue
+            try:
+                fd = os.open(home / decode_id(block.id).hex(), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                # Another commit of the same blob was faster and has used the blocks up.
+                raise StorageError(StorageCode.INVALID_BLOCK_LIST) from None
+            try:
+                upload.append_from(fd, 0, block.size)
+            finally:
+                os.close(fd)
+
+    def drop(self, ref: ItemRef) -> None:
+        home = self._home(ref)
+        if home.exists():
+            shutil.rmtree(home, ignore_errors=True)
+
+    def _home(self, ref: ItemRef) -> Path:
+        name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
+        return self._places.blocks_home(ref.account, ref.container) / name
+
+
+def decode_id(block_id: str) -> bytes:
+    try:
+        raw = base64.b64decode(block_id, validate=True)
+    except (ValueError, binascii.Error):
+        raise StorageError(StorageCode.INVALID_BLOCK_ID) from None
+    if not 1 <= len(raw) <= _ID_BYTES:
+        raise StorageError(StorageCode.INVALID_BLOCK_ID)
+    return raw

@@ -1,0 +1,59 @@
+"""Conditional headers (storage.md 5.3, "Conditions"). Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from openbatchai.dataplane.errors import StorageCode, StorageError
+
+
+@dataclass(frozen=True)
+class Version:
+    """What conditions compare with: the quoted ETag and the time of the last change, whole seconds."""
+
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Conditions:
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: datetime | None = None
+    if_unmodified_since: datetime | None = None
+
+    def check_read(self, current: Version) -> None:
+        """412 when a demand fails, 304 when the client's copy is still good."""
+        self._demand(current)
+        if self.if_none_match is not None:
+            if _names(self.if_none_match, current.etag):
+                raise StorageError(StorageCode.NOT_MODIFIED, headers={"ETag": current.etag})
+        elif self.if_modified_since is not None and current.last_modified <= self.if_modified_since:
+            raise StorageError(StorageCode.NOT_MODIFIED, headers={"ETag": current.etag})
+
+    def check_write(self, current: Version | None, *, creates: bool = False) -> None:
+        """`creates`: the call makes the whole blob, so `If-None-Match: *` means "only when it is new"."""
+        if current is None:
+            if self.if_match is not None:
+                raise StorageError(StorageCode.CONDITION_NOT_MET)
+            return
+        self._demand(current)
+        if self.if_none_match is not None and _names(self.if_none_match, current.etag):
+            is_new_only = creates and self.if_none_match.strip() == "*"
+            raise StorageError(StorageCode.BLOB_EXISTS if is_new_only else StorageCode.CONDITION_NOT_MET)
+        if self.if_modified_since is not None and current.last_modified <= self.if_modified_since:
+            raise StorageError(StorageCode.CONDITION_NOT_MET)
+
+    def _demand(self, current: Version) -> None:
+        if self.if_match is not None and not _names(self.if_match, current.etag):
+            raise StorageError(StorageCode.CONDITION_NOT_MET)
+        if self.if_unmodified_since is not None and current.last_modified > self.if_unmodified_since:
+            raise StorageError(StorageCode.CONDITION_NOT_MET)
+
+
+def _names(header: str, etag: str) -> bool:
+    """Whether a comma separated If-(None-)Match header names `etag`; old clients leave the quotes out."""
+    wanted = etag.strip('"')
+    return any(
+        tag in ("*", wanted)
+        for tag in (part.strip().removeprefix("W/").strip('"') for part in header.split(","))
+    )

@@ -1,0 +1,133 @@
+"""Shares and blob containers: the directories one level below a service (storage.md 5.2, 7.1)."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from openbatchai.dataplane.beneath import DIRECTORY_MODE
+from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
+from openbatchai.dataplane.conditions import Conditions, Version
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.names import check_container_name, is_container_name
+from openbatchai.dataplane.places import Places
+from openbatchai.dataplane.records import whole_seconds
+from openbatchai.dataplane.sas import StoredPolicy
+from openbatchai.domain.ports import Clock, ItemRef, StorageService
+
+DEFAULT_QUOTA_GIB = 5120
+
+
+@dataclass(frozen=True)
+class ContainerSettings:
+    """What a client sets on a container or share. The quota is kept, not enforced."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    quota_gib: int = DEFAULT_QUOTA_GIB
+    public_access: str = ""
+    policies: tuple[StoredPolicy, ...] = ()
+
+
+@dataclass(frozen=True)
+class Container:
+    name: str
+    settings: ContainerSettings
+    etag: str
+    last_modified: datetime
+
+    @property
+    def version(self) -> Version:
+        return Version(self.etag, self.last_modified)
+
+
+class Containers:
+    def __init__(self, places: Places, clock: Clock) -> None:
+        self._places = places
+        self._clock = clock
+
+    def create(self, ref: ItemRef, settings: ContainerSettings) -> Container:
+        check_container_name(ref.container)
+        self._places.store(ref.account)
+        path = self._places.container_path(ref.account, ref.service, ref.container)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            is_file = ref.service is StorageService.FILE
+            raise StorageError(
+                StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS
+            ) from None
+        path.chmod(DIRECTORY_MODE)
+        self._write(ref, settings)
+        return self.get(ref)
+
+    def get(self, ref: ItemRef) -> Container:
+        with self._places.container(ref.account, ref.service, ref.container) as fd:
+            found = os.fstat(fd)
+        return self._read(ref, found)
+
+    def used_bytes(self, ref: ItemRef) -> int:
+        """The length of all files in it; links are not followed."""
+        path = self._places.container_path(ref.account, ref.service, ref.container)
+        self.get(ref)
+        total = 0
+        for _, _, names, directory in os.fwalk(path):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+        return total
+
+    def update(self, ref: ItemRef, conditions: Conditions, **changes: Any) -> Container:
+        """Replace the named settings."""
+        with self._places.locked(ref.account, (ref.service, ref.container, "")):
+            current = self.get(ref)
+            conditions.check_write(current.version)
+            self._write(ref, replace(current.settings, **changes))
+            return self.get(ref)
+
+    def delete(self, ref: ItemRef, conditions: Conditions) -> None:
+        conditions.check_write(self.get(ref).version)
+        self._places.remove_container(ref.account, ref.service, ref.container)
+
+    def list(
+        self, account: str, service: StorageService, *, prefix: str, marker: str, limit: int
+    ) -> Page[Container]:
+        after = decode_marker(marker)
+        self._places.store(account)
+        with os.scandir(self._places.service_home(account, service)) as entries:
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.startswith(prefix)
+                and entry.name > after
+                and is_container_name(entry.name)
+                and entry.is_dir()
+            )
+        page = names[:limit]
+        next_marker = encode_marker(page[-1]) if len(names) > len(page) else ""
+        refs = (ItemRef(service, account, name) for name in page)
+        return Page([self._read(ref, self._stat(ref)) for ref in refs], next_marker)
+
+    def _stat(self, ref: ItemRef) -> os.stat_result:
+        return self._places.container_path(ref.account, ref.service, ref.container).stat()
+
+    def _read(self, ref: ItemRef, found: os.stat_result) -> Container:
+        document = self._places.store(ref.account).container(ref.service, ref.container)
+        if document is None:
+            # Made with mkdir: nobody stored anything about it.
+            etag = f'"0x{found.st_ino:08X}{found.st_ctime_ns & 0xFFFFFFFF:08X}"'
+            return Container(ref.container, ContainerSettings(), etag, whole_seconds(found.st_mtime_ns))
+        values: dict[str, Any] = json.loads(document)
+        policies = tuple(StoredPolicy(**policy) for policy in values.pop("policies", ()))
+        etag, touched_ns = f'"0x{values.pop("stamp"):014X}"', values.pop("touched_ns")
+        return Container(
+            ref.container, ContainerSettings(policies=policies, **values), etag, whole_seconds(touched_ns)
+        )
+
+    def _write(self, ref: ItemRef, settings: ContainerSettings) -> None:
+        now = int(self._clock.now().timestamp() * 1_000_000) * 1_000
+        document = asdict(settings) | {"stamp": secrets.randbits(56), "touched_ns": now}
+        self._places.store(ref.account).put_container(ref.service, ref.container, json.dumps(document))

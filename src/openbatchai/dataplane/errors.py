@@ -1,0 +1,227 @@
+"""The storage services' error codes: code, status and wording in one place (storage.md section 3).
+
+The XML form of an error is made in wire/storage_xml.py; here nothing knows about HTTP beyond its numbers.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class StorageCode(Enum):
+    """Members are (code on the wire, HTTP status, default message)."""
+
+    def __init__(self, code: str, status: int, message: str) -> None:
+        self.code = code
+        self.status = status
+        self.message = message
+
+    NOT_MODIFIED = (
+        "ConditionNotMet",
+        304,
+        "The condition specified using HTTP conditional header(s) is not met.",
+    )
+
+    INVALID_HEADER = (
+        "InvalidHeaderValue",
+        400,
+        "The value for one of the HTTP headers is not in the correct format.",
+    )
+    INVALID_QUERY = (
+        "InvalidQueryParameterValue",
+        400,
+        "Value for one of the query parameters specified in the request URI is invalid.",
+    )
+    QUERY_OUT_OF_RANGE = (
+        "OutOfRangeQueryParameterValue",
+        400,
+        "One of the query parameters specified in the request URI is outside the permissible range.",
+    )
+    INVALID_URI = ("InvalidUri", 400, "The requested URI does not represent any resource on the server.")
+    INVALID_RESOURCE_NAME = (
+        "InvalidResourceName",
+        400,
+        "The specified resource name contains invalid characters.",
+    )
+    OUT_OF_RANGE_INPUT = ("OutOfRangeInput", 400, "One of the request inputs is out of range.")
+    INVALID_INPUT = ("InvalidInput", 400, "One of the request inputs is not valid.")
+    INVALID_XML = ("InvalidXmlDocument", 400, "XML specified is not syntactically valid.")
+    INVALID_XML_VALUE = (
+        "InvalidXmlNodeValue",
+        400,
+        "The value for one of the XML nodes is not in the correct format.",
+    )
+    MISSING_HEADER = (
+        "MissingRequiredHeader",
+        400,
+        "An HTTP header that's mandatory for this request is not specified.",
+    )
+    MISSING_QUERY = (
+        "MissingRequiredQueryParameter",
+        400,
+        "A query parameter that's mandatory for this request is not specified.",
+    )
+    INVALID_MD5 = ("InvalidMd5", 400, "The MD5 value specified in the request is invalid.")
+    MD5_MISMATCH = (
+        "Md5Mismatch",
+        400,
+        "The MD5 value specified in the request did not match with the MD5 value calculated by the server.",
+    )
+    INVALID_BLOCK_LIST = ("InvalidBlockList", 400, "The specified block list is invalid.")
+    INVALID_BLOCK_ID = ("InvalidBlockId", 400, "The specified block ID is invalid.")
+    INVALID_BLOB_OR_BLOCK = ("InvalidBlobOrBlock", 400, "The specified blob or block content is invalid.")
+    INVALID_METADATA = ("InvalidMetadata", 400, "The metadata specified is invalid.")
+    METADATA_TOO_LARGE = (
+        "MetadataTooLarge",
+        400,
+        "The metadata specified exceeds the maximum permissible limit.",
+    )
+    INVALID_AUTHENTICATION = (
+        "InvalidAuthenticationInfo",
+        400,
+        "The authentication information was not provided in the correct format.",
+    )
+    UNSUPPORTED_HEADER = (
+        "UnsupportedHeader",
+        400,
+        "One of the HTTP headers specified in the request is not supported.",
+    )
+    UNSUPPORTED_QUERY = (
+        "UnsupportedQueryParameter",
+        400,
+        "One of the query parameters specified in the request URI is not supported.",
+    )
+    NO_AUTHENTICATION = (
+        "NoAuthenticationInformation",
+        401,
+        "Server failed to authenticate the request. Please refer to the information in the "
+        "www-authenticate header.",
+    )
+    AUTHENTICATION_FAILED = (
+        "AuthenticationFailed",
+        403,
+        "Server failed to authenticate the request. Make sure the value of Authorization header is formed "
+        "correctly including the signature.",
+    )
+    AUTHORIZATION_FAILURE = (
+        "AuthorizationFailure",
+        403,
+        "This request is not authorized to perform this operation.",
+    )
+    PERMISSION_MISMATCH = (
+        "AuthorizationPermissionMismatch",
+        403,
+        "This request is not authorized to perform this operation using this permission.",
+    )
+    PROTOCOL_MISMATCH = (
+        "AuthorizationProtocolMismatch",
+        403,
+        "This request is not authorized to perform this operation using this protocol.",
+    )
+    SOURCE_IP_MISMATCH = (
+        "AuthorizationSourceIPMismatch",
+        403,
+        "This request is not authorized to perform this operation using this source IP.",
+    )
+    SERVICE_MISMATCH = (
+        "AuthorizationServiceMismatch",
+        403,
+        "This request is not authorized to perform this operation using this service.",
+    )
+    RESOURCE_TYPE_MISMATCH = (
+        "AuthorizationResourceTypeMismatch",
+        403,
+        "This request is not authorized to perform this operation using this resource type.",
+    )
+    CORS_PREFLIGHT = (
+        "CorsPreflightFailure",
+        403,
+        "CORS not enabled or no matching rule found for this request.",
+    )
+    WRITE_TO_SECONDARY = (
+        "WriteOperationNotSupportedOnSecondary",
+        403,
+        "Write operations are not allowed on the secondary endpoint.",
+    )
+    CONTAINER_NOT_FOUND = ("ContainerNotFound", 404, "The specified container does not exist.")
+    BLOB_NOT_FOUND = ("BlobNotFound", 404, "The specified blob does not exist.")
+    SHARE_NOT_FOUND = ("ShareNotFound", 404, "The specified share does not exist.")
+    PARENT_NOT_FOUND = ("ParentNotFound", 404, "The specified parent path does not exist.")
+    RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
+    UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")
+    CONTAINER_EXISTS = ("ContainerAlreadyExists", 409, "The specified container already exists.")
+    SHARE_EXISTS = ("ShareAlreadyExists", 409, "The specified share already exists.")
+    RESOURCE_EXISTS = ("ResourceAlreadyExists", 409, "The specified resource already exists.")
+    BLOB_EXISTS = ("BlobAlreadyExists", 409, "The specified blob already exists.")
+    INVALID_BLOB_TYPE = ("InvalidBlobType", 409, "The blob type is invalid for this operation.")
+    BLOCK_COUNT = (
+        "BlockCountExceedsLimit",
+        409,
+        "The committed block count cannot exceed the maximum limit of 50,000 blocks.",
+    )
+    DIRECTORY_NOT_EMPTY = ("DirectoryNotEmpty", 409, "The specified directory is not empty.")
+    TYPE_MISMATCH = (
+        "ResourceTypeMismatch",
+        409,
+        "The specified resource type does not match the type of the existing resource.",
+    )
+    PATH_CONFLICT = (
+        "PathConflict",
+        409,
+        "The name is a directory of other blobs, or one of its parts is a blob: containers are "
+        "directories here.",
+    )
+    MISSING_LENGTH = ("MissingContentLengthHeader", 411, "Content-Length HTTP header is not specified.")
+    CONDITION_NOT_MET = (
+        "ConditionNotMet",
+        412,
+        "The condition specified using HTTP conditional header(s) is not met.",
+    )
+    APPEND_POSITION = (
+        "AppendPositionConditionNotMet",
+        412,
+        "The append position condition specified was not met.",
+    )
+    MAX_BLOB_SIZE = ("MaxBlobSizeConditionNotMet", 412, "The max blob size condition specified was not met.")
+    LEASE_NOT_PRESENT_BLOB = (
+        "LeaseNotPresentWithBlobOperation",
+        412,
+        "There is currently no lease on the blob.",
+    )
+    LEASE_NOT_PRESENT_CONTAINER = (
+        "LeaseNotPresentWithContainerOperation",
+        412,
+        "There is currently no lease on the container.",
+    )
+    BODY_TOO_LARGE = (
+        "RequestBodyTooLarge",
+        413,
+        "The request body is too large and exceeds the maximum permissible limit.",
+    )
+    INVALID_RANGE = (
+        "InvalidRange",
+        416,
+        "The range specified is invalid for the current size of the resource.",
+    )
+    INTERNAL = ("InternalError", 500, "The server encountered an internal error. Please retry the request.")
+    DISK_FULL = ("InsufficientStorage", 507, "The disk that holds the storage account is full.")
+
+
+class StorageError(Exception):
+    """A request of a storage client that is refused.
+
+    `headers` go on the answer; `detail` becomes extra elements of the error document.
+    """
+
+    def __init__(
+        self,
+        code: StorageCode,
+        message: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        detail: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message or code.message)
+        self.code = code
+        self.message = message or code.message
+        self.headers = dict(headers or {})
+        self.detail = dict(detail or {})

@@ -1,0 +1,136 @@
+"""The data plane as one object: what the HTTP apps serve and the control plane uses."""
+
+import base64
+import hmac
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from openbatchai.dataplane import sas
+from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.blobs import Blobs
+from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.files import Files
+from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.places import FsyncPolicy, Places
+from openbatchai.dataplane.readers import ReaderMarks
+from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.domain.ports import (
+    Clock,
+    DirectoryEntry,
+    ItemRef,
+    KeyRing,
+    MountRefusedError,
+    StorageService,
+)
+
+_NO_LIMIT = 2**62
+
+
+class Storage:
+    """Implements domain.ports.StorageContent over the directories below `root`.
+
+    `keys` is asked on the server's event loop for each request, so it must answer from memory.
+    """
+
+    def __init__(
+        self, root: Path, keys: KeyRing, clock: Clock, fsync: FsyncPolicy = FsyncPolicy.CLOSE
+    ) -> None:
+        self.keys = keys
+        self.clock = clock
+        self.places = Places(root, fsync)
+        self.readers = ReaderMarks()
+        self.containers = Containers(self.places, clock)
+        self.blobs = Blobs(self.places, clock)
+        self.files = Files(self.places, clock)
+
+    def close(self) -> None:
+        self.places.close()
+
+    def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
+        return list_blobs(self.places, account, container, query)
+
+    def service_properties(self, account: str, service: StorageService) -> str | None:
+        return self.places.store(account).service_properties(service)
+
+    def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
+        self.places.store(account).put_service_properties(service, document)
+
+    def used_bytes(self, ref: ItemRef) -> int:
+        """Disk space of everything in a share or container."""
+        return self.containers.used_bytes(ref)
+
+    def on_read(self, callback: Callable[[ItemRef], None]) -> None:
+        """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""
+        self.readers.on_read(callback)
+
+    # --- domain.ports.StorageContent
+
+    def create_account(self, account: str) -> None:
+        self.places.create_account(account)
+
+    def delete_account(self, account: str) -> None:
+        self.places.delete_account(account)
+
+    def create_container(self, ref: ItemRef) -> bool:
+        try:
+            self.containers.create(ref, ContainerSettings())
+        except StorageError as error:
+            if error.code.status == 409:
+                return False
+            raise
+        return True
+
+    def list_directory(self, ref: ItemRef) -> list[DirectoryEntry] | None:
+        path = ref.path.strip("/")
+        place = ItemRef(ref.service, ref.account, ref.container, path)
+        try:
+            if path:
+                check_path(ref.service, path)
+            # The directory itself for blobs too, not the blob view of it: empty directories are shown.
+            page = self.files.list(place, prefix="", marker="", limit=_NO_LIMIT)
+        except StorageError:
+            return None
+        return sorted((_entry(item) for item in page.entries), key=lambda entry: entry.name)
+
+    def read_sas(self, ref: ItemRef, expiry: datetime) -> str:
+        keys = self.keys.keys(ref.account)
+        if not keys:
+            raise KeyError(f"no storage account {ref.account!r}")
+        return sas.read_token(ref, base64.b64decode(keys[0]), expiry)
+
+    def unread_since(self, ref: ItemRef, window_s: float) -> bool:
+        try:
+            if ref.service is StorageService.FILE:
+                size = self.files.properties(ref, directory=False).size
+            else:
+                size = self.blobs.properties(ref).size
+        except StorageError:
+            return False
+        return self.readers.unread_since(ref, size, window_s)
+
+    def locate(self, ref: ItemRef, account_key: str) -> str:
+        share = "share" if ref.service is StorageService.FILE else "container"
+        keys = self.keys.keys(ref.account)
+        if keys is None:
+            raise MountRefusedError(f"account '{ref.account}' does not exist")
+        given = account_key.strip().encode("utf-8")
+        if not any(hmac.compare_digest(key.encode("utf-8"), given) for key in keys):
+            raise MountRefusedError(
+                f"the key of account '{ref.account}' is not valid ({share} '{ref.container}')"
+            )
+        try:
+            path = self.places.container_path(ref.account, ref.service, ref.container)
+        except StorageError:
+            path = None
+        if path is None or not path.is_dir():
+            raise MountRefusedError(f"{share} '{ref.container}' does not exist in account '{ref.account}'")
+        return os.fspath(path.resolve())
+
+
+def _entry(item: Item) -> DirectoryEntry:
+    return DirectoryEntry(
+        item.name, item.is_directory, 0 if item.is_directory else item.size, whole_seconds(item.mtime_ns)
+    )

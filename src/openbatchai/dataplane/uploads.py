@@ -1,0 +1,82 @@
+"""An upload in progress: a file in staging that a rename makes a blob or a block."""
+
+import base64
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from openbatchai.dataplane.beneath import FILE_MODE
+from openbatchai.dataplane.errors import StorageCode, StorageError
+
+_COPY_BYTES = 64 << 20
+
+
+class Upload:
+    """Bytes arriving in order. `discard` is safe at any time, also after the file was taken by a rename."""
+
+    def __init__(self, path: Path, *, hashing: bool) -> None:
+        self.path = path
+        self.size = 0
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        # The umask of the service must not keep the jobs of its group from writing.
+        os.fchmod(self.fd, FILE_MODE)
+        self._md5 = hashlib.md5(usedforsecurity=False) if hashing else None
+
+    def write(self, data: bytes) -> None:
+        if self._md5 is not None:
+            self._md5.update(data)
+        write_at(self.fd, data, self.size)
+        self.size += len(data)
+
+    def append_from(self, source: int, offset: int, length: int) -> None:
+        """Copy bytes of an open file to the end, inside the kernel."""
+        copy_bytes(source, offset, self.fd, self.size, length)
+        self.size += length
+
+    @property
+    def md5(self) -> str:
+        """Base64 of the content's MD5; empty when it was not computed."""
+        return base64.b64encode(self._md5.digest()).decode("ascii") if self._md5 else ""
+
+    def check_md5(self, expected: str | None) -> None:
+        if expected and expected != self.md5:
+            raise StorageError(StorageCode.MD5_MISMATCH)
+
+    def discard(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def copy_bytes(source: int, source_offset: int, target: int, target_offset: int, length: int) -> None:
+    """Copy between open files; OSError when the source has become shorter."""
+    left = length
+    while left:
+        count = min(left, _COPY_BYTES)
+        try:
+            copied = os.copy_file_range(source, target, count, source_offset, target_offset)
+        except OSError:
+            # Not every file system can (overlay, some FUSE): then through our memory.
+            data = os.pread(source, min(count, 1 << 20), source_offset)
+            write_at(target, data, target_offset)
+            copied = len(data)
+        if not copied:
+            raise OSError("the source of a copy became shorter")
+        left -= copied
+        source_offset += copied
+        target_offset += copied
+
+
+def md5_of(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")

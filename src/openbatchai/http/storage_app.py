@@ -1,0 +1,205 @@
+"""What both storage services do with a request before and after its own handler: find the account, check
+the credentials, look up the call, and put every failure into the services' error form."""
+
+import errno
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.authority import Authority, Credentials, Grant, VerifyBearer
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.names import is_account_name
+from openbatchai.dataplane.sas import StoredPolicy
+from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.http.storage_exchange import ClientGoneError, Exchange, Receive, Send
+from openbatchai.http.storage_request import DEFAULT_VERSION, refuse_unsupported, requested_version
+from openbatchai.http.storage_target import Target, check_target_path, parse_target
+from openbatchai.wire.storage_xml import MalformedXmlError, error_document
+
+_log = logging.getLogger(__name__)
+_THREADS = 32
+_RESOURCE_ID = "https://storage.azure.com"
+_OS_ERRORS = {
+    errno.ENOSPC: StorageCode.DISK_FULL,
+    errno.EDQUOT: StorageCode.DISK_FULL,
+    errno.ENAMETOOLONG: StorageCode.INVALID_URI,
+    errno.EFBIG: StorageCode.OUT_OF_RANGE_INPUT,
+    errno.EINVAL: StorageCode.INVALID_INPUT,
+    errno.EACCES: StorageCode.AUTHORIZATION_FAILURE,
+    errno.EPERM: StorageCode.AUTHORIZATION_FAILURE,
+    errno.EROFS: StorageCode.AUTHORIZATION_FAILURE,
+    errno.ENOENT: StorageCode.RESOURCE_NOT_FOUND,
+    errno.ENOTDIR: StorageCode.RESOURCE_NOT_FOUND,
+    errno.EISDIR: StorageCode.TYPE_MISMATCH,
+    errno.ENOTEMPTY: StorageCode.DIRECTORY_NOT_EMPTY,
+    errno.EEXIST: StorageCode.RESOURCE_EXISTS,
+}
+
+
+class Level(Enum):
+    """What the path names."""
+
+    ACCOUNT = auto()
+    CONTAINER = auto()
+    ITEM = auto()
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A handler and what a SAS needs for it: one of `scope` and one of `permissions` (none: owners only)."""
+
+    handler: Handler
+    scope: str
+    permissions: str
+
+
+# By level, method, restype and comp.
+Calls = Mapping[tuple[Level, str, str, str], Call]
+FindLevel = Callable[[Target], Level]
+
+
+class StorageApp:
+    """The ASGI app of one storage service."""
+
+    def __init__(
+        self,
+        service: StorageService,
+        storage: Storage,
+        calls: Calls,
+        find_level: FindLevel,
+        *,
+        verify_bearer: VerifyBearer,
+        tenant: str,
+        pool: Executor | None = None,
+    ) -> None:
+        self._service = service
+        self._storage = storage
+        self._calls = calls
+        self._find_level = find_level
+        self._pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{service.value}-data")
+        challenge = (
+            f"Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize"
+            f" resource_id={_RESOURCE_ID}"
+        )
+        self._authority = Authority(verify_bearer, self._policies, challenge)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        exchange = _unauthorised_exchange(scope, self._service, self._pool)
+        exchange.connect(receive, send)
+        try:
+            exchange.target = parse_target(scope, self._service)
+            exchange.version = requested_version(exchange.headers, exchange.query)
+            await self._answer(exchange, scope)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            if exchange.started:
+                # Too late for a status: the server closes the connection, so the client sees a cut answer.
+                _log.warning("storage answer cut short: %s", error, extra={"request_id": exchange.request_id})
+                return
+            await self._refuse(exchange, _as_storage_error(error, exchange.request_id))
+
+    async def _answer(self, exchange: Exchange, scope: Mapping[str, Any]) -> None:
+        target = exchange.target
+        if exchange.method == "OPTIONS":
+            raise StorageError(StorageCode.CORS_PREFLIGHT)
+        keys = self._storage.keys.keys(target.ref.account) if is_account_name(target.ref.account) else None
+        if keys is None:
+            raise StorageError(
+                StorageCode.RESOURCE_NOT_FOUND, f"There is no storage account '{target.ref.account}' here."
+            )
+        client = scope.get("client")
+        credentials = Credentials(
+            target.signed, target.ref, target.query, client[0] if client else "", scope["scheme"]
+        )
+        exchange.grant = self._authority.authorise(credentials, keys, self._storage.clock.now())
+        if target.is_secondary and exchange.method not in ("GET", "HEAD"):
+            raise StorageError(StorageCode.WRITE_TO_SECONDARY)
+        call = self._find(target)
+        exchange.grant.demand(call.scope, call.permissions)
+        refuse_unsupported(exchange.headers, exchange.query)
+        if "x-ms-lease-id" in exchange.headers:
+            on_item = bool(target.ref.path)
+            raise StorageError(
+                StorageCode.LEASE_NOT_PRESENT_BLOB if on_item else StorageCode.LEASE_NOT_PRESENT_CONTAINER
+            )
+        check_target_path(target.ref)
+        await call.handler(exchange)
+
+    def _find(self, target: Target) -> Call:
+        method, query = target.signed.method, target.query
+        level = self._find_level(target)
+        restype, comp = query.get("restype", "").lower(), query.get("comp", "").lower()
+        call = self._calls.get((level, method, restype, comp))
+        if call is not None:
+            return call
+        if any(key[0] is level and key[2:] == (restype, comp) for key in self._calls):
+            raise StorageError(StorageCode.UNSUPPORTED_VERB)
+        name = "comp" if comp else "restype"
+        if not comp and not restype:
+            raise StorageError(StorageCode.UNSUPPORTED_VERB)
+        raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+
+    def _policies(self, ref: ItemRef) -> tuple[StoredPolicy, ...]:
+        try:
+            return self._storage.containers.get(ref).settings.policies
+        except StorageError:
+            return ()
+
+    async def _refuse(self, exchange: Exchange, error: StorageError) -> None:
+        headers = {"x-ms-error-code": error.code.code, **error.headers}
+        if "expect" in exchange.headers:
+            # The body was never asked for; the next bytes on this connection must not pass for it.
+            headers["Connection"] = "close"
+        if error.code.status == 304:
+            await exchange.reply(304, headers)
+            return
+        body = error_document(
+            error.code.code, error.message, exchange.request_id, self._storage.clock.now(), error.detail
+        )
+        await exchange.reply(error.code.status, {"Content-Type": "application/xml", **headers}, body)
+
+
+def _unauthorised_exchange(scope: Mapping[str, Any], service: StorageService, pool: Executor) -> Exchange:
+    """An exchange that can carry an error before anything of the request is understood."""
+    blank = parse_target({**scope, "raw_path": b"/", "path": "/", "query_string": b""}, service)
+    nothing = Grant(permissions=frozenset())
+    return Exchange(blank, nothing, str(uuid.uuid4()), DEFAULT_VERSION, pool)
+
+
+def _as_storage_error(error: Exception, request_id: str) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, MalformedXmlError):
+        return StorageError(StorageCode.INVALID_XML, detail={"Reason": str(error)})
+    if isinstance(error, OSError) and error.errno in _OS_ERRORS:
+        _log.info("storage request refused by the file system: %s", error, extra={"request_id": request_id})
+        return StorageError(_OS_ERRORS[error.errno])
+    _log.error("storage request failed", exc_info=error, extra={"request_id": request_id})
+    return StorageError(StorageCode.INTERNAL)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

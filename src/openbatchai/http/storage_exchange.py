@@ -1,0 +1,191 @@
+"""One request of a storage client and its answer, over plain ASGI.
+
+Raw ASGI rather than a framework's request objects: contents of many GiB pass here, read and written in
+worker threads in pieces of 1 MiB.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from openbatchai.dataplane.authority import Grant
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.ranges import Span
+from openbatchai.dataplane.uploads import Upload
+from openbatchai.domain.ports import ItemRef
+from openbatchai.http.storage_target import Target
+
+PIECE = 1 << 20
+_WATCHED_ABOVE = 8 * PIECE
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Message], Any]
+ResultT = TypeVar("ResultT")
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Exchange:
+    """`grant` is set once the request is authorised; handlers see only such exchanges."""
+
+    def __init__(self, target: Target, grant: Grant, request_id: str, version: str, pool: Executor) -> None:
+        self.target = target
+        self.grant = grant
+        self.request_id = request_id
+        self.version = version
+        self.started = False
+        self._pool = pool
+        self._receive: Receive
+        self._send: Send
+
+    def connect(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+
+    @property
+    def ref(self) -> ItemRef:
+        return self.target.ref
+
+    @property
+    def method(self) -> str:
+        return self.target.signed.method
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.target.query
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.target.signed.headers
+
+    async def run(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+        """Call a blocking function in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    # --- the request's body
+
+    async def read_body(self, limit: int) -> bytes:
+        self._check_length(limit)
+        pieces, size = [], 0
+        async for piece in self._pieces():
+            size += len(piece)
+            if size > limit:
+                raise StorageError(StorageCode.BODY_TOO_LARGE)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def receive_upload(
+        self, limit: int, start: Callable[[], Upload], finish: Callable[[Upload], ResultT]
+    ) -> ResultT:
+        """Stream the body into an upload; `finish` takes it, in a worker thread.
+
+        A body of one piece costs a single trip to a thread.
+        """
+        self._check_length(limit)
+        upload: Upload | None = None
+        pieces, held, total = [], 0, 0
+
+        def complete(rest: bytes) -> ResultT:
+            final = upload or start()
+            try:
+                final.write(rest)
+                return finish(final)
+            finally:
+                final.discard()
+
+        try:
+            async for piece in self._pieces():
+                pieces.append(piece)
+                held += len(piece)
+                total += len(piece)
+                if total > limit:
+                    raise StorageError(StorageCode.BODY_TOO_LARGE)
+                if held >= PIECE:
+                    if upload is None:
+                        upload = await self.run(start)
+                    await self.run(upload.write, b"".join(pieces))
+                    pieces, held = [], 0
+        except BaseException:
+            if upload is not None:
+                upload.discard()
+            raise
+        return await self.run(complete, b"".join(pieces))
+
+    def _check_length(self, limit: int) -> None:
+        length = self.headers.get("content-length", "")
+        if length.isdigit() and int(length) > limit:
+            raise StorageError(StorageCode.BODY_TOO_LARGE)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientGoneError
+            more = message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    # --- the answer
+
+    async def reply(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        await self._start(status, headers or {}, None if status in (204, 304) else len(body))
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def reply_xml(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        await self.reply(200, {"Content-Type": "application/xml", **(headers or {})}, body)
+
+    async def reply_head(self, headers: Mapping[str, str], length: int) -> None:
+        """The answer to HEAD: the length of a body that is not sent."""
+        await self._start(200, headers, length)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def stream(
+        self, status: int, headers: Mapping[str, str], fd: int, span: Span, first: bytes
+    ) -> bool:
+        """Send `span` of an open file, whose first bytes are at hand; whether all of it went out."""
+        await self._start(status, headers, span.length)
+        position = span.start + len(first)
+        gone = asyncio.ensure_future(self._gone()) if span.length > _WATCHED_ABOVE else None
+        try:
+            await self._send_piece(first, last=position >= span.end)
+            while position < span.end:
+                piece = await self.run(os.pread, fd, min(PIECE, span.end - position), position)
+                if not piece or (gone is not None and gone.done()):
+                    # The file became shorter, or nobody listens: an answer cut short is all that is left.
+                    return False
+                position += len(piece)
+                await self._send_piece(piece, last=position >= span.end)
+        finally:
+            if gone is not None:
+                gone.cancel()
+        return True
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _send_piece(self, piece: bytes, *, last: bool) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
+
+    async def _start(self, status: int, headers: Mapping[str, str], length: int | None) -> None:
+        every = {"x-ms-request-id": self.request_id, "x-ms-version": self.version}
+        client_id = self.headers.get("x-ms-client-request-id")
+        if client_id is not None:
+            every["x-ms-client-request-id"] = client_id
+        if length is not None:
+            every["Content-Length"] = str(length)
+        pairs = [(name.encode("latin-1"), _value(value)) for name, value in {**headers, **every}.items()]
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+def _value(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8")

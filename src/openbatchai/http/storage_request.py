@@ -1,0 +1,155 @@
+"""Reading the headers and parameters that calls of both storage services share."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from openbatchai.dataplane.conditions import Conditions
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.ranges import RangeHeader, parse_range
+from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.http.storage_exchange import Exchange
+from openbatchai.wire.storage_xml import ListRequest, parse_http_date
+
+_META = "x-ms-meta-"
+_METADATA_BYTES = 8 << 10
+_VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+DEFAULT_VERSION = "2016-05-31"
+
+# Asking for these changes what a call means, so ignoring them would be worse than refusing.
+_UNSUPPORTED_HEADERS = re.compile(
+    r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-|legal-hold"
+    r"|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
+)
+_UNSUPPORTED_PARAMETERS = (
+    "snapshot",
+    "versionid",
+    "sharesnapshot",
+    "prevsharesnapshot",
+    "prevsnapshot",
+    "where",
+)
+
+
+def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    """Any well-formed version is taken and given back; a SAS without the header has its own."""
+    version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
+    if not _VERSION.fullmatch(version):
+        raise StorageError(
+            StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
+        )
+    return version
+
+
+def refuse_unsupported(headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+    for name in headers:
+        if _UNSUPPORTED_HEADERS.match(name):
+            raise StorageError(StorageCode.UNSUPPORTED_HEADER, detail={"HeaderName": name})
+    for name in _UNSUPPORTED_PARAMETERS:
+        if query.get(name):
+            raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+
+
+def conditions_of(headers: Mapping[str, str]) -> Conditions:
+    return Conditions(
+        if_match=headers.get("if-match"),
+        if_none_match=headers.get("if-none-match"),
+        if_modified_since=_date(headers, "if-modified-since"),
+        if_unmodified_since=_date(headers, "if-unmodified-since"),
+    )
+
+
+def _date(headers: Mapping[str, str], name: str) -> datetime | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    moment = parse_http_date(text)
+    if moment is None:
+        raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": name, "HeaderValue": text})
+    return moment
+
+
+def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
+    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    if "" in metadata:
+        raise StorageError(StorageCode.INVALID_METADATA)
+    if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES:
+        raise StorageError(StorageCode.METADATA_TOO_LARGE)
+    return metadata
+
+
+def content_of(headers: Mapping[str, str], prefix: str, *, standard: bool) -> ContentHeaders:
+    """`x-ms-[blob-]content-*` headers; with `standard` the plain ones count where those are absent."""
+
+    def value(name: str) -> str:
+        own = headers.get(f"{prefix}{name}")
+        return own if own is not None else headers.get(name, "") if standard else ""
+
+    return ContentHeaders(
+        type=value("content-type"),
+        encoding=value("content-encoding"),
+        language=value("content-language"),
+        disposition=value("content-disposition"),
+        cache_control=value("cache-control"),
+    )
+
+
+def md5_header(headers: Mapping[str, str], name: str) -> str:
+    text = headers.get(name, "")
+    try:
+        valid = not text or len(base64.b64decode(text, validate=True)) == 16
+    except (ValueError, binascii.Error):
+        valid = False
+    if not valid:
+        raise StorageError(StorageCode.INVALID_MD5, detail={"HeaderName": name, "HeaderValue": text})
+    return text
+
+
+def range_of(headers: Mapping[str, str]) -> RangeHeader | None:
+    """x-ms-range wins over Range: browsers and proxies may add the latter."""
+    return parse_range(headers.get("x-ms-range", headers.get("range")))
+
+
+def size_header(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 63:
+        raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": name, "HeaderValue": text})
+    return int(text)
+
+
+def required_size(headers: Mapping[str, str], name: str) -> int:
+    size = size_header(headers, name)
+    if size is None:
+        raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": name})
+    return size
+
+
+def page_limit(query: Mapping[str, str], most: int) -> int:
+    text = query.get("maxresults", "")
+    if not text:
+        return most
+    if not (text.isascii() and text.isdigit()):
+        raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "maxresults"})
+    if int(text) < 1:
+        raise StorageError(StorageCode.QUERY_OUT_OF_RANGE, detail={"QueryParameterName": "maxresults"})
+    return min(int(text), most)
+
+
+def list_request(exchange: Exchange) -> ListRequest:
+    query = exchange.query
+    return ListRequest(
+        endpoint=exchange.target.endpoint,
+        prefix=query.get("prefix"),
+        marker=query.get("marker"),
+        max_results=query.get("maxresults"),
+        delimiter=query.get("delimiter"),
+        version=exchange.version,
+    )
+
+
+def includes(query: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(part.strip().lower() for part in query.get("include", "").split(",") if part.strip())

@@ -1,0 +1,103 @@
+"""Which account, container and item a storage request means (storage.md section 1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.sharedkey import SignedRequest
+from openbatchai.domain.ports import ItemRef, StorageService
+
+_SECONDARY = "-secondary"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`signed` keeps what came over the wire; `ref` and `query` are decoded, once."""
+
+    ref: ItemRef
+    signed: SignedRequest
+    query: Mapping[str, str]
+    endpoint: str
+    is_secondary: bool
+
+
+def parse_target(scope: Mapping[str, Any], service: StorageService) -> Target:
+    headers = _headers(scope)
+    raw_path = _raw_path(scope)
+    host = headers.get("host", "")
+    account, path_style = _host_account(host, service), False
+    in_container = raw_path
+    if account is None:
+        path_style = True
+        account, _, rest = raw_path[1:].partition("/")
+        account, in_container = _decode(account), f"/{rest}"
+    pairs = _pairs(scope["query_string"].decode("latin-1"))
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        query.setdefault(_decode(name).lower(), _decode(value.replace("+", " ")))
+    container, path = _split(service, in_container, query)
+    endpoint = f"{scope['scheme']}://{host}/" + (f"{account}/" if path_style else "")
+    is_secondary = account.endswith(_SECONDARY)
+    account = account.removesuffix(_SECONDARY)
+    signed = SignedRequest(scope["method"], raw_path, pairs, headers, account, path_style)
+    ref = ItemRef(service, account, container, path)
+    return Target(ref, signed, query, endpoint, is_secondary)
+
+
+def check_target_path(ref: ItemRef) -> None:
+    if ref.path:
+        check_path(ref.service, ref.path)
+
+
+def _raw_path(scope: Mapping[str, Any]) -> str:
+    """The path as received: clients sign their own percent-encoding of it."""
+    raw = scope.get("raw_path")
+    text = raw.decode("latin-1") if raw else quote(scope["path"])
+    return text if text.startswith("/") else f"/{text}"
+
+
+def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode("utf-8")
+        except UnicodeDecodeError:
+            # http.client sends Latin-1 but signs the UTF-8 of the same text.
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value.strip()
+    return headers
+
+
+def _host_account(host: str, service: StorageService) -> str | None:
+    """The account of `{account}.{service}.{suffix}`; None for any other host."""
+    labels = host.rpartition(":")[0].split(".") if ":" in host else host.split(".")
+    if len(labels) >= 3 and labels[1].lower() == service.value:
+        return labels[0].lower()
+    return None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    parts = (part.partition("=") for part in text.split("&") if part)
+    return [(name, value) for name, _, value in parts]
+
+
+def _decode(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise StorageError(StorageCode.INVALID_URI, "The URI is not percent-encoded UTF-8.") from None
+
+
+def _split(service: StorageService, path: str, query: Mapping[str, str]) -> tuple[str, str]:
+    container, slash, rest = path[1:].partition("/")
+    container, rest = _decode(container), _decode(rest)
+    if service is StorageService.FILE:
+        # The SDKs leave doubled and trailing slashes where a directory name is empty.
+        return container, "/".join(part for part in rest.split("/") if part)
+    if container and not slash and query.get("restype") != "container":
+        return "$root", container
+    return container, rest

@@ -1,0 +1,142 @@
+"""The Files service on the wire: headers, directory listings, ranges (storage.md section 7)."""
+
+from collections.abc import Iterable
+
+from openbatchai.wire.storage_xml import (
+    DECLARATION,
+    ItemFacts,
+    ListRequest,
+    attribute,
+    element,
+    http_date,
+    iso_ticks,
+    list_head,
+    name_element,
+)
+
+_ENCODED_NAMES_SINCE = "2021-12-02"
+_LEASES_SINCE = "2019-07-07"
+_GIB = 1 << 30
+# One permission for all: the mounts know POSIX modes only.
+_PERMISSION_KEY = "0"
+
+
+def smb_headers(item: ItemFacts) -> dict[str, str]:
+    """Headers that clients from 2019-02-02 on read; older ones ignore them."""
+    return {
+        "x-ms-file-attributes": "Directory" if item.is_directory else "Archive",
+        "x-ms-file-creation-time": iso_ticks(item.created_ns),
+        "x-ms-file-last-write-time": iso_ticks(item.mtime_ns),
+        "x-ms-file-change-time": iso_ticks(item.ctime_ns),
+        "x-ms-file-id": str(item.ino),
+        "x-ms-file-parent-id": str(item.parent_ino),
+        "x-ms-file-permission-key": _PERMISSION_KEY,
+    }
+
+
+def lease_headers(version: str) -> dict[str, str]:
+    """Leases of files came with 2019-07-07; the SDKs before fail on headers they have no attribute for."""
+    if version < _LEASES_SINCE:
+        return {}
+    return {"x-ms-lease-status": "unlocked", "x-ms-lease-state": "available"}
+
+
+def version_headers(item: ItemFacts) -> dict[str, str]:
+    return {"ETag": item.etag, "Last-Modified": http_date(item.last_modified)}
+
+
+def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
+    """Headers of Get File and Get File Properties, without the length, which the answer decides."""
+    content = item.content
+    headers = version_headers(item) | {
+        "Accept-Ranges": "bytes",
+        "Content-Type": item.content_type,
+        "Content-Encoding": content.encoding,
+        "Content-Language": content.language,
+        "Content-Disposition": content.disposition,
+        "Cache-Control": content.cache_control,
+        "x-ms-type": "File",
+        "x-ms-server-encrypted": "true",
+    }
+    headers |= smb_headers(item) | metadata_headers(item) | lease_headers(version)
+    return {name: value for name, value in headers.items() if value}
+
+
+def directory_headers(item: ItemFacts) -> dict[str, str]:
+    return (
+        version_headers(item)
+        | {"x-ms-server-encrypted": "true", "x-ms-type": "Directory"}
+        | smb_headers(item)
+        | metadata_headers(item)
+    )
+
+
+def metadata_headers(item: ItemFacts) -> dict[str, str]:
+    return {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
+
+
+def directory_document(
+    request: ListRequest,
+    share: str,
+    path: str,
+    directory: ItemFacts,
+    entries: Iterable[ItemFacts],
+    next_marker: str,
+    *,
+    include: frozenset[str],
+    extended: bool,
+) -> bytes:
+    """One alphabetical sequence of files and directories."""
+    version = request.version if request.version >= _ENCODED_NAMES_SINCE else ""
+    body = "".join(_entry(entry, version, include, extended) for entry in entries)
+    root = (
+        f"<EnumerationResults {attribute('ServiceEndpoint', request.endpoint)}"
+        f" {attribute('ShareName', share)} {attribute('DirectoryPath', path)}>"
+    )
+    identity = element("DirectoryId", str(directory.ino)) if extended else ""
+    text = (
+        f"{DECLARATION}{root}{list_head(request)}{identity}<Entries>{body}</Entries>"
+        f"{element('NextMarker', next_marker)}</EnumerationResults>"
+    )
+    return text.encode()
+
+
+def _entry(item: ItemFacts, version: str, include: frozenset[str], extended: bool) -> str:
+    kind = "Directory" if item.is_directory else "File"
+    details = "" if item.is_directory else element("Content-Length", str(item.size))
+    if "timestamps" in include:
+        details += (
+            element("CreationTime", iso_ticks(item.created_ns))
+            + element("LastAccessTime", iso_ticks(item.mtime_ns))
+            + element("LastWriteTime", iso_ticks(item.mtime_ns))
+            + element("ChangeTime", iso_ticks(item.ctime_ns))
+            + element("Last-Modified", http_date(item.last_modified))
+        )
+    if "etag" in include:
+        details += element("Etag", item.etag)
+    properties = f"<Properties>{details}</Properties>" if details else "<Properties />"
+    identity = element("FileId", str(item.ino)) if extended else ""
+    after = (
+        element("Attributes", "Directory" if item.is_directory else "Archive")
+        if "attributes" in include
+        else ""
+    )
+    if "permissionkey" in include:
+        after += element("PermissionKey", _PERMISSION_KEY)
+    return f"<{kind}>{name_element(item.name, version)}{identity}{properties}{after}</{kind}>"
+
+
+def ranges_document(ranges: Iterable[tuple[int, int]]) -> bytes:
+    """`ranges` end excluded; on the wire the last byte is named."""
+    body = "".join(f"<Range><Start>{start}</Start><End>{end - 1}</End></Range>" for start, end in ranges)
+    return f"{DECLARATION}<Ranges>{body}</Ranges>".encode()
+
+
+def share_stats_document(used_bytes: int) -> bytes:
+    gib = -(-used_bytes // _GIB)
+    body = f"<ShareUsage>{gib}</ShareUsage><ShareUsageBytes>{used_bytes}</ShareUsageBytes>"
+    return f"{DECLARATION}<ShareStats>{body}</ShareStats>".encode()
+
+
+def no_handles_document() -> bytes:
+    return f"{DECLARATION}<EnumerationResults><Entries /><NextMarker /></EnumerationResults>".encode()

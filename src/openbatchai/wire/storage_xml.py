@@ -1,0 +1,268 @@
+"""XML and times that the Blob and Files services share (storage.md sections 2, 3, 5.2).
+
+Documents are written as text: a listing has thousands of entries, and building a tree first costs more
+than the disk does. Reading goes through defusedxml.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Protocol
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape, quoteattr
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\ufffe\uffff]")
+_ELEMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_NS = 1_000_000_000
+ENCODED_NAMES_SINCE = "2021-02-12"
+
+
+class MalformedXmlError(ValueError):
+    """A body that is no XML document, or not the one that the call takes."""
+
+
+class ContentFacts(Protocol):
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def disposition(self) -> str: ...
+    @property
+    def cache_control(self) -> str: ...
+
+
+class ItemFacts(Protocol):
+    """What headers and listings tell about a blob, file or directory."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_directory(self) -> bool: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def last_modified(self) -> datetime: ...
+    @property
+    def created_ns(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def ctime_ns(self) -> int: ...
+    @property
+    def ino(self) -> int: ...
+    @property
+    def parent_ino(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def content(self) -> ContentFacts: ...
+    @property
+    def md5(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def blob_type(self) -> str: ...
+    @property
+    def tier(self) -> str: ...
+    @property
+    def append_blocks(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class ContainerEntry:
+    """One share or container of a listing; `properties` are element names and their text."""
+
+    name: str
+    properties: Mapping[str, str]
+    metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """The parameters that a listing repeats in its answer; None when not given."""
+
+    endpoint: str
+    prefix: str | None = None
+    marker: str | None = None
+    max_results: str | None = None
+    delimiter: str | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A signed identifier of an access control list."""
+
+    id: str
+    start: str = ""
+    expiry: str = ""
+    permission: str = ""
+
+
+# --- times
+
+
+def http_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+def http_date_ns(ns: int) -> str:
+    return http_date(datetime.fromtimestamp(ns // _NS, tz=UTC))
+
+
+def iso_ticks(ns: int) -> str:
+    """ISO 8601 with the seven digits of a .NET tick, as SMB times are written."""
+    moment = datetime.fromtimestamp(ns // _NS, tz=UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ns % _NS // 100:07d}Z"
+
+
+def parse_http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+# --- writing
+
+
+def element(name: str, text: str | None) -> str:
+    return f"<{name}>{clean(text)}</{name}>" if text else f"<{name} />"
+
+
+def optional(name: str, text: str | None) -> str:
+    return f"<{name}>{clean(text)}</{name}>" if text else ""
+
+
+def name_element(name: str, version: str) -> str:
+    """A name that XML cannot carry is percent-encoded for clients that know the attribute."""
+    if _NOT_XML.search(name) and version >= ENCODED_NAMES_SINCE:
+        return f'<Name Encoded="true">{quote(name, safe="/")}</Name>'
+    return f"<Name>{clean(name)}</Name>"
+
+
+def clean(text: str) -> str:
+    return escape(_NOT_XML.sub("\ufffd", text))
+
+
+def attribute(name: str, value: str) -> str:
+    return f"{name}={quoteattr(_NOT_XML.sub(chr(0xFFFD), value))}"
+
+
+def metadata_element(metadata: Mapping[str, str] | None) -> str:
+    if metadata is None:
+        return ""
+    # A header name may hold what an element name may not; such a pair is only told by HEAD.
+    pairs = (element(name, value) for name, value in metadata.items() if _ELEMENT_NAME.fullmatch(name))
+    return f"<Metadata>{''.join(pairs)}</Metadata>"
+
+
+def list_head(request: ListRequest) -> str:
+    return (
+        optional("Prefix", request.prefix)
+        + optional("Marker", request.marker)
+        + optional("MaxResults", request.max_results)
+        + optional("Delimiter", request.delimiter)
+    )
+
+
+def error_document(
+    code: str, message: str, request_id: str, at: datetime, detail: Mapping[str, str]
+) -> bytes:
+    text = f"{message}\nRequestId:{request_id}\nTime:{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
+    extra = "".join(element(name, value) for name, value in detail.items())
+    return f"{DECLARATION}<Error>{element('Code', code)}{element('Message', text)}{extra}</Error>".encode()
+
+
+def containers_document(
+    request: ListRequest, plural: str, entries: Iterable[ContainerEntry], next_marker: str
+) -> bytes:
+    """`plural` is Containers or Shares; an entry is named by its singular."""
+    single = plural.removesuffix("s")
+    body = "".join(
+        f"<{single}>{element('Name', entry.name)}<Properties>"
+        + "".join(element(name, text) for name, text in entry.properties.items())
+        + f"</Properties>{metadata_element(entry.metadata)}</{single}>"
+        for entry in entries
+    )
+    root = f"<EnumerationResults {attribute('ServiceEndpoint', request.endpoint)}>"
+    text = (
+        f"{DECLARATION}{root}{list_head(request)}<{plural}>{body}</{plural}>"
+        f"{element('NextMarker', next_marker)}</EnumerationResults>"
+    )
+    return text.encode()
+
+
+def policies_document(policies: Iterable[Policy]) -> bytes:
+    body = "".join(
+        f"<SignedIdentifier>{element('Id', policy.id)}<AccessPolicy>"
+        + optional("Start", policy.start)
+        + optional("Expiry", policy.expiry)
+        + optional("Permission", policy.permission)
+        + "</AccessPolicy></SignedIdentifier>"
+        for policy in policies
+    )
+    return f"{DECLARATION}<SignedIdentifiers>{body}</SignedIdentifiers>".encode()
+
+
+_NO_RETENTION = "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>"
+_METRICS = f"<Version>1.0</Version><Enabled>false</Enabled>{_NO_RETENTION}"
+DEFAULT_SERVICE_PROPERTIES = (
+    "<Logging><Version>1.0</Version><Delete>false</Delete><Read>false</Read><Write>false</Write>"
+    f"{_NO_RETENTION}</Logging>"
+    f"<HourMetrics>{_METRICS}</HourMetrics><MinuteMetrics>{_METRICS}</MinuteMetrics><Cors />"
+)
+
+
+def service_properties_document(stored: str | None) -> bytes:
+    body = stored if stored is not None else DEFAULT_SERVICE_PROPERTIES
+    return f"{DECLARATION}<StorageServiceProperties>{body}</StorageServiceProperties>".encode()
+
+
+# --- reading
+
+
+def parse(body: bytes, root: str) -> Element:
+    try:
+        found: Element = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise MalformedXmlError(str(error)) from None
+    if found.tag != root:
+        raise MalformedXmlError(f"the document element is {found.tag!r}, not {root!r}")
+    return found
+
+
+def parse_policies(body: bytes) -> list[Policy]:
+    if not body.strip():
+        return []
+    policies = []
+    for entry in parse(body, "SignedIdentifiers").findall("SignedIdentifier"):
+        fields = {
+            name: entry.findtext(f"AccessPolicy/{name}") or "" for name in ("Start", "Expiry", "Permission")
+        }
+        policies.append(
+            Policy(entry.findtext("Id") or "", fields["Start"], fields["Expiry"], fields["Permission"])
+        )
+    return policies
+
+
+def parse_service_properties(body: bytes) -> str:
+    """The inner text of the document, to be kept and given back."""
+    return "".join(_rewritten(child) for child in parse(body, "StorageServiceProperties"))
+
+
+def _rewritten(node: Element) -> str:
+    tag = clean(node.tag)
+    inner = "".join(_rewritten(child) for child in node) if len(node) else clean((node.text or "").strip())
+    return f"<{tag}>{inner}</{tag}>" if inner else f"<{tag} />"

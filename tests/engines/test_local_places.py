@@ -1,0 +1,306 @@
+"""What a task of the local engine sees: its directories, mounts, variables, shell and secrets."""
+
+import json
+import os
+
+import pytest
+
+from openbatchai.domain import jobenv
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.ports import MountKind, MountLevel, NodeRequest, StepKind, TaskKind
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+@pytest.fixture
+def out(shares):
+    return shares.path()
+
+
+def printed(out) -> str:
+    return (out / "stdout.txt").read_text()
+
+
+def setup_task(build, *mounts, **changes):
+    step = build.step("true", StepKind.SETUP, stdout="out.txt", stderr="err.txt")
+    values = {"id": "setup", "kind": TaskKind.NODE_PREPARATION, "mounts": mounts}
+    return build.task(step, **{**values, **changes})
+
+
+def test_the_service_environment_does_not_leak(local, build, out, monkeypatch):
+    monkeypatch.setenv("SERVICE_SECRET", "do-not-tell")
+
+    local.run(build.task("env; cat /proc/$PPID/environ"))
+
+    assert "do-not-tell" not in printed(out)
+    assert "HTTPS_PROXY=http://127.0.0.1:9" in printed(out)
+
+
+def test_variables_of_the_engine_name_directories_that_can_be_written(local, build, out):
+    names = [name for name in jobenv.FROM_ENGINE if name.endswith(("ROOT", "TEMP", "TEMP_DIR", "WORK_DIR"))]
+    checks = "; ".join(f'[ -d "${name}" ] || echo {name}' for name in names)
+
+    local.run(
+        build.task(checks + '; touch "$AZ_BATCHAI_JOB_TEMP/x" "$AZ_BATCHAI_SHARED_JOB_TEMP/x" "$HOME/x"; pwd')
+    )
+
+    assert (out / "stderr.txt").read_text() == ""
+    assert printed(out).strip().endswith("/jobs/ws/exp/job/temp")
+    assert len(printed(out).splitlines()) == 1
+
+
+def test_tasks_of_one_run_share_a_directory_and_nothing_else(local, build, out):
+    local.engine.provision([NodeRequest("node-2", cores=1, gpus=0)])
+    local.run(build.task('touch "$AZ_BATCHAI_SHARED_JOB_TEMP/shared" "$AZ_BATCHAI_JOB_TEMP/own"'))
+
+    local.run(
+        build.task('ls "$AZ_BATCHAI_SHARED_JOB_TEMP" "$AZ_BATCHAI_JOB_TEMP"', id="task-2", node_id="node-2")
+    )
+
+    assert "shared" in printed(out)
+    assert "own" not in printed(out)
+
+
+def test_variables_refer_to_those_before_them(local, build, out):
+    environment = {
+        "AZ_BATCHAI_OUTPUT_MODEL": "$AZ_BATCHAI_JOB_MOUNT_ROOT/out/model",
+        "DEEPER": "${AZ_BATCHAI_OUTPUT_MODEL}/deeper",
+        "UNKNOWN": "[$NO_SUCH_NAME]",
+    }
+    task = build.task(
+        'echo "$DEEPER|$UNKNOWN|$OWN"; ls -d "$AZ_BATCHAI_OUTPUT_MODEL"',
+        environment=environment,
+        directories=("$AZ_BATCHAI_OUTPUT_MODEL",),
+    )
+    step = build.step(task.steps[0].processes[0].command_line, environment={"OWN": "$DEEPER/x"})
+
+    end = local.run(build.task(step, environment=environment, directories=task.directories))
+
+    assert end.exit_code == 0
+    assert "/model/deeper|[]|" in printed(out)
+    assert printed(out).splitlines()[0].endswith("/out/model/deeper/x")
+    assert (out / "model").is_dir()
+
+
+def test_the_task_id_cannot_be_hidden(local, build, out):
+    local.run(build.task("echo $OPENBATCHAI_TASK_ID", environment={"OPENBATCHAI_TASK_ID": "other"}))
+
+    assert printed(out) == "task-1\n"
+
+
+def test_without_gpus_a_job_sees_none(local, build, out):
+    if local.engine.capabilities().gpus:
+        pytest.skip("this machine has GPUs")
+
+    local.run(
+        build.task('echo "$AZ_BATCHAI_NUM_GPUS,${CUDA_VISIBLE_DEVICES-unset},$AZ_BATCHAI_NUM_GPUS_PER_NODE"')
+    )
+
+    assert printed(out) == "0,,0\n"
+
+
+def test_a_size_larger_than_the_machine_says_so(local):
+    (facts,) = local.engine.provision([NodeRequest("big", cores=10_000, gpus=0)])
+
+    assert "10000 cores" in facts.note
+
+
+def test_lines_in_bashrc_of_job_preparation_reach_the_job(local, build, out):
+    line = 'export FROM_BASHRC=yes; echo "$(bash -c "echo nested")"'
+    preparation = build.step(f"echo '{line}' >> ~/.bashrc", StepKind.JOB_PREPARATION)
+
+    local.run(build.task(preparation, "echo $FROM_BASHRC; bash -c 'echo inner'; [[ $- != *i* ]]"))
+
+    assert printed(out) == "nested\nyes\ninner\n"
+    assert (out / "stderr.txt").read_text() == ""
+
+
+def test_files_exist_empty_from_the_start(local, build, out):
+    preparation = build.step("exit 1", StepKind.JOB_PREPARATION)
+
+    local.run(build.task(preparation, "echo never"))
+
+    names = {"stdout.txt", "stderr.txt", "stdout-job_prep.txt", "stderr-job_prep.txt"}
+    assert {entry.name: entry.stat().st_size for entry in out.iterdir()} == dict.fromkeys(names, 0)
+
+
+def test_output_is_appended_to_what_is_there(local, build, out):
+    (out / "stdout.txt").write_text("before\n")
+
+    local.run(build.task("echo after"))
+
+    assert printed(out) == "before\nafter\n"
+
+
+def test_an_output_file_that_cannot_be_made_fails_the_task(local, build, out):
+    (out / "file").touch()
+
+    end = local.run(build.task(build.step("true", stdout="$AZ_BATCHAI_JOB_MOUNT_ROOT/out/file/stdout.txt")))
+
+    assert (end.exit_code, end.fault.code) == (None, Fault.TASK_SETUP)
+    assert "stdout.txt" in end.fault.message
+
+
+def test_a_command_too_long_for_the_system_fails_the_task(local, build):
+    end = local.run(build.task("echo " + "x" * 3_000_000))
+
+    assert end.fault.code == Fault.TASK_SETUP
+
+
+def test_secrets_reach_the_job_and_no_record(local, build, out, root):
+    secret = "hush-hush"
+    task = build.task(
+        f'test "$PASSWORD" = {secret} && echo right; sleep 0.2',
+        secrets={"PASSWORD": secret},
+        environment={"VISIBLE": "value-of-visible"},
+        log="$AZ_BATCHAI_JOB_MOUNT_ROOT/out/execution.log",
+    )
+
+    local.engine.start(task)
+    mode = (root / "tasks" / "task-1" / "task.json").stat().st_mode
+    local.end()
+
+    assert printed(out) == "right\n"
+    assert mode & 0o777 == 0o600
+    log = (out / "execution.log").read_text()
+    assert "PASSWORD" in log
+    assert "***" in log
+    assert local.engine.fetch("task-1", "task.json", 0) == b""
+    kept = [
+        path for path in (root / "tasks" / "task-1").rglob("*") if path.is_file() and not path.is_symlink()
+    ]
+    texts = [path.read_bytes() for path in (*kept, out / "execution.log")]
+    assert not any(secret.encode() in text or b"value-of-visible" in text for text in texts)
+
+
+def test_the_execution_log_tells_what_was_done(local, build, out):
+    log = "$AZ_BATCHAI_JOB_MOUNT_ROOT/out/logs/execution.log"
+
+    local.run(build.task(build.step("true", StepKind.JOB_PREPARATION), "exit 3", log=log))
+
+    text = (out / "logs" / "execution.log").read_text()
+    assert text.encode() == local.engine.fetch("task-1", "execution.log", 0)
+    for part in ("Azure file share data of acct", "jobPreparation", "exit 3", "exit code 3", "JobFailed"):
+        assert part in text
+
+
+def test_job_mounts_go_and_cluster_mounts_stay(local, build, out, root):
+    cluster = build.mount(level=MountLevel.CLUSTER, relative_path="deep/er", kind=MountKind.BLOB_CONTAINER)
+    local.run(setup_task(build, cluster))
+
+    local.run(
+        build.task('ls -d "$AZ_BATCHAI_MOUNT_ROOT/deep/er" && touch "$AZ_BATCHAI_MOUNT_ROOT/deep/er/file"')
+    )
+
+    assert not list((root / "tasks" / "task-1" / "jobs" / "ws" / "exp" / "job" / "mounts").iterdir())
+    assert (root / "nodes" / "node-1" / "mounts" / "deep" / "er" / "file").exists()
+
+
+def test_release_and_forget_leave_the_files_on_shares(local, build, out, root):
+    local.run(setup_task(build, build.mount(level=MountLevel.CLUSTER)))
+    local.run(
+        build.task(
+            'cd "$AZ_BATCHAI_MOUNT_ROOT"; ln -s "$PWD/out" "$AZ_BATCHAI_JOB_TEMP/link"; echo kept > out/f'
+        )
+    )
+
+    local.engine.release(["node-1"])
+    local.engine.forget("task-1")
+
+    assert (out / "f").read_text() == "kept\n"
+    assert not (root / "nodes" / "node-1").exists()
+    assert not (root / "tasks" / "task-1").exists()
+
+
+def test_a_run_keeps_its_shared_directory_until_its_last_task_is_forgotten(local, build, root):
+    for task_id in ("task-1", "task-2"):
+        local.run(build.task("true", id=task_id))
+
+    local.engine.forget("task-1")
+    assert (root / "runs" / "run-1" / "shared").is_dir()
+    local.engine.forget("task-2")
+    assert not (root / "runs" / "run-1").exists()
+
+
+@pytest.mark.parametrize("path", ["../out", "a/../../b", "", "."])
+def test_a_mount_cannot_leave_its_root(local, build, path):
+    end = local.run(build.task("true", mounts=(build.mount(relative_path=path),)))
+
+    assert end.fault.code == Fault.FILE_MOUNT
+
+
+def test_a_mount_below_another_is_refused(local, build, out):
+    end = local.run(build.task("true", mounts=(build.mount(), build.mount(relative_path="out/inner"))))
+
+    assert end.fault.code == Fault.FILE_MOUNT
+    assert not list(out.iterdir())
+
+
+def unmanaged(build, command, **changes):
+    values = {
+        "kind": MountKind.UNMANAGED,
+        "relative_path": "own",
+        "account": "",
+        "container": "",
+        "account_key": "",
+    }
+    return build.mount(command=command, **{**values, **changes})
+
+
+@needs_root
+def test_an_unmanaged_file_system_is_mounted_for_the_job_only(local, build, out, root):
+    mount = unmanaged(build, "mount -t tmpfs -o size=1m tmpfs")
+
+    end = local.run(build.task('mountpoint "$AZ_BATCHAI_JOB_MOUNT_ROOT/own"', mounts=(build.mount(), mount)))
+
+    assert end.exit_code == 0, printed(out)
+    assert not (root / "tasks/task-1/jobs/ws/exp/job/mounts/own").is_mount()
+
+
+@needs_root
+def test_an_unmanaged_file_system_of_the_node_is_unmounted_at_its_release(local, build, root):
+    local.run(
+        setup_task(build, unmanaged(build, "mount -t tmpfs -o size=1m tmpfs", level=MountLevel.CLUSTER))
+    )
+    place = root / "nodes/node-1/mounts/own"
+    assert place.is_mount()
+
+    local.engine.release(["node-1"])
+
+    assert not place.exists()
+
+
+def test_a_mount_command_that_fails_is_told_without_its_text(local, build):
+    mount = unmanaged(build, "echo no such server >&2; false password=hidden")
+
+    end = local.run(build.task("true", mounts=(build.mount(), mount)))
+
+    assert (end.exit_code, end.fault.code) == (-1, Fault.UNMANAGED_MOUNT)
+    assert "no such server" in str(end.fault.details)
+    assert b"hidden" not in local.engine.fetch("task-1", "execution.log", 0)
+
+
+def test_a_daemon_of_a_cluster_mount_outlives_its_setup_task(local, build, root):
+    """As FUSE file systems have."""
+    script = "sh -c 'setsid sleep 30 > /dev/null 2>&1 & echo $! > \"$0/pid\"'"
+    local.run(setup_task(build, unmanaged(build, script, level=MountLevel.CLUSTER)))
+    pid = int((root / "nodes/node-1/mounts/own/pid").read_text())
+
+    os.kill(pid, 9)
+
+
+def test_a_setup_task_that_fails_tells_its_last_words(local, build):
+    step = build.step("echo cannot find it >&2; exit 7", StepKind.SETUP, stdout="o.txt", stderr="e.txt")
+
+    end = local.run(build.task(step, kind=TaskKind.NODE_PREPARATION))
+
+    assert (end.exit_code, end.fault.code) == (7, Fault.NODE_PREPARATION_FAILED)
+    assert ("stderr", "cannot find it") in end.fault.details
+
+
+def test_events_are_one_json_object_per_line(local, build, root):
+    local.run(build.task("true"))
+
+    lines = (root / "tasks" / "task-1" / "events.jsonl").read_text().splitlines()
+
+    assert [json.loads(line)["sequence"] for line in lines] == [1, 2, 3]

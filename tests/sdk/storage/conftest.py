@@ -1,0 +1,149 @@
+"""A data plane on real sockets for the storage tests: uvicorn in a thread, one port per service."""
+
+import base64
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import uvicorn
+
+from openbatchai.dataplane import FsyncPolicy, Storage
+from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.http import blob, files
+
+ACCOUNT = "batchaidata"
+
+
+class WallClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass
+class Ring:
+    """Two keys per account, replaceable as regenerateKey would."""
+
+    accounts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def keys(self, account: str) -> tuple[str, ...] | None:
+        return self.accounts.get(account)
+
+
+def new_key() -> str:
+    return base64.b64encode(os.urandom(64)).decode()
+
+
+@dataclass
+class Server:
+    storage: Storage
+    ring: Ring
+    root: Path
+    ports: dict[str, int]
+    account: str = ACCOUNT
+
+    @property
+    def key(self) -> str:
+        return self.ring.accounts[self.account][0]
+
+    def url(self, service: str, path: str = "") -> str:
+        """Path-style URL below the account."""
+        return f"http://127.0.0.1:{self.ports[service]}/{self.account}/{path}".removesuffix("/")
+
+    token: ClassVar[str] = "a-token-of-ours"
+
+    @staticmethod
+    def other_key() -> str:
+        return new_key()
+
+    @property
+    def connection_string(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};"
+            f"BlobEndpoint={self.url('blob')};FileEndpoint={self.url('file')};"
+        )
+
+    def directory(self, service: str, container: str) -> Path:
+        return self.root / self.account / service / container
+
+    def link(self, service: str, container: str, path: str, *, minutes: int = 60) -> str:
+        """A download URL as the control plane hands it out."""
+        ref = ItemRef(StorageService(service), self.account, container, path)
+        token = self.storage.read_sas(ref, datetime.now(UTC) + timedelta(minutes=minutes))
+        return f"{self.url(service, f'{container}/{path}')}?{token}"
+
+
+def _listen() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+@contextmanager
+def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
+    ports, servers = {}, []
+    for name, app in apps.items():
+        listener = _listen()
+        ports[name] = listener.getsockname()[1]
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", loop="uvloop")  # type: ignore[arg-type]
+        server = uvicorn.Server(config)
+        started = threading.Event()
+        # uvicorn calls this once its sockets accept; it stands in for polling server.started.
+        startup = server.startup
+
+        async def announce(
+            sockets: list[socket.socket] | None = None,
+            startup: Callable[..., object] = startup,
+            started: threading.Event = started,
+        ) -> None:
+            await startup(sockets)  # type: ignore[misc]
+            started.set()
+
+        server.startup = announce  # type: ignore[method-assign]
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        assert started.wait(30)
+        servers.append((server, thread))
+    try:
+        yield ports
+    finally:
+        for server, _ in servers:
+            server.should_exit = True
+        for _, thread in servers:
+            thread.join(30)
+
+
+@contextmanager
+def serve(root: Path, ring: Ring) -> Iterator[Server]:
+    storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
+
+    def verify(token: str) -> str | None:
+        return "principal" if token == Server.token else None
+
+    apps = {
+        "blob": blob.create_app(storage, verify, tenant="a-tenant"),
+        "file": files.create_app(storage, verify, tenant="a-tenant"),
+    }
+    with _serving(apps) as ports:
+        yield Server(storage, ring, root, ports)
+    storage.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    ring = Ring({ACCOUNT: (new_key(), new_key())})
+    with serve(tmp_path_factory.mktemp("storage"), ring) as running:
+        running.storage.create_account(ACCOUNT)
+        yield running
+
+
+@pytest.fixture
+def fresh_name(request: pytest.FixtureRequest) -> str:
+    """A share or container name of this test's own."""
+    return f"t{os.urandom(6).hex()}"

@@ -1,0 +1,79 @@
+"""Effects are carried out once each, in order, whatever happens in between."""
+
+from openbatchai.domain.jobs import ExecutionState
+from openbatchai.engines.fake import FakeEngine
+from openbatchai.loops.reconciler import Reconciler
+from openbatchai.services import jobs
+from openbatchai.services.context import Context
+from openbatchai.wire.batchai.versions import LATEST
+
+from .test_lifecycle import PLACE, job, put_cluster, put_job, states
+
+
+class Unreachable(FakeEngine):
+    """An engine whose verbs fail while `down`."""
+
+    down = False
+
+    def provision(self, requests):
+        self._check_up()
+        return super().provision(requests)
+
+    def start(self, task):
+        self._check_up()
+        super().start(task)
+
+    def signal(self, task_id, signal):
+        self._check_up()
+        super().signal(task_id, signal)
+
+    def _check_up(self):
+        if self.down:
+            raise OSError("no route to the engine")
+
+
+def on(plane, engine):
+    plane.engine = engine
+    plane.context = Context(**{**vars(plane.context), "engine": engine})
+    plane.reconciler = Reconciler(plane.context)
+
+
+def test_what_failed_is_tried_again_and_then_runs_once(plane):
+    on(plane, Unreachable(plane.clock, plane.content))
+    plane.engine.down = True
+    put_cluster(plane)
+    put_job(plane)
+    plane.settle()
+    assert plane.engine.started == []
+    assert len(plane.rows("outbox")) == 1
+    plane.engine.down = False
+    plane.settle()
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
+    assert len([task for task in plane.engine.started if task.run_id]) == 1
+    assert plane.rows("outbox") == []
+
+
+def test_a_run_called_off_before_it_started_never_starts(plane):
+    on(plane, Unreachable(plane.clock, plane.content))
+    put_cluster(plane)
+    plane.settle()
+    put_job(plane)
+    plane.engine.down = True
+    plane.settle()
+    jobs.terminate(plane.context, "rg", PLACE, "j", LATEST.not_found, "me")
+    plane.engine.down = False
+    plane.settle()
+    assert job(plane).execution_state == ExecutionState.FAILED
+    assert states(plane) == ["idle"]
+
+
+def test_a_service_that_died_between_decision_and_effect_carries_on(plane):
+    """The decision is committed, the process is gone, a new one opens the same store."""
+    put_cluster(plane)
+    put_job(plane, command="sleep 1000")
+    plane.store.write(plane.reconciler._decide)
+    assert plane.rows("outbox")
+    on(plane, FakeEngine(plane.clock, plane.content))
+    plane.settle()
+    assert job(plane).execution_state == ExecutionState.RUNNING
+    assert len([task for task in plane.engine.started if task.run_id]) == 1

@@ -1,0 +1,108 @@
+"""The control store: transactions, secrets at rest, newer homes."""
+
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+
+from openbatchai.domain.model import StorageAccount
+from openbatchai.store.schema import NewerSchemaError, upgrade
+from openbatchai.store.secrets import SecretBox
+from openbatchai.store.unit import Store, open_engine
+
+NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "control.db"
+
+
+@pytest.fixture
+def store(path, tmp_path):
+    engine = open_engine(path)
+    upgrade(engine)
+    store = Store(engine, SecretBox(tmp_path / "key"))
+    yield store
+    store.close()
+
+
+def an_account(name="acct"):
+    return StorageAccount(
+        name, name, "g", "G", "eastus", "Storage", "Standard_LRS", {}, NOW, {"key1": "s3cret"}
+    )
+
+
+def test_records_come_back_as_they_went_in(store):
+    store.write(lambda unit: unit.accounts.add(an_account()))
+    with store.read() as unit:
+        assert unit.accounts.get(key="acct") == an_account()
+
+
+def test_secrets_are_not_readable_in_the_file(store, path):
+    store.write(lambda unit: unit.accounts.add(an_account()))
+    store.close()
+    content = b"".join(p.read_bytes() for p in path.parent.glob("control.db*"))
+    assert b"acct" in content
+    assert b"s3cret" not in content
+
+
+def test_a_failed_transaction_leaves_nothing_and_wakes_nobody(store):
+    woken = []
+    store.after_commit(lambda: woken.append(True))
+
+    def work(unit):
+        unit.accounts.add(an_account())
+        unit.changed = True
+        raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        store.write(work)
+    with store.read() as unit:
+        assert unit.accounts.list() == []
+    assert woken == []
+
+
+def test_whoever_waits_is_woken_after_the_commit(store):
+    seen = []
+
+    def look():
+        with store.read() as unit:
+            seen.append(unit.accounts.count())
+
+    store.after_commit(look)
+
+    def work(unit):
+        unit.accounts.add(an_account())
+        unit.changed = True
+
+    store.write(work)
+    store.write(lambda unit: None)
+    assert seen == [1]
+
+
+def test_a_whole_table_is_never_deleted_by_accident(store):
+    with pytest.raises(ValueError, match="whole table"):
+        store.write(lambda unit: unit.accounts.remove())
+
+
+def test_a_home_of_a_newer_version_is_refused_and_left_unchanged(path):
+    upgrade(open_engine(path))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(NewerSchemaError, match="newer version"):
+        upgrade(open_engine(path))
+    assert path.read_bytes() == before
+
+
+def test_the_schema_is_what_the_tables_say(path):
+    engine = open_engine(path)
+    upgrade(engine)
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from openbatchai.store.tables import metadata
+
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
