@@ -163,7 +163,7 @@ def _train(
 
 
 def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Dataset", epochs: int) -> "Result":
-    from openbatchai.quickstart.flow import IMAGE, VM_SIZE, QuickstartError
+    from openbatchai.quickstart.flow import IMAGE, STANDARD_FILES, VM_SIZE, QuickstartError
     from openbatchai.quickstart.show import Result
 
     with screen.step("Creating a resource group", f"Resource group {run.name}"):
@@ -177,7 +177,7 @@ def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Datas
     with screen.step("Waiting for its node", "Its node is idle"):
         run.wait_for_cluster()
     with screen.step("Submitting the job", f"CNTK job submitted, image {IMAGE}"):
-        run.submit(epochs)
+        run.submit(epochs, dataset.threads)
     told = screen.training(run.follow(), epochs)
     if told.final is None or not told.epochs:
         raise QuickstartError("The job succeeded, but its log has no results.")
@@ -188,11 +188,15 @@ def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Datas
         raise QuickstartError("The job succeeded, but left no model.")
     with screen.step("Downloading", f"Downloaded {models[-1].name} and the logs"):
         model = run.download(models[-1], directory)
-        paths = {file.name: run.download(file, directory) for file in logs}
+        # A script may print to either; the log is the one with more in it.
+        log = max(
+            (run.download(file, directory) for file in logs if file.name in STANDARD_FILES),
+            key=lambda path: path.stat().st_size,
+        )
     return Result(
         told=told,
         final=told.final,
         passed=dataset.judge(told.final.error, epochs),
         model=model,
-        log=paths["stderr.txt"],
+        log=log,
     )

@@ -30,6 +30,7 @@ class Dataset:
     """What to train on, and when the result counts as good.
 
     After `epochs` or more, a test error in percent below `bar` passes; one equal to it too unless `strict`.
+    `threads` to train with: None leaves it to the machine.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     epochs: int
     bar: float
     strict: bool = False
+    threads: int | None = None
 
     def judge(self, test_error: float, epochs: int) -> bool | None:
         """Whether the model passes; None when it was trained for too short to be judged."""

@@ -30,6 +30,8 @@ def load() -> Dataset:
         test=Images(pixels[test], labels[test]),
         epochs=EPOCHS,
         bar=BAR,
+        # So small a training gains less from a second thread than it can lose on a busy machine.
+        threads=1,
     )
 
 
