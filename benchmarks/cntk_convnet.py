@@ -2,10 +2,10 @@
 
     python benchmarks/cntk_convnet.py [--samples 6400] [--rounds 5] [--data DIR_WITH_MNIST_IDX]
 
-Both train the network of ConvNet_MNIST (98,778 parameters, dropout 0.5, momentum SGD) at batch 64 in this process, in
-turns, and the medians are compared.  Ours includes what a script pays: reading minibatches from a MinibatchSource,
-Trainer.train_minibatch, loss and metric.  The peer gathers random rows of a tensor and calls nn modules, autograd and
-torch.optim.SGD, as a PyTorch tutorial would.
+Both train the network of ConvNet_MNIST (98,778 parameters, dropout 0.5, momentum SGD) at batch 64 in this
+process, in turns, and the medians are compared.  Ours includes what a script pays: reading minibatches from a
+MinibatchSource, Trainer.train_minibatch, loss and metric.  The peer gathers random rows of a tensor and calls
+nn modules, autograd and torch.optim.SGD, as a PyTorch tutorial would.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import cntk
 import numpy as np
 import torch
-
-import cntk as C
 
 BATCH = 64
 
@@ -40,28 +39,32 @@ def images(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ours:
-    def __init__(self, path: Path):
-        features = C.input_variable((1, 28, 28))
-        labels = C.input_variable(10)
-        scaled = C.element_times(C.constant(1 / 256), features)
-        with C.layers.default_options(activation=C.relu, pad=False):
-            conv1 = C.layers.Convolution2D((5, 5), 32, pad=True)(scaled)
-            pool1 = C.layers.MaxPooling((3, 3), (2, 2))(conv1)
-            conv2 = C.layers.Convolution2D((3, 3), 48)(pool1)
-            pool2 = C.layers.MaxPooling((3, 3), (2, 2))(conv2)
-            conv3 = C.layers.Convolution2D((3, 3), 64)(pool2)
-            hidden = C.layers.Dropout(0.5)(C.layers.Dense(96)(conv3))
-            z = C.layers.Dense(10, activation=None)(hidden)
-        criterion = (C.cross_entropy_with_softmax(z, labels), C.classification_error(z, labels))
-        rate = C.learning_rate_schedule([0.001], C.UnitType.sample)
-        momentum = C.momentum_as_time_constant_schedule([1024])
-        self.trainer = C.Trainer(
-            z, criterion, C.momentum_sgd(z.parameters, rate, momentum), [C.logging.ProgressPrinter(tag="Training")]
+    def __init__(self, path: Path) -> None:
+        features = cntk.input_variable((1, 28, 28))
+        labels = cntk.input_variable(10)
+        scaled = cntk.element_times(cntk.constant(1 / 256), features)
+        with cntk.layers.default_options(activation=cntk.relu, pad=False):
+            conv1 = cntk.layers.Convolution2D((5, 5), 32, pad=True)(scaled)
+            pool1 = cntk.layers.MaxPooling((3, 3), (2, 2))(conv1)
+            conv2 = cntk.layers.Convolution2D((3, 3), 48)(pool1)
+            pool2 = cntk.layers.MaxPooling((3, 3), (2, 2))(conv2)
+            conv3 = cntk.layers.Convolution2D((3, 3), 64)(pool2)
+            hidden = cntk.layers.Dropout(0.5)(cntk.layers.Dense(96)(conv3))
+            z = cntk.layers.Dense(10, activation=None)(hidden)
+        criterion = (cntk.cross_entropy_with_softmax(z, labels), cntk.classification_error(z, labels))
+        rate = cntk.learning_rate_schedule([0.001], cntk.UnitType.sample)
+        momentum = cntk.momentum_as_time_constant_schedule([1024])
+        self.trainer = cntk.Trainer(
+            z,
+            criterion,
+            cntk.momentum_sgd(z.parameters, rate, momentum),
+            [cntk.logging.ProgressPrinter(tag="Training")],
         )
-        streams = C.io.StreamDefs(
-            features=C.io.StreamDef(field="features", shape=784), labels=C.io.StreamDef(field="labels", shape=10)
+        streams = cntk.io.StreamDefs(
+            features=cntk.io.StreamDef(field="features", shape=784),
+            labels=cntk.io.StreamDef(field="labels", shape=10),
         )
-        self.reader = C.io.MinibatchSource(C.io.CTFDeserializer(str(path), streams))
+        self.reader = cntk.io.MinibatchSource(cntk.io.CTFDeserializer(str(path), streams))
         self.map = {features: self.reader.streams.features, labels: self.reader.streams.labels}
 
     def train(self, samples: int) -> None:
@@ -71,7 +74,7 @@ class Ours:
 
 
 class Peer:
-    def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device):
+    def __init__(self, x: np.ndarray, y: np.ndarray, device: torch.device) -> None:
         nn = torch.nn
         self.net = nn.Sequential(
             nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(32, 48, 3), nn.ReLU(),
@@ -101,7 +104,7 @@ class Peer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description="Training speed of cntk beside a PyTorch loop.")
     parser.add_argument("--samples", type=int, default=6400, help="samples per run")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turns")
     parser.add_argument("--data", type=Path, help="folder with the MNIST idx.gz files")
@@ -115,7 +118,7 @@ def main() -> None:
                 one_hot = " ".join("1" if i == label else "0" for i in range(10))
                 file.write(f"|labels {one_hot} |features {' '.join(map(str, row))}\n")
         ours = Ours(path)
-        peer = Peer(x, y, C.use_default_device().torch_device)
+        peer = Peer(x, y, cntk.use_default_device().torch_device)
         speeds: dict[str, list[float]] = {"cntk": [], "PyTorch": []}
         for runner in (ours, peer):
             runner.train(BATCH * 10)  # reading the file, compiling the graph, warming up
@@ -124,7 +127,8 @@ def main() -> None:
                 start = time.perf_counter()
                 runner.train(options.samples)
                 speeds[name].append(options.samples / (time.perf_counter() - start))
-    print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}, torch {torch.__version__}, {C.use_default_device()}")
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} CPUs, load {load:.2f}, torch {torch.__version__}, {cntk.use_default_device()}")
     for name, values in speeds.items():
         print(f"{name:8s} median {statistics.median(values):8.0f} samples/s   best {max(values):8.0f}")
     ratio = statistics.median(speeds["cntk"]) / statistics.median(speeds["PyTorch"])

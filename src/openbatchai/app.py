@@ -26,6 +26,7 @@ from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.tls import CertificateAuthority
+from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
@@ -98,8 +99,12 @@ class Service:
         ports = {name: listener.port for name, listener in self._listeners.items()}
         Settings(ports, self._settings.images, self._settings.idle_timeout_s).save(self.home.configuration)
         shown = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
-        scheme = {"arm": "https", "proxy": "http", "blob": "http", "file": "http"}
+        # Management clients insist on TLS; the others take it only where the network is not this machine.
+        plain = "http" if self._proxy_credentials() is None else "https"
+        scheme = {"arm": "https", "proxy": "http", "blob": plain, "file": plain}
         self._urls = {name: f"{scheme[name]}://{shown}:{port}" for name, port in ports.items()}
+        if credentials := self._proxy_credentials():
+            self._urls["proxy"] = "http://{}:{}@{}:{}".format(*credentials, shown, ports["proxy"])
         self.reconciler.start()
         config.write_private(self.home.endpoint, self.endpoint())
 
@@ -170,12 +175,15 @@ class Service:
                 kind = azure_host_kind(host)
                 return None if kind is None else apps[kind]
 
-            off_loopback = self._host not in ("127.0.0.1", "localhost", "::1")
-            credentials = (
-                (self.credentials.client_id, self.credentials.client_secret) if off_loopback else None
-            )
+            credentials = self._proxy_credentials()
             return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
         return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
+
+    def _proxy_credentials(self) -> tuple[str, str] | None:
+        """Beyond loopback the proxy lets in only who knows the first principal's secret."""
+        if self._host in ("127.0.0.1", "localhost", "::1"):
+            return None
+        return self.credentials.client_id, self.credentials.client_secret
 
     def _verify_storage_token(self, token: str) -> str | None:
         try:
@@ -185,10 +193,7 @@ class Service:
 
     def _job_environment(self) -> dict[str, str]:
         """What lets Azure SDK calls inside a job reach this service."""
-        proxy, bundle = self._urls["proxy"], str(self._ca.bundle_path)
-        names = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), proxy)
-        names |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), bundle)
-        return names | {"NO_PROXY": "localhost,127.0.0.1,::1", "no_proxy": "localhost,127.0.0.1,::1"}
+        return proxy_variables(self._urls["proxy"], str(self._ca.bundle_path))
 
 
 def _wanted_ports(settings: Settings, first: int | None) -> dict[str, int]:

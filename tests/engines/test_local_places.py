@@ -304,3 +304,41 @@ def test_events_are_one_json_object_per_line(local, build, root):
     lines = (root / "tasks" / "task-1" / "events.jsonl").read_text().splitlines()
 
     assert [json.loads(line)["sequence"] for line in lines] == [1, 2, 3]
+
+
+def test_the_temporary_directory_leaves_room_for_sockets(local, build, out, root):
+    command = "import tempfile, socket as s; s.socket(s.AF_UNIX).bind(tempfile.mkdtemp() + '/' + 'x' * 40)"
+
+    end = local.run(build.task(f'python -c "{command}"; ls "$TMPDIR"; readlink "$TMPDIR"'))
+
+    assert end.exit_code == 0, (out / "stderr.txt").read_text()
+    assert printed(out).splitlines()[-1] == str(root / "tasks" / "task-1" / "tmp")
+
+
+def test_short_names_of_temporary_directories_go_with_the_task(local, build, out):
+    local.run(build.task('echo "$TMPDIR"'))
+
+    assert not os.path.lexists(printed(out).strip())
+
+
+def test_a_setup_task_may_write_to_a_mount_of_its_cluster(local, build, out):
+    step = build.step(
+        "echo done", StepKind.SETUP, stdout="$AZ_BATCHAI_MOUNT_ROOT/out/a/b/stdout.txt", stderr="e"
+    )
+
+    end = local.run(
+        build.task(step, kind=TaskKind.NODE_PREPARATION, mounts=(build.mount(level=MountLevel.CLUSTER),))
+    )
+
+    assert end.fault is None
+    assert (out / "a" / "b" / "stdout.txt").read_text() == "done\n"
+
+
+def test_files_that_a_task_brings_are_there_before_its_steps(local, build, out):
+    local.run(
+        build.task(
+            'cat "$AZ_BATCHAI_SHARED_JOB_TEMP/hosts"', files={"$AZ_BATCHAI_SHARED_JOB_TEMP/hosts": "a\nb\n"}
+        )
+    )
+
+    assert printed(out) == "a\nb\n"

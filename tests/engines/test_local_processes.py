@@ -284,3 +284,34 @@ def test_a_task_gets_no_descriptor_of_the_service(local, build, out, tmp_path):
 
     assert "open-in-the-service" not in (out / "stdout.txt").read_text()
     assert "exit.json" not in (out / "stdout.txt").read_text()
+
+
+SERVICE = """
+import os, signal, sys
+from pathlib import Path
+from openbatchai.domain.ports import NodeRequest, Process, Step, StepKind, Task, TaskKind
+from openbatchai.engines.local import LocalEngine
+
+engine = LocalEngine(Path(sys.argv[1]), None, images={}, client_environment={}, clock=None, grace_s=0.5)
+engine.provision([NodeRequest("node-1", 1, 0)])
+command = f"until [ -e '{sys.argv[2]}' ]; do sleep 0.02; done; echo survived; exit 4"
+steps = (Step(StepKind.TOOLKIT, (Process(command, sys.argv[2] + ".out", sys.argv[2] + ".err"),)),)
+engine.start(Task("task-1", TaskKind.RUN, "node-1", steps, run_id="run-1"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_task_outlives_a_service_that_is_killed(local, root, out):
+    source = str(Path(sys.modules["openbatchai"].__file__).parent.parent)
+    service = subprocess.run(
+        [sys.executable, "-c", SERVICE, str(root), str(out / "go")],
+        env={**os.environ, "PYTHONPATH": source},
+        check=False,
+    )
+    assert service.returncode == -signal.SIGKILL
+    assert not local.ended()
+
+    (out / "go").touch()
+
+    assert local.end().exit_code == 4
+    assert (out / "go.out").read_text() == "survived\n"

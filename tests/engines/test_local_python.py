@@ -1,5 +1,7 @@
 """The Python of a task: isolated from the environment it stands on, and images that map to it."""
 
+import os
+import signal
 import subprocess
 import sys
 import venv
@@ -218,7 +220,7 @@ def test_a_runtime_that_fails_is_quoted(runtime, local, build, root):
     details = dict(end.fault.details)
     assert details["imageName"] == "private/thing:1"
     assert "Cannot connect to the test runtime" in details["Info"]
-    assert not list((root / "tasks" / "task-1" / "private").iterdir())
+    assert not list((root / "tasks" / "task-1").glob("private/*"))
 
 
 def test_without_a_runtime_the_job_says_what_was_looked_for(local, build, monkeypatch, tmp_path):
@@ -228,3 +230,22 @@ def test_without_a_runtime_the_job_says_what_was_looked_for(local, build, monkey
 
     assert end.fault.code == Fault.CONTAINER_START
     assert "podman nor docker" in str(end.fault.details)
+
+
+def test_a_container_is_removed_when_its_time_is_over(runtime, local, build):
+    end = local.run(build.task("sleep 1000", container=Container("private/thing:1"), wall_clock_s=0.5))
+
+    assert end.fault.code == Fault.WALL_CLOCK_EXCEEDED
+    assert Path(f"{runtime}.calls").read_text().splitlines()[-1].startswith("rm --force")
+
+
+def test_a_container_is_removed_in_place_of_a_killed_agent(runtime, local, build, root):
+    local.engine.start(build.task("sleep 1000", container=Container("private/thing:1")))
+    local.until_step(StepKind.TOOLKIT)
+    pid = int((root / "tasks" / "task-1" / "started").read_text().split()[0])
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert local.end().fault.code == Fault.NODE_AGENT_LOST
+    assert Path(f"{runtime}.calls").read_text().splitlines()[-1].startswith("rm --force")
+    assert not list((root / "tasks" / "task-1").glob("private/*"))

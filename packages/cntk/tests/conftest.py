@@ -13,10 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cntk as C
 import numpy as np
 import pytest
-
-import cntk as C
 
 
 def _repository() -> Path:
@@ -81,13 +80,19 @@ class Golden:
         """The case's inputs and named parts."""
         scope: dict[str, Any] = {}
         for entry in case.get("inputs", []):
-            options: dict[str, Any] = {"needs_gradient": entry.get("needs_gradient", False), "name": entry["name"]}
+            options: dict[str, Any] = {
+                "needs_gradient": entry.get("needs_gradient", False),
+                "name": entry["name"],
+            }
             if entry["axes"] == "none":
                 options["dynamic_axes"] = []
             elif entry["axes"] != "batch":
                 raise AttributeError("sequences are not available in openbatchai-cntk")
             scope[entry["name"]] = C.input_variable(
-                tuple(entry["shape"]), np.dtype(entry["dtype"]), is_sparse=entry.get("is_sparse", False), **options
+                tuple(entry["shape"]),
+                np.dtype(entry["dtype"]),
+                is_sparse=entry.get("is_sparse", False),
+                **options,
             )
         for name, expression in case.get("let", []):
             scope[name] = self.evaluate(expression, scope)

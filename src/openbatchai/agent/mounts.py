@@ -33,14 +33,9 @@ def make(
 
 
 def remove(
-    mounts: list[Json],
-    processes: Processes,
-    environment: dict[str, str],
-    report: Report,
-    spec: Json,
+    mounts: list[Json], processes: Processes, environment: dict[str, str], report: Report, spec: Json
 ) -> None:
     """Take job mounts away again; what cannot be taken away is said, and does not change the result."""
-    unmounted = False
     for mount in reversed(mounts):
         if mount["level"] != "job":
             continue
@@ -48,9 +43,8 @@ def remove(
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mount["path"])
         elif os.path.ismount(mount["path"]):
-            unmounted = True
             _unmount(mount["path"], processes, environment, report, spec)
-    if unmounted:
+    if not any(mount["target"] is None and mount["level"] == "cluster" for mount in mounts):
         processes.end_spared()
 
 

@@ -1,4 +1,4 @@
-"""Files that processes write to: made at once, so that a client may list and stream them from the start."""
+"""Files of a task: those processes write to exist at once, so that a client may list and stream them."""
 
 import contextlib
 import os
@@ -10,6 +10,15 @@ _TAIL_LINES = 10
 def create(path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666))
+
+
+def write(path: str, content: str) -> None:
+    """A whole file or none: the tasks of a run on one machine write the same one side by side."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(content)
+    os.rename(temporary, path)
 
 
 def flush(paths: list[str]) -> None:

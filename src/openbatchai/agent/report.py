@@ -54,9 +54,6 @@ class Report:
         record = self._record("ended", None, exit_code)
         if fault:
             record["fault"] = {"code": fault[0], "message": fault[1], "details": fault[2]}
-        for log in self._logs:
-            with contextlib.suppress(OSError):
-                os.fsync(log)
         wipe(self._directory)
         publish_end(self._directory, record)
         self.poke()
@@ -84,7 +81,7 @@ def publish_end(directory: str, record: dict[str, object]) -> bool:
     """Make `exit.json` appear; False when an end was already there."""
     target = os.path.join(directory, EXIT)
     draft = f"{target}.{os.getpid()}"
-    _write_durably(draft, record)
+    _write(draft, record, durably=True)
     try:
         os.link(draft, target)
     except FileExistsError:
@@ -115,7 +112,7 @@ def wipe(directory: str) -> None:
     _empty(os.path.join(directory, PRIVATE))
     kept = {name: task[name] for name in ("id", "kind", "node_id", "run_id") if name in task}
     draft = f"{path}.{os.getpid()}"
-    _write_durably(draft, kept)
+    _write(draft, kept, durably=False)
     os.replace(draft, path)
 
 
@@ -135,11 +132,12 @@ def _append_to(path: str, mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
 
 
-def _write_durably(path: str, content: dict[str, object]) -> None:
+def _write(path: str, content: dict[str, object], *, durably: bool) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(file, json.dumps(content).encode())
-        os.fsync(file)
+        if durably:
+            os.fsync(file)
     finally:
         os.close(file)
 

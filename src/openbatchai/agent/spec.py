@@ -10,8 +10,8 @@ environment                        variables of the engine, for containers too
 task_environment                   the user's, in order; may refer to all before them
 secrets                            the user's, verbatim; in no log
 identity                           set last, by which processes of a lost agent are found
-mounts                             kind, level, path, what (for the log), target (or null: run `command`)
-directories, log                   to be made; may refer to variables
+mounts                             level, path, what (for the log), target (or null: run `command`)
+directories, files, log            to be made; their paths may refer to variables
 steps                              kind, processes: command_line, stdout, stderr, environment, service
 container                          null, or name, image, runtimes, client_environment (of the runtime's
                                    own program), volumes, gpus, shm_size, login

@@ -111,6 +111,9 @@ class Run:
                 path = self._place(directory, self._variables)
                 os.makedirs(path, exist_ok=True)
                 self._report.say(f"Directory {path}")
+            for name, content in self._spec["files"].items():
+                path = self._place(name, self._variables)
+                outputs.write(path, content)
             paths = [
                 process[name]
                 for step in steps

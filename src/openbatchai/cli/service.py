@@ -16,7 +16,7 @@ from knack.util import CLIError
 from openbatchai import config
 from openbatchai.config import Home, HomeInUseError, HomeUnusableError
 
-from .environment import as_dotenv, as_json, as_shell, client_environment, run_with_environment
+from .environment import FORMATS, client_environment, run_with_environment
 
 # Exit codes of `status`, after those of init scripts.
 NOT_RUNNING = 3
@@ -121,7 +121,7 @@ def env(home: str | None = None, format_: str = "sh") -> None:
     """Print the client environment."""
     place = Home.named(home)
     variables = client_environment(running_endpoint(place), place.path)
-    print({"sh": as_shell, "json": as_json, "dotenv": as_dotenv}[format_](variables).rstrip("\n"))
+    print(FORMATS[format_](variables).rstrip("\n"))
 
 
 def run(words: list[str], home: str | None = None) -> None:

@@ -163,13 +163,13 @@ class Container:
 
 @dataclass(frozen=True)
 class Task:
-    """What one agent carries out on one node, in this order: mounts, directories, steps.
+    """What one agent carries out on one node, in this order: mounts, directories, files, steps.
 
-    Strings in `environment` (in order), `directories`, `log` and the steps' paths may refer to variables
-    as `$NAME` or `${NAME}`: to the engine's (`AZ_BATCHAI_MOUNT_ROOT`, `AZ_BATCHAI_JOB_MOUNT_ROOT`,
-    `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same mapping. They are expanded
-    on the node; an unknown name expands to nothing, as in a shell. `secrets` are environment variables
-    that appear in no log. `wall_clock_s` counts from the start of the task.
+    Strings in `environment` (in order), `directories`, the names of `files`, `log` and the steps' paths may
+    refer to variables as `$NAME` or `${NAME}`: to the engine's (`AZ_BATCHAI_MOUNT_ROOT`,
+    `AZ_BATCHAI_JOB_MOUNT_ROOT`, `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same
+    mapping. They are expanded on the node; an unknown name expands to nothing, as in a shell. `secrets` are
+    environment variables that appear in no log. `wall_clock_s` counts from the start of the task.
     `run_id` is shared by the tasks of one run; `job_path` is the job's place under a shared job root,
     e.g. "ws/exp/job".
     """
@@ -182,6 +182,7 @@ class Task:
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     directories: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
     container: Container | None = None
     log: str | None = None
     wall_clock_s: float | None = None

@@ -14,6 +14,8 @@ from .toolkits import processes
 
 Json = Mapping[str, Any]
 
+_HOST_FILE = f"${jobenv.SHARED_JOB_TEMP}/hostfile"
+
 _DURATION = re.compile(
     r"P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
@@ -129,6 +131,7 @@ def run_task(
         environment=_run_environment(job, node, nodes) | variables | plain,
         secrets=hidden,
         directories=(f"${jobenv.STDOUTERR_DIR}", *created),
+        files={_HOST_FILE: hosts(job.spec, nodes)},
         container=_container(job.spec.get("containerSettings"), job.secrets),
         log=None if job.layout == FLAT_LAYOUT else f"${jobenv.STDOUTERR_DIR}/{log_name}",
         wall_clock_s=limit.total_seconds() if limit else None,
@@ -143,8 +146,15 @@ def _run_environment(job: Job, node: NodeFacts, nodes: Sequence[NodeFacts]) -> d
         jobenv.NODE_ID: node.node_id,
         jobenv.HOST_LIST: ",".join(addresses),
         jobenv.MASTER_NODE: f"{addresses[0]}:6000",
+        jobenv.MPI_HOST_FILE: _HOST_FILE,
         jobenv.RETRY_COUNT: str(job.attempt - 1),
     }
+
+
+def hosts(spec: Json, nodes: Sequence[NodeFacts]) -> str:
+    """Open MPI's hostfile: a slot per process of the toolkit, at least one."""
+    slots = [max(1, len(group)) for group in processes(spec, nodes)]
+    return "".join(f"{node.address} slots={count}\n" for node, count in zip(nodes, slots, strict=True))
 
 
 def _step(kind: StepKind, spec: Json, position: int, nodes: Sequence[NodeFacts]) -> Step:

@@ -147,9 +147,15 @@ class LocalEngine:
         directory = self._layout.task(task_id)
         if not directory.exists() or not records.ended(directory):
             return
-        run_id = str(records.read_spec(directory).get("run_id") or task_id)
-        remove_tree(directory)
-        self._leave_run(run_id, directory.name)
+        # The end is published a moment before the agent itself is gone.
+        _await_end(directory)
+        spec = records.read_spec(directory)
+        # First the name, at once, so that nobody comes upon half of a task.
+        remains = directory.with_name(f".old-{os.getpid()}-{os.urandom(6).hex()}")
+        directory.rename(remains)
+        remove_tree(remains)
+        self._nodes.drop_task(spec["node_id"], task_id)
+        self._leave_run(spec["run_id"] or task_id, directory.name)
 
     def release(self, node_ids: Sequence[str]) -> None:
         running = []
@@ -172,10 +178,14 @@ class LocalEngine:
     def _recover(self) -> None:
         """Take over the tasks of an engine that was here before."""
         for entry in self._layout.tasks.iterdir():
-            if entry.name.startswith(".new-"):
+            if entry.name.startswith("."):
                 _remove_abandoned(entry)
             elif not records.ended(entry):
-                self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+                try:
+                    self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+                except (OSError, ValueError):
+                    # One damaged directory must not keep the service from all others.
+                    _log.exception("taking over %s failed", entry)
 
     def _attend(self, task_id: str, directory: Path, may_spawn: bool) -> None:
         """See to it that the task has an agent that is watched, or an end."""
@@ -185,7 +195,7 @@ class LocalEngine:
                 self._watch.add(task_id, descriptor)
                 return
             # Read after the lock: an agent publishes the end before it lets go.
-            if records.ended(directory):
+            if records.ended(directory) or not directory.exists():
                 return
             if may_spawn and not agents.has_started(directory):
                 self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
@@ -197,9 +207,13 @@ class LocalEngine:
 
     def _agent_ended(self, task_id: str) -> None:
         directory = self._layout.task(task_id)
-        if directory.exists():
+        try:
             # An agent that ends without beginning would do so again: no second one for it.
             self._attend(task_id, directory, may_spawn=False)
+        except FileNotFoundError:
+            # The task may be forgotten at any moment after its end.
+            if directory.exists():
+                raise
 
     def _changed(self) -> None:
         for wake in self._wakes:
@@ -279,8 +293,8 @@ def _await_end(directory: Path) -> None:
     os.close(descriptor)
 
 
-def _remove_abandoned(staging: Path) -> None:
-    """What a service that died left half made; one that lives may be at work on it."""
-    owner = int(staging.name.split("-")[1])
-    if not Path("/proc", str(owner)).exists():
-        shutil.rmtree(staging, ignore_errors=True)
+def _remove_abandoned(directory: Path) -> None:
+    """What a service that died left half made or half removed; one that lives may be at work on it."""
+    owner = directory.name.split("-")[1]
+    if not Path("/proc", owner).exists():
+        remove_tree(directory)

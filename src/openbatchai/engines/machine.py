@@ -20,9 +20,19 @@ def look() -> Machine:
     """CPUs this process may use, GPUs by index, physical memory."""
     return Machine(
         cpus=tuple(sorted(os.sched_getaffinity(0))),
-        gpus=tuple(range(_count_gpus())),
+        gpus=_visible_gpus(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
+
+
+def _visible_gpus() -> tuple[int, ...]:
+    """All, unless whoever started the service left it only some."""
+    present = tuple(range(_count_gpus()))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return present
+    names = {name.strip() for name in chosen.split(",")}
+    return tuple(gpu for gpu in present if str(gpu) in names)
 
 
 def _count_gpus() -> int:

@@ -61,6 +61,10 @@ class Nodes:
         directory.mkdir(exist_ok=True)
         (directory / self._layout.task(task_id).name).touch()
 
+    def drop_task(self, node_id: str, task_id: str) -> None:
+        directory = self._layout.node(node_id) / "tasks"
+        (directory / self._layout.task(task_id).name).unlink(missing_ok=True)
+
     def tasks(self, node_id: str) -> list[Path]:
         directory = self._layout.node(node_id) / "tasks"
         return (

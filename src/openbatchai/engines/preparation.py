@@ -5,6 +5,7 @@ exists can always be carried out.
 """
 
 import base64
+import hashlib
 import json
 import os
 import pwd
@@ -31,7 +32,6 @@ from openbatchai.engines import images, interpreters
 from openbatchai.engines.layout import JobPlaces, Layout, job_places
 from openbatchai.engines.nodes import Node, Nodes
 from openbatchai.engines.refusals import (
-    TaskRefusedError,
     container_refused,
     mount_refused,
     setup_refused,
@@ -39,6 +39,7 @@ from openbatchai.engines.refusals import (
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUNTIMES = ("podman", "docker")
+_TEMP_NAME_BYTES = 50
 _RUNTIME_VARIABLES = frozenset(
     {"PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "DOCKER_HOST", "DOCKER_CONTEXT"}
     | {"CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "CONTAINER_HOST"}
@@ -69,6 +70,15 @@ class Places:
     @property
     def temp(self) -> Path:
         return self.directory / "tmp"
+
+    @property
+    def short_temp(self) -> Path:
+        """`temp` under a name that leaves room for a socket: its path may have 107 bytes, of which Open MPI
+        and multiprocessing use about 50."""
+        name = os.fsencode(self.temp)
+        if len(name) <= _TEMP_NAME_BYTES:
+            return self.temp
+        return Path("/tmp") / f"openbatchai-{hashlib.sha256(name).hexdigest()[:12]}"
 
 
 class Preparation:
@@ -105,7 +115,7 @@ class Preparation:
         )
 
     def specification(self, task: Task) -> dict[str, Any]:
-        """What the agent is to do. Raises TaskRefusedError when it cannot be done."""
+        """What the agent is to do. Raises refusals.TaskRefusedError when it cannot be done."""
         node = self._nodes.find(task.node_id)
         if node is None:
             raise setup_refused(f"There is no node {task.node_id}")
@@ -115,6 +125,10 @@ class Preparation:
         places = self.places(task)
         interpreter, notes = self._interpreter(task)
         mounts = self._mounts(task, places)
+        links = [*mounts]
+        if places.short_temp != places.temp:
+            what = "the temporary directory under a name short enough for sockets"
+            links.append(_link_or_command(MountLevel.JOB, places.short_temp, what, str(places.temp)))
         return {
             "id": task.id,
             "kind": task.kind,
@@ -132,8 +146,9 @@ class Preparation:
             "task_environment": dict(task.environment),
             "secrets": dict(task.secrets),
             "identity": {jobenv.TASK_ID: task.id},
-            "mounts": mounts,
+            "mounts": links,
             "directories": list(task.directories),
+            "files": dict(task.files),
             "log": task.log,
             "steps": _steps(task, mapped=interpreter is not None),
             "container": None if interpreter else self._container(task, node, places, mounts),
@@ -191,15 +206,9 @@ class Preparation:
                 raise mount_refused(mount, "Another file system is mounted there")
             taken.append(place)
             base = places.job.mounts if mount.level is MountLevel.JOB else places.node / "mounts"
+            target = None if mount.kind is MountKind.UNMANAGED else self._located(mount)
             found.append(
-                {
-                    "kind": mount.kind,
-                    "level": mount.level,
-                    "path": str(base / relative),
-                    "what": _description(mount),
-                    "target": None if mount.kind is MountKind.UNMANAGED else self._located(mount),
-                    "command": mount.command,
-                }
+                _link_or_command(mount.level, base / relative, _description(mount), target, mount.command)
             )
         return found
 
@@ -227,7 +236,7 @@ class Preparation:
         return {
             "PATH": ":".join(programs),
             "HOME": str(places.home),
-            "TMPDIR": str(places.temp),
+            "TMPDIR": str(places.short_temp),
             "PYTHONUSERBASE": str(places.home / ".local"),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
@@ -292,13 +301,13 @@ class Preparation:
 
 
 def stage(layout: Layout, preparation: Preparation, task: Task) -> Path:
-    """Make the complete directory of a task under a name of its own. Raises TaskRefusedError."""
+    """Make the complete directory of a task under a name of its own. Raises refusals.TaskRefusedError."""
     staging = new_staging(layout, task.id)
     try:
         specification = preparation.specification(task)
         preparation.fill(staging, task)
         write_task(staging, specification)
-    except TaskRefusedError:
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return staging
@@ -339,6 +348,12 @@ def _steps(task: Task, mapped: bool) -> list[dict[str, Any]]:
         }
         for step in task.steps
     ]
+
+
+def _link_or_command(
+    level: MountLevel, path: Path, what: str, target: str | None, command: str = ""
+) -> dict[str, Any]:
+    return {"level": level, "path": str(path), "what": what, "target": target, "command": command}
 
 
 def _relative(mount: Mount) -> PurePosixPath:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
         return
     # A line without its end is still being written, or was when the agent died.
     for line in text.split(b"\n")[:-1]:
-        yield json.loads(line)
+        # After a power failure a line may be zeros: the rest of the story is still worth telling.
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def _event(task_id: str, record: dict[str, Any]) -> TaskEvent:

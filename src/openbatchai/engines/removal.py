@@ -27,14 +27,12 @@ def remove_tree(path: Path) -> bool:
         return False
     try:
         shutil.rmtree(path)
-    except PermissionError:
-        # A job may take away its own right to remove files; the tree is ours.
+    except OSError:
+        # A job may have taken away its own right to remove files (the tree is ours), or a process that is
+        # just ending touched the tree meanwhile.
         for folder, _, _ in os.walk(path):
             with contextlib.suppress(OSError):
                 Path(folder).chmod(0o700)
-        shutil.rmtree(path, ignore_errors=True)
-    except FileNotFoundError:
-        # A process that is just ending removed a file of its own.
         shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
 

@@ -60,11 +60,12 @@ class Watch:
             for descriptor, _ in self._epoll.poll():
                 if descriptor == self._stop:
                     return
+                task_id = self._tasks.get(descriptor)
                 try:
                     self._handle(descriptor)
                 except Exception:
                     # The loop's boundary: one task must not blind the engine to all others.
-                    _log.exception("watching task %s failed", self._tasks.get(descriptor))
+                    _log.exception("watching task %s failed", task_id)
 
     def _handle(self, descriptor: int) -> None:
         if descriptor == self._pokes:

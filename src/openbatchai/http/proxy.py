@@ -171,42 +171,42 @@ class Proxy:
         await self._serve(inside)
 
     async def _connect(self, sock: socket.socket, connect: _ConnectHead) -> None:
+        near: Pipe | None = None
         try:
             self._check(connect.authorization)
             app = self._resolve(connect.host)
             if app is None:
-                await self._tunnel(sock, connect)
-                return
+                near = await self._reach(connect)
             await asyncio.get_running_loop().sock_sendall(sock, _ESTABLISHED)
         except _RefusedError as refusal:
             await _refuse(sock, refusal)
             return
         except BaseException:
             sock.close()
+            if near is not None:
+                near.abort()
             raise
-        context = partial(self._ca.server_context, certificate_name(connect.host))
-        await serve_socket(sock, app, self._connections, context, self._head_deadline_s)
+        if app is not None:
+            context = partial(self._ca.server_context, certificate_name(connect.host))
+            await serve_socket(sock, app, self._connections, context, self._head_deadline_s)
+        elif near is not None:
+            await adopt(sock, lambda: near, None, self._head_deadline_s)
 
-    async def _tunnel(self, sock: socket.socket, connect: _ConnectHead) -> None:
-        loop = asyncio.get_running_loop()
+    async def _reach(self, connect: _ConnectHead) -> Pipe:
+        """Connect to a foreign host; the end of the tunnel that is still to be joined to the client."""
         near, far = Pipe.pair(self._pipes)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
+                loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: far, connect.host, connect.port)
-        except asyncio.CancelledError:
-            far.abort()
-            raise
         except (OSError, UnicodeError) as error:
-            far.abort()
             reason = str(error) or "timed out"
             where = f"{connect.host}:{connect.port}"
             raise _RefusedError(502, f"OpenBatchAI's proxy cannot reach {where}: {reason}\n") from error
-        try:
-            await loop.sock_sendall(sock, _ESTABLISHED)
-            await adopt(sock, lambda: near, None, self._head_deadline_s)
         except BaseException:
             far.abort()
             raise
+        return near
 
     def _check(self, authorization: bytes | None) -> None:
         if self._expected is not None and not hmac.compare_digest(authorization or b"", self._expected):

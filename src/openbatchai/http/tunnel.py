@@ -18,6 +18,7 @@ class Pipe(asyncio.Protocol):
         self._early: list[bytes] = []
         self._ended = False
         self._end_early = False
+        self._lost = False
 
     @classmethod
     def pair(cls, open_pipes: "set[Pipe]") -> "tuple[Pipe, Pipe]":
@@ -27,10 +28,11 @@ class Pipe(asyncio.Protocol):
         return one, other
 
     def abort(self) -> None:
-        """Cut this end; it may have no transport, or one whose opening was cancelled."""
-        self._open.discard(self)
-        if self._transport is not None:
-            self._transport.abort()
+        """Cut both ends; either may have no transport, or one whose opening was cancelled."""
+        for pipe in (self, self._peer):
+            self._open.discard(pipe)
+            if pipe._transport is not None:
+                pipe._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -38,7 +40,9 @@ class Pipe(asyncio.Protocol):
         for data in self._early:
             self._transport.write(data)
         self._early.clear()
-        if self._end_early:
+        if self._peer._lost:
+            self._transport.close()
+        elif self._end_early:
             self._write_end()
 
     def data_received(self, data: bytes) -> None:
@@ -53,6 +57,7 @@ class Pipe(asyncio.Protocol):
         return half_close and not self._peer._ended
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self._open.discard(self)
         if self._peer._transport is not None:
             # close() still writes what is buffered.

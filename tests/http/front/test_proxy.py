@@ -158,7 +158,7 @@ def _half_closing_server() -> socket.socket:
                 received += chunk
             sock.sendall(b"got " + received)
 
-    threading.Thread(target=answer).start()
+    threading.Thread(target=answer, daemon=True).start()
     return listening
 
 
@@ -171,6 +171,24 @@ def test_a_tunnel_passes_on_half_closes(proxy):
         while chunk := sock.recv(65536):
             received += chunk
     assert received == b"got early late"
+
+
+def test_a_server_that_hangs_up_at_once_ends_the_tunnel(proxy):
+    """Also when it does so before the client's side of the tunnel is joined to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up():
+            for _ in range(20):
+                with listening.accept()[0] as sock:
+                    sock.sendall(b"bye")
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        for _ in range(20):
+            with _connect(proxy, f"127.0.0.1:{listening.getsockname()[1]}") as sock:
+                assert sock.recv(10) == b"bye"
+                assert sock.recv(10) == b""
+        thread.join(timeout=20)
 
 
 def test_bytes_right_behind_a_connect_are_not_lost(proxy, ca):

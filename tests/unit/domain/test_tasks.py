@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from openbatchai.domain.ports import StepKind
-from openbatchai.domain.tasks import parse_duration, run_phases
+from openbatchai.domain.ports import NodeFacts, StepKind
+from openbatchai.domain.tasks import hosts, parse_duration, run_phases
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,10 @@ def test_all_nodes_prepare_before_the_toolkit_starts():
         (StepKind.TOOLKIT,),
     )
     assert run_phases({}, 2) == ((StepKind.TOOLKIT,),)
+
+
+def test_the_hostfile_has_a_slot_per_process():
+    nodes = [NodeFacts(f"n{i}", f"127.0.1.{i}", f"n{i}", 2, 0, "/m") for i in range(2)]
+    mpi = {"customMpiSettings": {"commandLine": "x", "processCount": 4}}
+    assert hosts(mpi, nodes) == "127.0.1.0 slots=2\n127.0.1.1 slots=2\n"
+    assert hosts({"customToolkitSettings": {}}, nodes) == "127.0.1.0 slots=1\n127.0.1.1 slots=1\n"

@@ -1,15 +1,53 @@
 """The CNTK 2.7 Python API on PyTorch.
 
-Training scripts written for CNTK run unmodified, print what CNTK printed and save `.dnn` files that CNTK reads.  What of
-CNTK's API is not here raises an error that names it; nothing is silently something else.
+Training scripts written for CNTK run unmodified, print what CNTK printed and save `.dnn` files that CNTK
+reads.  What of CNTK's API is not here raises an error that names it; nothing is silently something else.
 """
 
 __version__ = "2.7"  # the CNTK whose API this is; the distribution has its own version
 
-from . import (  # isort: skip  (variables and operations first: the others are made of them)
-    axis, cntk_py, core, default_options as _default_options, device, initializer, variables,
-)  # fmt: skip
-from . import ops, losses, metrics, layers, learners, logging, train, io  # isort: skip
+from . import (
+    axis as axis,
+)
+from . import (
+    cntk_py as cntk_py,
+)
+from . import (
+    core as core,
+)
+from . import (
+    device as device,
+)
+from . import (
+    initializer as initializer,
+)
+from . import (
+    io as io,
+)
+from . import (
+    layers as layers,
+)
+from . import (
+    learners as learners,
+)
+from . import (
+    logging as logging,
+)
+from . import (
+    losses as losses,
+)
+from . import (
+    metrics as metrics,
+)
+from . import (
+    ops as ops,
+)
+from . import (
+    train as train,
+)
+from . import (
+    variables as variables,
+)
 from .axis import Axis
 from .core import Value
 from .default_options import default_options, default_options_for, default_override_or, get_default_override
@@ -46,7 +84,56 @@ from .metrics import classification_error
 from .ops import *  # noqa: F403
 from .ops.functions import BlockFunction, CloneMethod, Function, ModelFormat, load_model
 from .train import Trainer
-from .train import trainer as _trainer
 from .variables import Constant, Parameter, Record, Variable
+
+__all__ = [
+    "IGNORE",
+    "Axis",
+    "BlockFunction",
+    "CloneMethod",
+    "Constant",
+    "Function",
+    "Learner",
+    "ModelFormat",
+    "Parameter",
+    "Record",
+    "Trainer",
+    "UnitType",
+    "Value",
+    "Variable",
+    "all_devices",
+    "classification_error",
+    "cpu",
+    "cross_entropy_with_softmax",
+    "default_options",
+    "default_options_for",
+    "default_override_or",
+    "get_default_override",
+    "glorot_normal",
+    "glorot_uniform",
+    "gpu",
+    "he_normal",
+    "he_uniform",
+    "initializer_with_rank",
+    "learning_parameter_schedule",
+    "learning_parameter_schedule_per_sample",
+    "learning_rate_schedule",
+    "load_model",
+    "momentum_as_time_constant_schedule",
+    "momentum_schedule",
+    "momentum_schedule_per_sample",
+    "momentum_sgd",
+    "nesterov",
+    "normal",
+    "sgd",
+    "squared_error",
+    "training_parameter_schedule",
+    "truncated_normal",
+    "try_set_default_device",
+    "uniform",
+    "use_default_device",
+    "xavier",
+]
+__all__ += ops.__all__
 
 __getattr__ = module_getattr("cntk")

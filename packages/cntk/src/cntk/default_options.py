@@ -38,8 +38,7 @@ def default_options(**kwargs: Any) -> Iterator[None]:
 def default_options_for(*fns_and_kwargs: Any, **kwargs: Any) -> Iterator[None]:
     """Like `default_options`, for the given layer functions only."""
     functions = fns_and_kwargs[0] if isinstance(fns_and_kwargs[0], (tuple, list)) else fns_and_kwargs
-    for function in functions:
-        _scopes.append((function, kwargs))
+    _scopes.extend((function, kwargs) for function in functions)
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
 """Initial values of parameters.
 
-An initialiser is a description; the numbers are drawn when the parameter's shape is known, from a generator of
-its own seeded by the process-wide counter, so they do not depend on the order in which shapes become known.
+An initialiser is a description; the numbers are drawn when the parameter's shape is known, from a generator
+of its own seeded by the process-wide counter, so they do not depend on the order in which shapes become
+known.
 """
 
 from __future__ import annotations

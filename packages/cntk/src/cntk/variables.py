@@ -28,6 +28,9 @@ ShapeOrUnknown = tuple[int, ...] | None
 _TORCH_TYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
 
 
+_DTYPE = default_override_or(None)  # float32, or the type of the array given
+
+
 class Record(dict):
     """A dictionary whose items are attributes."""
 
@@ -245,7 +248,7 @@ class Parameter(_Stored):
         self,
         shape: Any = None,
         init: Any = None,
-        dtype: Any = default_override_or(None),
+        dtype: Any = _DTYPE,
         device: Any = None,
         name: str = "",
         *,
@@ -262,7 +265,7 @@ class Constant(_Stored):
         self,
         value: Any = None,
         shape: Any = None,
-        dtype: Any = default_override_or(None),
+        dtype: Any = _DTYPE,
         device: Any = None,
         name: str = "",
         *,

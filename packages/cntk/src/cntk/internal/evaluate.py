@@ -30,12 +30,13 @@ def _from_batch(variable: Variable, data: torch.Tensor) -> torch.Tensor:
         return data.unsqueeze(0)
     if len(dims) > len(shape) + 1:
         raise ValueError(
-            f"Value rank ({data.dim()}) should be larger than the Variable rank ({len(shape)}) at most by number of "
-            f"dynamic axes (1); Variable = '{variable!r}', Value shape = '{shape_text(tuple(data.shape))}'."
+            f"Value rank ({data.dim()}) should be larger than the Variable rank ({len(shape)}) at most by "
+            f"number of dynamic axes (1); Variable = '{variable!r}', Value shape = "
+            f"'{shape_text(tuple(data.shape))}'."
         )
     raise ValueError(
-        f"The trailing dimensions of the Value shape '{shape_text(tuple(data.shape))}' do not match the Variable "
-        f"'{variable!r}' shape '{shape_text(shape)}'."
+        f"The trailing dimensions of the Value shape '{shape_text(tuple(data.shape))}' do not match the "
+        f"Variable '{variable!r}' shape '{shape_text(shape)}'."
     )
 
 
@@ -51,9 +52,9 @@ def feed(variable: Variable, value: Any) -> torch.Tensor:
         tensor = value.tensor
         if tensor.dim() > 1 and tensor.shape[1] != 1:
             raise ValueError(
-                f"Value rank ({tensor.dim()}) should be larger than the Variable rank ({len(variable.shape)}) at most "
-                f"by number of dynamic axes (1); Variable = '{variable!r}', Value shape = "
-                f"'{shape_text(tuple(tensor.shape))}'."
+                f"Value rank ({tensor.dim()}) should be larger than the Variable rank "
+                f"({len(variable.shape)}) at most by number of dynamic axes (1); Variable = '{variable!r}', "
+                f"Value shape = '{shape_text(tuple(tensor.shape))}'."
             )
         count = len(tensor)
         if tensor[:1].numel() != int(np.prod(variable.shape)):
@@ -71,8 +72,8 @@ def feed(variable: Variable, value: Any) -> torch.Tensor:
         if not variable.has_batch_axis():
             if array.shape != variable.shape:
                 raise ValueError(
-                    f"The trailing dimensions of the Value shape '{shape_text(array.shape)}' do not match the "
-                    f"Variable '{variable!r}' shape '{shape_text(variable.shape)}'."
+                    f"The trailing dimensions of the Value shape '{shape_text(array.shape)}' do not match "
+                    f"the Variable '{variable!r}' shape '{shape_text(variable.shape)}'."
                 )
             return torch.tensor(array, dtype=dtype, device=torch_device())
         if array.ndim == 0:
@@ -115,8 +116,8 @@ def feeds_of(
         names = ", ".join(repr(v) for v in missing)
         wanted = ", ".join(repr(v) for v in outputs)
         raise ValueError(
-            f"Values for {len(missing)} required arguments '{names}', that the requested output(s) '{wanted}' depend "
-            "on, have not been provided."
+            f"Values for {len(missing)} required arguments '{names}', that the requested output(s) "
+            f"'{wanted}' depend on, have not been provided."
         )
     feeds: dict[Variable, torch.Tensor] = {}
     first: Variable | None = None
@@ -128,9 +129,9 @@ def feeds_of(
                 first = variable
             elif len(tensor) != len(feeds[first]):
                 raise ValueError(
-                    "Different minibatch layouts detected (difference in sequence lengths or count or start flags) in "
-                    f"data specified for the Function's arguments '{variable!r}' vs. '{first!r}', though these "
-                    "arguments have the same dynamic axes '[#]'"
+                    "Different minibatch layouts detected (difference in sequence lengths or count or "
+                    f"start flags) in data specified for the Function's arguments '{variable!r}' vs. "
+                    f"'{first!r}', though these arguments have the same dynamic axes '[#]'"
                 )
     return feeds
 
@@ -164,9 +165,9 @@ def gradients(function: Function, at: Any, wrt: Sequence[Variable]) -> dict[Vari
     for variable in wrt:
         if not variable.needs_gradient:
             raise ValueError(
-                f"Gradient value incorrectly requested for Variable '{variable!r}', an Output or Constant or Input "
-                "Variable with NeedsGradient setting of false, or an input for which gradient computation was "
-                "explicitly excluded."
+                f"Gradient value incorrectly requested for Variable '{variable!r}', an Output or Constant "
+                "or Input Variable with NeedsGradient setting of false, or an input for which gradient "
+                "computation was explicitly excluded."
             )
     program = lower(composite, [output], training=True)
     feeds = feeds_of(program, argument_map(function, at), [output])
@@ -181,7 +182,10 @@ def gradients(function: Function, at: Any, wrt: Sequence[Variable]) -> dict[Vari
             raise ValueError(f"'{variable!r}' is not part of the function")
     (value,) = program.run(feeds)
     if not value.requires_grad:  # nothing differentiable on the way
-        return {variable: np.zeros(tuple(source.shape), variable._dtype) for variable, source in zip(wrt, sources, strict=True)}
+        return {
+            variable: np.zeros(tuple(source.shape), variable._dtype)
+            for variable, source in zip(wrt, sources, strict=True)
+        }
     found = torch.autograd.grad(value.sum(), sources, allow_unused=True)
     return {
         variable: np.zeros(tuple(source.shape), variable._dtype)

@@ -1,4 +1,5 @@
-"""Where convolution and pooling windows lie: CNTK's padding rule, which is neither PyTorch's nor TensorFlow's."""
+"""Where convolution and pooling windows lie: CNTK's padding rule, which is neither PyTorch's nor
+TensorFlow's."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def window(
     """Place `kernel`-wide windows on `n` cells.
 
     With automatic padding there are ceil(n/stride) of them, centred: an even kernel has its extra cell at the
-    end.  Otherwise the explicit padding counts and a remainder at the end is dropped (or, with `ceil`, covered).
+    end.  Otherwise the explicit padding counts and a remainder at the end is dropped (or, with `ceil`,
+    covered).
     """
     if auto:
         out = -(-n // stride)

@@ -1,4 +1,5 @@
-"""Walks over the Function graph.  All are iterative: a deep network must not meet Python's recursion limit."""
+"""Walks over the Function graph.  All are iterative: a deep network must not meet Python's recursion
+limit."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class _Version:
 
 
 def graph_version() -> int:
-    """Grows whenever a graph is changed in place, so that compiled programs of older graphs are not reused."""
+    """Grows whenever a graph is changed in place, so that compiled programs of older graphs are not
+    reused."""
     return _Version.value
 
 
@@ -44,8 +46,8 @@ def producers_first(roots: Iterable[PrimitiveFunction]) -> list[PrimitiveFunctio
 
 
 def leaves(root: PrimitiveFunction, python_order: bool = False) -> list[Variable]:
-    """Inputs of the graph below `root`, depth first: products with the parameter first (as stored, the order of
-    `parameters`) or with operands left to right as in Python (the order of `arguments`)."""
+    """Inputs of the graph below `root`, depth first: products with the parameter first (as stored, the order
+    of `parameters`) or with operands left to right as in Python (the order of `arguments`)."""
 
     def operands(function: PrimitiveFunction) -> Iterator[Variable]:
         return iter(function.python_operands if python_order else function.operands)

@@ -73,8 +73,8 @@ def _elementwise(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
             dims.append(m)
         else:
             raise RuntimeError(
-                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' is not "
-                f"compatible with right operand '{right!r}' shape '{shape_text(b)}'."
+                f"Binary elementwise operation {op.name}: Left operand '{left!r}' shape '{shape_text(a)}' "
+                f"is not compatible with right operand '{right!r}' shape '{shape_text(b)}'."
             )
     for variable, padded in ((left, padded_a), (right, padded_b)):
         if isinstance(variable, _Stored) and INFERRED in variable.shape and len(variable.shape) == rank:
@@ -116,8 +116,8 @@ def _transpose_times(op: Op, inputs: Sequence[Variable], attributes: Attributes)
         raise unavailable("cntk.times_transpose with operands of these ranks")
     if a[-1] != b[-1]:
         raise ValueError(
-            f"Times: The 1 leading dimensions of the right operand with shape '{shape_text(b[-1:])}' do not match "
-            f"the left operand's trailing dimensions with shape '{shape_text(a)}'"
+            f"Times: The 1 leading dimensions of the right operand with shape '{shape_text(b[-1:])}' do not "
+            f"match the left operand's trailing dimensions with shape '{shape_text(a)}'"
         )
     return a[:-1] + (b[:-1] or (1,))
 
@@ -238,7 +238,8 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
     old = x[begin:end]
     new = [INFERRED if dim == INFERRED_DIMENSION else int(dim) for dim in reversed(attributes["newShape"])]
     old_text, new_text = shape_text(tuple(old)), shape_text(tuple(new))
-    start = f"Reshape: Operand (sub-)dimensions '{old_text}' incompatible with desired replacement (sub-)dimensions"
+    start = f"Reshape: Operand (sub-)dimensions '{old_text}' incompatible with desired replacement "
+    start += "(sub-)dimensions"
     if new.count(INFERRED) > 1:
         raise ValueError(
             f"Reshape: More than one axis's dimension was unspecified in the replacement shape '{new_text}'"
@@ -247,7 +248,8 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
         known = math.prod(dim for dim in new if dim != INFERRED)
         if math.prod(old) % known:
             raise ValueError(
-                f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred dimensions.."
+                f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred "
+                "dimensions.."
             )
         new[new.index(INFERRED)] = math.prod(old) // known
     if math.prod(old) != math.prod(new):

@@ -1,7 +1,7 @@
 """The torch computation of every primitive.
 
-A builder gets the node's static facts once and returns the callable that runs per minibatch.  A value with a batch
-axis is a tensor [batch, *shape]; without one it is just [*shape].
+A builder gets the node's static facts once and returns the callable that runs per minibatch.  A value with a
+batch axis is a tensor [batch, *shape]; without one it is just [*shape].
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lowering: a Function graph becomes a flat list of torch steps, once per (outputs, training flag).
 
 Blocks are opened, aliases removed, and a few groups of steps replaced by one that gives the same numbers:
-bias additions join their product, and a ReLU in front of a max-pooling moves behind it, where it has a quarter of
-the cells to look at (max and ReLU are both monotone, so values and gradients are the same).
+bias additions join their product, and a ReLU in front of a max-pooling moves behind it, where it has a
+quarter of the cells to look at (max and ReLU are both monotone, so values and gradients are the same).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Program:
         self._fuse()
         self._assign_slots()
 
-    # Flattening -----------------------------------------------------------------------------------------------
+    # Flattening
     def _resolve(self, variable: Variable) -> Variable:
         """Follow block arguments, block results and aliases to the variable that holds the value."""
         while True:
@@ -141,7 +141,7 @@ class Program:
         node = Node(function.op, operands, function.raw_attributes, output, self.training)
         self._steps.append(_Step(None, operands, output, node))
 
-    # Rewriting ------------------------------------------------------------------------------------------------
+    # Rewriting
     def _fuse(self) -> None:
         producer = {step.output: step for step in self._steps}
         uses: dict[Variable, int] = dict.fromkeys(self._requested, 1)
@@ -198,7 +198,7 @@ class Program:
         rank = len(node.operands[0].shape) - int(node.attributes["outputRank"])
         return node.batched(1) and not node.batched(0) and len(node.operands[1].shape) == rank
 
-    # Running --------------------------------------------------------------------------------------------------
+    # Running
     def _assign_slots(self) -> None:
         slots: dict[Variable, int] = {}
         self.arguments: list[Variable] = []

@@ -18,8 +18,8 @@ def module_getattr(module: str) -> Callable[[str], object]:
 
     def getattr_(name: str) -> object:
         raise AttributeError(
-            f"{module}.{name} is not available in openbatchai-cntk 0.1.0, "
-            "which implements the part of the CNTK 2.7 API listed in its README"
+            f"{module}.{name} is not available in openbatchai-cntk 0.1.0, which implements the part of the "
+            "CNTK 2.7 API listed in its README"
         )
 
     return getattr_

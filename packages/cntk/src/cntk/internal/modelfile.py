@@ -28,7 +28,7 @@ _DATA_TYPES = {np.dtype(np.float32): 1, np.dtype(np.float64): 2}
 _MARKERS = {INFERRED: INFERRED_DIMENSION, FREE: FREE_DIMENSION}
 
 
-# Writing ----------------------------------------------------------------------------------------------------------
+# Writing
 
 
 class _Writer:
@@ -150,7 +150,7 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
         raise RuntimeError(f"Cannot open file '{path}' for writing.") from error
 
 
-# Reading ----------------------------------------------------------------------------------------------------------
+# Reading
 
 
 def _required(entry: dict[str, Any], key: str, what: str, current: int) -> Any:

@@ -1,4 +1,5 @@
-"""Lines that CNTK's native side writes: straight to file descriptor 2, whatever a script did to sys.stderr."""
+"""Lines that CNTK's native side writes: straight to file descriptor 2, whatever a script did to
+sys.stderr."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The schema is a dozen messages and three wire types, so a codec of its own is smaller than the dependency.
 Python values stand for the oneof of `DictionaryValue`; types that Python cannot tell apart are marked by the
-small wrapper classes below (`SizeT`, `Float`).  Arrays are `numpy.ndarray` in Python axis order: a file stores
-the reversed shape and the C-order bytes of the Python-shaped array.
+small wrapper classes below (`SizeT`, `Float`).  Arrays are `numpy.ndarray` in Python axis order: a file
+stores the reversed shape and the C-order bytes of the Python-shaped array.
 """
 
 from __future__ import annotations

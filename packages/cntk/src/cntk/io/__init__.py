@@ -185,14 +185,15 @@ class MinibatchSource:
             raise unavailable("a MinibatchSource of anything but one CTFDeserializer")
         if max_samples != INFINITELY_REPEAT and max_sweeps != INFINITELY_REPEAT:
             raise RuntimeError(
-                "MinibatchSourceConfig: max samples and max sweeps are mutually exclusive options and cannot have "
-                "non-default values at the same time."
+                "MinibatchSourceConfig: max samples and max sweeps are mutually exclusive options and "
+                "cannot have non-default values at the same time."
             )
         if randomize and randomization_window_in_samples:
             if randomization_window_in_chunks not in (0, DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS):
                 raise RuntimeError(
-                    "MinibatchSourceConfig: randomization window in chunks and randomization window in samples are "
-                    "mutually exclusive options and cannot have non-zero values at the same time."
+                    "MinibatchSourceConfig: randomization window in chunks and randomization window in "
+                    "samples are mutually exclusive options and cannot have non-zero values at the same "
+                    "time."
                 )
             raise unavailable("randomization_window_in_samples")
         if frame_mode and truncation_length:
@@ -218,7 +219,7 @@ class MinibatchSource:
         self._order: tuple[int, np.ndarray, np.ndarray | None] | None = None
         self._sweep = self._index = self._position = 0
 
-    # Description ----------------------------------------------------------------------------------------------
+    # Description
     @property
     def streams(self) -> Record:
         return Record(**{stream.info.m_name: stream.info for stream in self._streams})
@@ -238,7 +239,7 @@ class MinibatchSource:
     def is_infinite(self) -> bool:
         return self._max_samples == INFINITELY_REPEAT and self._max_sweeps == INFINITELY_REPEAT
 
-    # Position -------------------------------------------------------------------------------------------------
+    # Position
     @property
     def current_position(self) -> int:
         return self._position
@@ -258,7 +259,7 @@ class MinibatchSource:
         if cumulative is not None and within:
             self._index += 1
 
-    # Data -----------------------------------------------------------------------------------------------------
+    # Data
     def _load(self) -> None:
         if self._lengths is not None:
             return
@@ -324,7 +325,8 @@ class MinibatchSource:
             minibatch_size_in_samples, (int, np.integer)
         ):
             raise NotImplementedError(
-                "Wrong number or type of arguments for overloaded function 'MinibatchSource_get_next_minibatch'."
+                "Wrong number or type of arguments for overloaded function "
+                "'MinibatchSource_get_next_minibatch'."
             )
         if minibatch_size_in_samples <= 0:
             raise ValueError("GetNextMinibatch: Requested minibatch size must be > 0.")

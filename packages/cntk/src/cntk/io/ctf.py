@@ -1,8 +1,8 @@
 """The CNTK text format (CTF).
 
-`_parse_rows` is the grammar, row by row.  `_parse_uniform` reads what most files are, rows that all have the same
-dense fields, with array operations (about 60 times faster); it gives up (None) on anything it is not sure about,
-and the row parser then decides what is legal and what the error is.
+`_parse_rows` is the grammar, row by row.  `_parse_uniform` reads what most files are, rows that all have the
+same dense fields, with array operations (about 60 times faster); it gives up (None) on anything it is not
+sure about, and the row parser then decides what is legal and what the error is.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def parse_file(path: str, fields: list[Field]) -> list[StreamData]:
     return uniform if uniform is not None else _parse_rows(data, path, fields)
 
 
-# Row by row ---------------------------------------------------------------------------------------------------------
+# Row by row
 
 
 def _failed(path: str, offset: int, why: str) -> RuntimeError:
@@ -143,7 +143,8 @@ def _parse_rows(data: bytes, path: str, fields: list[Field]) -> list[StreamData]
         for collector in collectors.values():
             if collector.count == collector.offsets[-1]:
                 write_stderr(
-                    f"ERROR: Input ('{collector.field.alias}') is empty in sequence (id = {name}) at offset {offset} "
+                    f"ERROR: Input ('{collector.field.alias}') is empty in sequence (id = {name}) at offset "
+                    f"{offset} "
                     f"in the input file ({path}).\n"
                 )
                 raise RuntimeError("Malformed input file. Bailing out.")
@@ -209,7 +210,7 @@ def _add_sample(collector: _Collector, tokens: list[bytes], path: str, offset: i
     collector.rows.append([float(token) for token in tokens] + [0.0] * (field.dim - len(tokens)))
 
 
-# Uniform dense files ------------------------------------------------------------------------------------------------
+# Uniform dense files
 
 _SEP, _DIGIT, _SIGN, _DOT, _EXP, _BAD = range(6)
 _CLASS = np.full(256, _BAD, np.uint8)
@@ -221,7 +222,8 @@ _CLASS[[69, 101]] = _EXP
 # Which class may follow which inside and around a number.
 _FOLLOWS = np.zeros(36, bool)
 for _before, _after in (
-    (_SEP, _SEP), (_SEP, _DIGIT), (_SEP, _SIGN), (_DIGIT, _SEP), (_DIGIT, _DIGIT), (_DIGIT, _DOT), (_DIGIT, _EXP),
+    (_SEP, _SEP), (_SEP, _DIGIT), (_SEP, _SIGN), (_DIGIT, _SEP), (_DIGIT, _DIGIT), (_DIGIT, _DOT), (_DIGIT,
+    _EXP),
     (_SIGN, _DIGIT), (_DOT, _SEP), (_DOT, _DIGIT), (_DOT, _EXP), (_EXP, _DIGIT), (_EXP, _SIGN),
 ):  # fmt: skip
     _FOLLOWS[_before * 6 + _after] = True

@@ -19,9 +19,21 @@ from ..default_options import default_options, default_options_for  # isort: ski
 from ..internal.missing import module_getattr  # isort: skip
 
 __all__ = [
-    "Activation", "AveragePooling", "BatchNormalization", "Convolution", "Convolution1D", "Convolution2D",
-    "Convolution3D", "Dense", "Dropout", "For", "MaxPooling", "Sequential", "default_options", "default_options_for",
+    "Activation",
+    "AveragePooling",
+    "BatchNormalization",
+    "Convolution",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
+    "Dense",
+    "Dropout",
+    "For",
+    "MaxPooling",
+    "Sequential",
+    "default_options",
+    "default_options_for",
     "identity",
-]  # fmt: skip
+]
 
 __getattr__ = module_getattr("cntk.layers")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..internal.missing import module_getattr
+from ..ops import combine
+from ..variables import Variable
 
 
 def identity(keep: Any) -> Any:
-    """The function that returns its argument."""
-    return keep
+    """The function that returns its argument: a bare variable becomes a function of itself."""
+    return combine([keep]) if isinstance(keep, Variable) else keep
 
 
 def as_activation(activation: Any) -> Any:

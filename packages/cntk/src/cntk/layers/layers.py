@@ -20,6 +20,11 @@ _INIT = default_override_or(glorot_uniform())
 _PAD = default_override_or(False)
 _BIAS = default_override_or(True)
 _INIT_BIAS = default_override_or(0)
+_MAP_RANK = default_override_or(None)
+_TIME_CONSTANT = default_override_or(5000)
+_EPSILON = default_override_or(0.00001)
+_OWN_ENGINE = default_override_or(False)
+_NO_REGULARIZATION = default_override_or(False)
 
 
 def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
@@ -92,8 +97,8 @@ def Convolution(
     init_bias = get_default_override(Convolution, init_bias=init_bias)
     if sequential or transpose_weight or not sharing or reduction_rank != 1 or num_filters in (None, ()):
         raise unavailable(
-            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank other than 1 or "
-            "without num_filters"
+            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank "
+            "other than 1 or without num_filters"
         )
     window = sanitize_shape(filter_shape)
     rank = len(window)
@@ -242,13 +247,13 @@ def Dropout(
 
 
 def BatchNormalization(
-    map_rank: Any = default_override_or(None),
+    map_rank: Any = _MAP_RANK,
     init_scale: float = 1,
-    normalization_time_constant: Any = default_override_or(5000),
+    normalization_time_constant: Any = _TIME_CONSTANT,
     blend_time_constant: float = 0,
-    epsilon: Any = default_override_or(0.00001),
-    use_cntk_engine: Any = default_override_or(False),
-    disable_regularization: Any = default_override_or(False),
+    epsilon: Any = _EPSILON,
+    use_cntk_engine: Any = _OWN_ENGINE,
+    disable_regularization: Any = _NO_REGULARIZATION,
     name: str = "",
 ) -> Function:
     """Normalise by the minibatch's statistics in training, by running ones in evaluation."""
@@ -294,8 +299,7 @@ def Activation(activation: Any = _ACTIVATION, name: str = "") -> Function:
 
     @BlockFunction("Activation", name)
     def activate(x: Any) -> Any:
-        result = activation(x)
-        return ops.alias(result) if result is x else result
+        return ops.alias(x) if activation is identity else activation(x)
 
     return activate
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 class Learner:
     """The state and the update rule for some parameters.
 
-    Gradients arrive as sums over the minibatch.  In the normal mode a rate given per M samples is applied to the sum as
-    lr/M (M=0: lr/n); with minibatch_size=IGNORE the gradient is averaged first and the rate scaled back by n/M.
+    Gradients arrive as sums over the minibatch.  In the normal mode a rate given per M samples is applied to
+    the sum as lr/M (M=0: lr/n); with minibatch_size=IGNORE the gradient is averaged first and the rate scaled
+    back by n/M.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Learner:
         self._writers: list[ProgressWriter] = []
         self._reported: dict[str, tuple[float, int]] = {}
 
-    # Position -------------------------------------------------------------------------------------------------
+    # Position
     @property
     def total_number_of_samples_seen(self) -> int:
         return self._samples
@@ -105,7 +106,7 @@ class Learner:
         momentum, size = self._current(schedule), schedule.minibatch_size
         return momentum if size == 0 or momentum == 0.0 else math.pow(momentum, samples / size)
 
-    # Reports --------------------------------------------------------------------------------------------------
+    # Reports
     def add_progress_writers(self, writers: Sequence[ProgressWriter]) -> None:
         self._writers.extend(writers)
 
@@ -121,7 +122,7 @@ class Learner:
     def _report_all(self) -> None:
         self._report("Learning rate", self._schedule)
 
-    # Update ---------------------------------------------------------------------------------------------------
+    # Update
     def update(
         self, gradient_values: Mapping[Parameter, Any], training_sample_count: int, is_sweep_end: bool = False
     ) -> bool:

@@ -23,8 +23,8 @@ class UnitType(Enum):
 class TrainingParameterSchedule:
     """`values[i]` holds from position `starts[i]`; the last one for ever.
 
-    Positions count samples, or finished sweeps when no epoch size is given.  `minibatch_size` is the size the values
-    refer to: 1 for rates per sample, 0 when they are per minibatch of whatever size.
+    Positions count samples, or finished sweeps when no epoch size is given.  `minibatch_size` is the size the
+    values refer to: 1 for rates per sample, 0 when they are per minibatch of whatever size.
     """
 
     def __init__(self, schedule: Any, minibatch_size: int | None = None, epoch_size: int | None = None):
@@ -32,7 +32,8 @@ class TrainingParameterSchedule:
         self.is_minibatch_size_explicitly_specified = minibatch_size is not None
         if epoch_size is not None and (isinstance(epoch_size, float) or epoch_size < 0):
             raise NotImplementedError(
-                "Wrong number or type of arguments for overloaded function 'new_training_double_parameter_schedule'."
+                "Wrong number or type of arguments for overloaded function "
+                "'new_training_double_parameter_schedule'."
             )
         self.epoch_size = 0 if epoch_size is None else int(epoch_size)
         self.by_sweep = self.epoch_size == 0
@@ -140,6 +141,6 @@ def infer_schedule(
     if isinstance(value, (int, float, list)) and not isinstance(value, bool):
         return TrainingParameterSchedule(value, minibatch_size, epoch_size)
     raise ValueError(
-        f"training parameter schedule type ({type(value)}) not supported. training parameter schedule must be a "
-        "training schedule "
+        f"training parameter schedule type ({type(value)}) not supported. training parameter schedule must "
+        "be a training schedule "
     )

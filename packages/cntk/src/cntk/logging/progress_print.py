@@ -141,8 +141,8 @@ class ProgressPrinter(ProgressWriter):
             total = max(samples[1], 1)
             blank = " " * 8
             self._print(
-                f" {blank}   {blank}   {aggregate_metric[1] / total:8.3g}   {metric / max(count, 1):8.3g}    "
-                f"{samples[1]:10d}"
+                f" {blank}   {blank}   {aggregate_metric[1] / total:8.3g}   {metric / max(count, 1):8.3g}   "
+                f" {samples[1]:10d}"
             )
         else:
             self._print(
@@ -160,15 +160,16 @@ class ProgressPrinter(ProgressWriter):
         loss = aggregate_loss / samples if samples else 0.0
         self._print(
             f"Finished Epoch[{summaries}{of}]: {self._tag}loss = {loss:0.6f} * {samples}, "
-            f"{self._metric(aggregate_metric, samples)} {elapsed_milliseconds / 1000:0.3f}s "
-            f"({speed:5.1f} samples/s);"
+            f"{self._metric(aggregate_metric, samples)} {elapsed_milliseconds / 1000:0.3f}s ({speed:5.1f} "
+            "samples/s);"
         )
 
     def on_write_test_summary(
         self, samples: int, updates: int, summaries: int, aggregate_metric: float, elapsed_milliseconds: int
     ) -> None:
         self._print(
-            f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: {self._metric(aggregate_metric, samples)};"
+            f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: "
+            f"{self._metric(aggregate_metric, samples)};"
         )
 
 

@@ -67,7 +67,8 @@ class ProgressWriter:
     """Base of all writers: subclasses override the `on_write_*` methods."""
 
     def __init__(
-        self, freq: int | None, first: int, test_freq: int | None, test_first: int, distributed_freq: int | None,
+        self, freq: int | None, first: int, test_freq: int | None, test_first: int, distributed_freq: int |
+        None,
         distributed_first: int,
     ):  # fmt: skip
         self._freq, self._first = freq, first
@@ -127,7 +128,7 @@ class ProgressWriter:
     def total_test_updates(self) -> int:
         return self._total_test_updates
 
-    # To be overridden ------------------------------------------------------------------------------------------
+    # To be overridden
     def write(self, key: str, value: Any) -> None:
         """A single value, such as a changed learning rate."""
 

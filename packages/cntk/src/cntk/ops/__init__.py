@@ -42,7 +42,7 @@ def _primitive(
     return PrimitiveFunction(op, [to_variable(v, dtype) for v in operands], attributes, name).composite()
 
 
-# Variables ------------------------------------------------------------------------------------------------------
+# Variables
 
 
 def input_variable(
@@ -95,7 +95,7 @@ def constant(
     return Constant(value, shape, dtype, device, name)
 
 
-# Element-wise ---------------------------------------------------------------------------------------------------
+# Element-wise
 
 
 def negate(x: Any, name: str = "") -> CompositeFunction:
@@ -193,7 +193,7 @@ def element_divide(left: Any, right: Any, name: str = "") -> CompositeFunction:
     return make_block("ElementDivide", lambda a, b: element_times(a, reciprocal(b)), arguments, name)
 
 
-# Products -------------------------------------------------------------------------------------------------------
+# Products
 
 
 def times(
@@ -309,7 +309,7 @@ def batch_normalization(
     return _primitive(Op.BatchNormalization, operands, attributes, name)
 
 
-# Shape and reduction --------------------------------------------------------------------------------------------
+# Shape and reduction
 
 
 def reshape(
@@ -367,7 +367,7 @@ def reduce_log_sum_exp(x: Any, axis: Any = None, keepdims: bool = True, name: st
     return _reduction("LogSum", x, axis, keepdims, name)
 
 
-# Graph ----------------------------------------------------------------------------------------------------------
+# Graph
 
 
 def combine(*operands: Any, name: str = "") -> CompositeFunction:
@@ -385,12 +385,52 @@ def as_composite(root_function: Function, name: str = "") -> CompositeFunction:
 
 
 __all__ = [
-    "AVG_POOLING", "MAX_POOLING", "BlockFunction", "CloneMethod", "Function", "ModelFormat", "abs", "alias",
-    "as_composite", "batch_normalization", "combine", "constant", "convolution", "cos", "dropout", "element_divide",
-    "element_times", "exp", "floor", "hardmax", "input", "input_variable", "log", "minus", "negate", "parameter",
-    "placeholder", "plus", "pooling", "reciprocal", "reduce_log_sum_exp", "reduce_max", "reduce_mean", "reduce_min",
-    "reduce_sum", "relu", "reshape", "sigmoid", "sin", "softmax", "sqrt", "square", "stop_gradient", "tanh", "times",
+    "AVG_POOLING",
+    "MAX_POOLING",
+    "BlockFunction",
+    "CloneMethod",
+    "Function",
+    "ModelFormat",
+    "abs",
+    "alias",
+    "as_composite",
+    "batch_normalization",
+    "combine",
+    "constant",
+    "convolution",
+    "cos",
+    "dropout",
+    "element_divide",
+    "element_times",
+    "exp",
+    "floor",
+    "hardmax",
+    "input",
+    "input_variable",
+    "log",
+    "minus",
+    "negate",
+    "parameter",
+    "placeholder",
+    "plus",
+    "pooling",
+    "reciprocal",
+    "reduce_log_sum_exp",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_min",
+    "reduce_sum",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "sin",
+    "softmax",
+    "sqrt",
+    "square",
+    "stop_gradient",
+    "tanh",
+    "times",
     "times_transpose",
-]  # fmt: skip
+]
 
 __getattr__ = module_getattr("cntk.ops")

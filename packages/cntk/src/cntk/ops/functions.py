@@ -1,8 +1,9 @@
 """The symbolic graph: primitive functions, blocks, and the composites that users hold.
 
-A `PrimitiveFunction` is one operation with its operands and attributes.  A block is a primitive of op Block whose
-body is a composite of its own, with placeholders for the arguments.  A `CompositeFunction` is a view of the graph
-below one root; every op and layer returns one.  `internal.lower` turns a composite into a torch program.
+A `PrimitiveFunction` is one operation with its operands and attributes.  A block is a primitive of op Block
+whose body is a composite of its own, with placeholders for the arguments.  A `CompositeFunction` is a view of
+the graph below one root; every op and layer returns one.  `internal.lower` turns a composite into a torch
+program.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Function(TensorOpsMixin):
             raise unavailable("cntk.Function(python_function)")
         return super().__new__(cls)
 
-    # What a root provides -------------------------------------------------------------------------------------
+    # What a root provides
     @property
     def root_function(self) -> PrimitiveFunction:
         raise NotImplementedError
@@ -84,13 +85,14 @@ class Function(TensorOpsMixin):
     def name(self) -> str:
         return self._name
 
-    # Views on the graph ---------------------------------------------------------------------------------------
+    # Views on the graph
     @property
     def output(self) -> Variable:
         outputs = self.outputs
         if len(outputs) != 1:
             raise RuntimeError(
-                f"A Function instance '{self!r}' with more than one output cannot be implicitly converted to a Variable."
+                f"A Function instance '{self!r}' with more than one output cannot be implicitly converted "
+                "to a Variable."
             )
         return outputs[0]
 
@@ -153,12 +155,12 @@ class Function(TensorOpsMixin):
             return found[0]
         if len(outputs) != 1:
             raise AttributeError(
-                f"Function does not have '{name}' and it cannot be looked up in its outputs because it does not have "
-                "exactly one"
+                f"Function does not have '{name}' and it cannot be looked up in its outputs because it does "
+                "not have exactly one"
             )
         raise AttributeError(f"'Variable' object has no attribute '{name}'")
 
-    # Composition ----------------------------------------------------------------------------------------------
+    # Composition
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         formal = self.arguments
         given: dict[Variable, Any] = {}
@@ -205,7 +207,7 @@ class Function(TensorOpsMixin):
             )
         return self.replace_placeholders({placeholders[0]: substitution})
 
-    # Computation ----------------------------------------------------------------------------------------------
+    # Computation
     def eval(
         self, arguments: Any = None, outputs: Any = None, device: Any = None, as_numpy: bool = True
     ) -> Any:
@@ -246,7 +248,7 @@ class Function(TensorOpsMixin):
         values = gradients(self, at, variables)
         return next(iter(values.values())) if len(values) == 1 else values
 
-    # Files ----------------------------------------------------------------------------------------------------
+    # Files
     def save(
         self,
         filename: str | os.PathLike[str],
@@ -275,7 +277,7 @@ class Function(TensorOpsMixin):
             raise unavailable("loading ONNX models")
         return load_model_file(model).composite()
 
-    # Text -----------------------------------------------------------------------------------------------------
+    # Text
     def __repr__(self) -> str:
         kind = self.root_function.display_name if self.is_composite else self.op_name
         of = self.arguments if self.is_composite else self.root_function.python_operands
@@ -492,7 +494,9 @@ class _Cloner:
         new = old
         if isinstance(old, Parameter) and self.method is CloneMethod.clone:
             new = Parameter(old.shape, old.value, old.dtype, name=old.name)
-        elif (isinstance(old, Parameter) and self.method is CloneMethod.freeze) or (isinstance(old, Constant) and self.method is CloneMethod.clone):
+        elif (isinstance(old, Parameter) and self.method is CloneMethod.freeze) or (
+            isinstance(old, Constant) and self.method is CloneMethod.clone
+        ):
             new = Constant(old.value, old.shape, old.dtype, name=old.name)
         self.variables[old] = new
         return new

@@ -28,7 +28,8 @@ def _per_batch(value: torch.Tensor) -> torch.Tensor:
 
 
 class Trainer:
-    """Trains `model` by minimising the sum over samples of the criterion's first part; the second is the metric."""
+    """Trains `model` by minimising the sum over samples of the criterion's first part; the second is the
+    metric."""
 
     def __init__(
         self,
@@ -76,10 +77,11 @@ class Trainer:
         if foreign:
             names = ", ".join(repr(p) for p in foreign)
             raise ValueError(
-                f"Trainer ctor: {len(foreign)} of the learner parameters '{names}' are not part of the model specified"
+                f"Trainer ctor: {len(foreign)} of the learner parameters '{names}' are not part of the "
+                "model specified"
             )
 
-    # Properties -----------------------------------------------------------------------------------------------
+    # Properties
     @property
     def model(self) -> Function | None:
         return self._model
@@ -123,7 +125,7 @@ class Trainer:
             )
         return metric.item() / samples
 
-    # Work -----------------------------------------------------------------------------------------------------
+    # Work
     def _run(
         self, arguments: Any, outputs: list[Variable], training: bool
     ) -> tuple[Program, list[torch.Tensor]]:
@@ -178,7 +180,8 @@ class Trainer:
         """The average metric over a minibatch."""
         if self._metric is None:
             raise ValueError(
-                "Evaluator::TestMinibatch: Cannot test when no evaluation function was specified during construction."
+                "Evaluator::TestMinibatch: Cannot test when no evaluation function was specified during "
+                "construction."
             )
         with torch.no_grad():
             _, values = self._run(arguments, [self._metric], training=False)

@@ -1,0 +1,119 @@
+"""MinibatchSource: sweeps, sizes, order, positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cntk as C
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> Path:
+    path = tmp_path / "ten.txt"
+    path.write_text("".join(f"|x {i} {i} |y {int(i % 2 == 0)} {int(i % 2)}\n" for i in range(10)))
+    return path
+
+
+def source(path: Path, **options: Any) -> C.io.MinibatchSource:
+    streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=2), y=C.io.StreamDef(field="y", shape=2))
+    return C.io.MinibatchSource(C.io.CTFDeserializer(str(path), streams), **options)
+
+
+def take(reader: C.io.MinibatchSource, size: int, **options: Any) -> tuple[list[int], bool]:
+    minibatch = reader.next_minibatch(size, **options)
+    if not minibatch:
+        return [], False
+    x = minibatch[reader.streams.x]
+    y = minibatch[reader.streams.y].asarray()[:, 0, 1]
+    values = x.asarray()[:, 0, 0].astype(int).tolist()
+    assert y.astype(int).tolist() == [v % 2 for v in values]  # the streams stay together
+    assert x.num_samples == x.num_sequences == len(x) == len(values)
+    return values, x.end_of_sweep
+
+
+def test_file_order_crosses_sweeps(ten: Path) -> None:
+    reader = source(ten, randomize=False)
+    assert take(reader, 4) == ([0, 1, 2, 3], False)
+    assert take(reader, 4) == ([4, 5, 6, 7], False)
+    assert take(reader, 4) == ([8, 9, 0, 1], True)
+    assert take(reader, 25) == ([(2 + i) % 10 for i in range(25)], True)
+    assert reader.current_position == 37
+
+
+def test_one_sweep_ends(ten: Path) -> None:
+    reader = source(ten, randomize=False, max_sweeps=1)
+    assert [take(reader, 4) for _ in range(4)] == [
+        ([0, 1, 2, 3], False), ([4, 5, 6, 7], False), ([8, 9], True), ([], False),
+    ]  # fmt: skip
+    assert reader.next_minibatch(4, input_map={}) == {}
+
+
+def test_max_samples(ten: Path) -> None:
+    reader = source(ten, randomize=False, max_samples=13)
+    assert [len(take(reader, 4)[0]) for _ in range(5)] == [4, 4, 4, 1, 0]
+
+
+def test_randomised_sweeps_are_permutations_and_reproducible(ten: Path) -> None:
+    reader = source(ten)
+    sweeps = [take(reader, 10)[0] for _ in range(4)]
+    assert all(sorted(sweep) == list(range(10)) for sweep in sweeps)
+    assert len({tuple(sweep) for sweep in sweeps}) == 4
+    again = source(ten)
+    # The same whatever the minibatch size is.
+    assert [v for _ in range(10) for v in take(again, 4)[0]] == [v for sweep in sweeps for v in sweep]
+    assert take(source(ten, randomization_seed=1), 10)[0] != sweeps[0]
+
+
+def test_restoring_a_position(ten: Path) -> None:
+    reader = source(ten)
+    take(reader, 7)
+    take(reader, 7)
+    state = reader.get_checkpoint_state()
+    assert state == {"minibatchSourcePosition": 14}
+    expected = [take(reader, 7) for _ in range(3)]
+    other = source(ten)
+    other.restore_from_checkpoint(state)
+    assert [take(other, 7) for _ in range(3)] == expected
+
+
+def test_sequences_are_packed_whole(tmp_path: Path) -> None:
+    path = tmp_path / "sequences.txt"
+    rows = [(0, 3), (1, 1), (2, 2), (3, 5)]
+    path.write_text("".join(f"{i} |x {i} {k} |y 1 0\n" for i, n in rows for k in range(n)))
+    reader = source(path, randomize=False, max_sweeps=1)
+    got = []
+    while minibatch := reader.next_minibatch(4):
+        data = minibatch[reader.streams.x]
+        got.append([len(s) for s in data.as_sequences()])
+    # A sequence longer than the size comes alone.
+    assert got == [[3, 1], [2], [5]]
+
+
+def test_workers_share_each_minibatch(ten: Path) -> None:
+    parts = []
+    for worker in range(2):
+        reader = source(ten, randomize=False)
+        parts.append([take(reader, 4, num_data_partitions=2, partition_index=worker)[0] for _ in range(3)])
+    assert parts == [[[0, 2], [4, 6], [8, 0]], [[1, 3], [5, 7], [9, 1]]]
+
+
+def test_a_flat_stream_feeds_an_input_of_another_shape(ten: Path) -> None:
+    reader = source(ten, randomize=False)
+    x = C.input_variable((1, 2, 1))
+    minibatch = reader.next_minibatch(3, input_map={x: reader.streams.x})
+    np.testing.assert_array_equal((x * 2).eval(minibatch)[:, 0, :, 0], [[0, 0], [2, 2], [4, 4]])
+    assert repr(minibatch[x]) == "MinibatchData(data=Value([3 x 1 x 2], CPU), samples=3, seqs=3)"
+
+
+def test_mistakes(ten: Path) -> None:
+    with pytest.raises(ValueError, match="Requested minibatch size must be > 0"):
+        source(ten).next_minibatch(0)
+    with pytest.raises(RuntimeError, match="mutually exclusive"):
+        source(ten, max_samples=5, max_sweeps=1)
+    with pytest.raises(AttributeError, match="record has no attribute 'nosuch'"):
+        _ = source(ten).streams.nosuch
+    with pytest.raises(NotImplementedError, match="frame_mode and truncation_length is not available"):
+        source(ten, frame_mode=True)

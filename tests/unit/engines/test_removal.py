@@ -1,0 +1,61 @@
+import os
+import subprocess
+
+import pytest
+
+from openbatchai.engines.removal import mounted_below, remove_tree
+
+
+@pytest.fixture
+def share(tmp_path):
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "precious").touch()
+    return share
+
+
+def test_links_are_removed_and_what_they_lead_to_stays(tmp_path, share):
+    tree = tmp_path / "tree"
+    (tree / "mounts").mkdir(parents=True)
+    (tree / "mounts" / "link").symlink_to(share)
+
+    assert remove_tree(tree)
+
+    assert not tree.exists()
+    assert (share / "precious").exists()
+
+
+def test_a_link_given_itself_is_only_unlinked(tmp_path, share):
+    link = tmp_path / "link"
+    link.symlink_to(share)
+
+    assert remove_tree(link)
+
+    assert not link.is_symlink()
+    assert (share / "precious").exists()
+
+
+def test_what_is_not_there_counts_as_removed(tmp_path):
+    assert remove_tree(tmp_path / "nothing")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_bind_mount_is_unmounted_and_its_files_stay(tmp_path, share):
+    place = tmp_path / "tree with space" / "inner"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", share, place], check=True)
+    assert mounted_below(place.parent) == [place]
+
+    assert remove_tree(place.parent)
+
+    assert not place.parent.exists()
+    assert (share / "precious").exists()
+
+
+def test_directories_without_write_permission_are_removed(tmp_path):
+    locked = tmp_path / "tree" / "locked"
+    locked.mkdir(parents=True)
+    (locked / "file").touch()
+    locked.chmod(0o500)
+
+    assert remove_tree(tmp_path / "tree")
