@@ -163,7 +163,7 @@ def _train(
 
 
 def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Dataset", epochs: int) -> "Result":
-    from openbatchai.quickstart.flow import IMAGE, STANDARD_FILES, VM_SIZE, QuickstartError
+    from openbatchai.quickstart.flow import IMAGE, VM_SIZE, QuickstartError
     from openbatchai.quickstart.show import Result
 
     with screen.step("Creating a resource group", f"Resource group {run.name}"):
@@ -188,15 +188,12 @@ def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Datas
         raise QuickstartError("The job succeeded, but left no model.")
     with screen.step("Downloading", f"Downloaded {models[-1].name} and the logs"):
         model = run.download(models[-1], directory)
-        # A script may print to either; the log is the one with more in it.
-        log = max(
-            (run.download(file, directory) for file in logs if file.name in STANDARD_FILES),
-            key=lambda path: path.stat().st_size,
-        )
+        for file in logs:
+            run.download(file, directory)
     return Result(
         told=told,
         final=told.final,
         passed=dataset.judge(told.final.error, epochs),
         model=model,
-        log=log,
+        logs=directory,
     )

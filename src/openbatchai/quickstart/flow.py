@@ -28,7 +28,7 @@ _MOUNT = "azurefileshare"
 _SHARE_PATH = f"$AZ_BATCHAI_MOUNT_ROOT/{_MOUNT}"
 _WORKSPACE, _EXPERIMENT, _CLUSTER, _JOB = "quickstart", "mnist", "nc6", "convnet"
 _JOB_NAME = (_WORKSPACE, _EXPERIMENT, _JOB)
-STANDARD_FILES = ("stdout.txt", "stderr.txt")
+_STANDARD_FILES = ("stdout.txt", "stderr.txt")
 _CLUSTER_LIMIT_S = 120.0
 _POLL_S = 0.1
 _FINISHED = ("succeeded", "failed")
@@ -140,7 +140,7 @@ class Quickstart:
         while True:
             job = self._clients.batchai.jobs.get(self.name, *_JOB_NAME)
             finished = job.execution_state in _FINISHED
-            if len(tails) < len(STANDARD_FILES) and job.execution_state != "queued":
+            if len(tails) < len(_STANDARD_FILES) and job.execution_state != "queued":
                 for name in self._urls():
                     tails.setdefault(name, _Tail(self._clients.web, partial(self._url, name)))
             for tail in tails.values():
@@ -188,7 +188,7 @@ class Quickstart:
 
     def _urls(self) -> dict[str, str]:
         listed = _list(self._clients.batchai, self.name, "stdouterr")
-        return {file.name: file.url for file in listed if file.name in STANDARD_FILES}
+        return {file.name: file.url for file in listed if file.name in _STANDARD_FILES}
 
     def _listing(self, directory: str) -> list[OutputFile]:
         return sorted(_list(self._clients.direct, self.name, directory), key=lambda file: _numbers(file.name))

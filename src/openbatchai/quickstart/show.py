@@ -54,7 +54,7 @@ class Result:
     final: Final
     passed: bool | None
     model: Path
-    log: Path
+    logs: Path
 
 
 class Screen:
@@ -137,7 +137,7 @@ class Screen:
             "Speed": f"{told.samples_per_second:,.0f} samples/s",
             "Total time": f"{seconds:.1f} s",
             "Model": escape(str(result.model)),
-            "Log": escape(str(result.log)),
+            "Logs": escape(str(result.logs)),
         }
         self._console.rule(style="dim")
         for label, value in rows.items():
