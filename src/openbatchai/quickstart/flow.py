@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +15,13 @@ import httpx
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.mgmt.batchai import BatchAI, models
 
+from . import script
 from .clients import Clients
 from .data import TEST_FILE, TRAIN_FILE, Dataset, to_ctf
 from .progress import Lines
 
 IMAGE = "microsoft/cntk:2.1-gpu-python3.5-cuda8.0-cudnn6.0"
 VM_SIZE = "STANDARD_NC6"
-SCRIPT = "convnet_mnist.py"
 _DIRECTORY = "mnistcntksample"
 _MOUNT = "azurefileshare"
 _SHARE_PATH = f"$AZ_BATCHAI_MOUNT_ROOT/{_MOUNT}"
@@ -69,7 +68,7 @@ class Quickstart:
         """The training script and the data; how many bytes that was."""
         directory = self._clients.files.get_share_client(self.name).get_directory_client(_DIRECTORY)
         contents = {
-            SCRIPT: training_script().read_bytes(),
+            script.NAME: script.training_script().read_bytes(),
             TRAIN_FILE: to_ctf(dataset.train),
             TEST_FILE: to_ctf(dataset.test),
         }
@@ -128,7 +127,7 @@ class Quickstart:
                 image_source_registry=models.ImageSourceRegistry(image=IMAGE)
             ),
             cntk_settings=models.CNTKsettings(
-                python_script_file_path=f"$AZ_BATCHAI_INPUT_SAMPLE/{SCRIPT}",
+                python_script_file_path=f"$AZ_BATCHAI_INPUT_SAMPLE/{script.NAME}",
                 command_line_args=(f"$AZ_BATCHAI_INPUT_SAMPLE $AZ_BATCHAI_OUTPUT_MODEL --epochs {epochs}"),
             ),
         )
@@ -220,14 +219,6 @@ def _threading(threads: int | None) -> Iterator[tuple[str, str]]:
     yield "OMP_WAIT_POLICY", "PASSIVE"
     if threads is not None:
         yield "OMP_NUM_THREADS", str(threads)
-
-
-def training_script() -> Path:
-    """The script that comes with `cntk`; found without importing it, which would load PyTorch here."""
-    found = find_spec("cntk")
-    if found is None or found.origin is None:
-        raise QuickstartError("The package cntk is not installed.")
-    return Path(found.origin).parent / "examples" / SCRIPT
 
 
 class _Tail:
