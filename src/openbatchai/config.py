@@ -148,7 +148,11 @@ class Settings:
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        """Raises HomeUnusableError when the file is damaged; it is the user's to mend."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise HomeUnusableError(f"{path} cannot be read: {error}") from None
         return cls(
             ports=content.get("ports", {}),
             images=content.get("images", {}),

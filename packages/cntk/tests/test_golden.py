@@ -224,8 +224,8 @@ def _read(golden: Any, case: dict[str, Any]) -> None:
 
 
 def test_reader(golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but partitions over workers (positions are per worker in CNTK, global here) and one case that only CNTK's
-    binding generator refuses."""
+    """All but partitions over workers (positions are per worker in CNTK, global here) and a tuple as shape,
+    which only CNTK's binding generator refuses."""
     monkeypatch.chdir(golden.folder / "ctf")
     compared, wrong = 0, []
     for name, case in golden.cases.items():

@@ -20,6 +20,8 @@ def test_schedules() -> None:
     momentum = C.momentum_as_time_constant_schedule([0] * 5 + [1024], 60000)
     assert momentum[0] == 0.0
     assert momentum[300000] == pytest.approx(0.9990239141819757, abs=0)
+    sizes = C.train.minibatch_size_schedule([10, 20], 30)
+    assert [sizes[i] for i in (0, 29, 30)] == [10, 10, 20]
     with pytest.raises(ValueError, match=r"^schedule must be either a float or a list, not <class 'str'>"):
         C.learning_parameter_schedule("a")
     with pytest.raises(

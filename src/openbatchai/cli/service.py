@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, NoReturn
 
-import psutil
 from knack.util import CLIError
 
 from openbatchai import config
@@ -47,6 +47,11 @@ def up(
     except (HomeInUseError, HomeUnusableError, NewerSchemaError, PortInUseError) as error:
         _tell_parent(str(error))
         raise CLIError(str(error)) from None
+    except Exception as error:
+        # A detached process has no terminal: what ended it must be in the log, and said by its parent.
+        logging.getLogger(__name__).exception("the service ended")
+        _tell_parent(f"{type(error).__name__}: {error}")
+        raise
 
 
 def start_detached(home: Home, host: str = config.DEFAULT_HOST, port: int | None = None) -> dict[str, Any]:
@@ -66,9 +71,12 @@ def start_detached(home: Home, host: str = config.DEFAULT_HOST, port: int | None
         os.close(writing)
         with os.fdopen(reading) as pipe:
             told = pipe.read()
+        if told:
+            answer: dict[str, Any] = json.loads(told)
+        else:
+            answer = {"error": f"it ended with exit code {process.wait()}; see {home.log}"}
         # It stays behind on purpose: leaving the block must not wait for it.
         process.returncode = 0
-    answer: dict[str, Any] = json.loads(told) if told else {"error": f"it ended at once; see {home.log}"}
     if "error" in answer:
         raise CLIError(f"the service did not start: {answer['error']}")
     return answer
@@ -111,13 +119,19 @@ def down(home: str | None = None) -> None:
 def stop(pid: int) -> None:
     """SIGTERM, then wait for the end. Raises CLIError when it does not come."""
     try:
-        process = psutil.Process(pid)
-        process.send_signal(signal.SIGTERM)
-        process.wait(_DOWN_LIMIT_S)
-    except psutil.NoSuchProcess:
+        # A pidfd tells of the end at once; a pid stays taken until init has collected the process.
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
         return
-    except psutil.TimeoutExpired:
-        raise CLIError(f"the service with pid {pid} did not stop within {_DOWN_LIMIT_S:.0f} s") from None
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], _DOWN_LIMIT_S)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(process)
+    if not ended:
+        raise CLIError(f"the service with pid {pid} did not stop within {_DOWN_LIMIT_S:.0f} s")
 
 
 def env(home: str | None = None, format_: str = "sh") -> None:

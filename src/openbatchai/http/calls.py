@@ -44,7 +44,7 @@ class Call:
         """The body. Raises 400 InvalidRequestContent when it is no JSON."""
         try:
             return json.loads(self.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ServiceError(
                 400,
                 Code.INVALID_REQUEST_CONTENT,

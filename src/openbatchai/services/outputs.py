@@ -55,7 +55,7 @@ def listing(
     """Entries sorted by name, not recursive; empty when the directory does not exist yet."""
     root = directory_of(job, directory_id)
     relative = posixpath.normpath(directory.strip("/") or ".")
-    if relative.startswith("..") or "\0" in relative:
+    if relative == ".." or relative.startswith("../") or "\0" in relative:
         raise invalid_property(
             "directory", f"The directory '{directory}' is not inside the output directory."
         )

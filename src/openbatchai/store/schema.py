@@ -28,6 +28,8 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if present is not None and present not in known:
+        # Closing the last connection takes SQLite's side files away again: the home stays as it was.
+        engine.dispose()
         raise NewerSchemaError(
             f"the database has schema {present}, which this version of OpenBatchAI (schema {SCHEMA}) "
             "does not know: it was written by a newer version"

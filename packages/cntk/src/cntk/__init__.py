@@ -83,7 +83,7 @@ from .losses import cross_entropy_with_softmax, squared_error
 from .metrics import classification_error
 from .ops import *  # noqa: F403
 from .ops.functions import BlockFunction, CloneMethod, Function, ModelFormat, load_model
-from .train import Trainer
+from .train import Trainer, minibatch_size_schedule
 from .variables import Constant, Parameter, Record, Variable
 
 __all__ = [
@@ -134,6 +134,6 @@ __all__ = [
     "use_default_device",
     "xavier",
 ]
-__all__ += ops.__all__
+__all__ += ["minibatch_size_schedule", *ops.__all__]
 
 __getattr__ = module_getattr("cntk")

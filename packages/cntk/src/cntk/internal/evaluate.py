@@ -84,6 +84,8 @@ def feed(variable: Variable, value: Any) -> torch.Tensor:
 
 def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     """What the caller passed, as a map from the function's arguments."""
+    if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
+        return arguments  # the usual case, once per minibatch: no walk over the graph
     formal = function.arguments
     if arguments is None:
         arguments = {}

@@ -71,7 +71,7 @@ def input(
     warnings.warn(
         "This will be removed in future versions. Please use input_variable() instead.",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=1,  # as CNTK: attributed to this module, so a recipe's log does not show it
     )
     return input_variable(shape, dtype, needs_gradient, is_sparse, dynamic_axes, name)
 

@@ -2,7 +2,8 @@
 
 from ..internal.missing import module_getattr
 from .trainer import Trainer
+from .training_session import minibatch_size_schedule
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "minibatch_size_schedule"]
 
 __getattr__ = module_getattr("cntk.train")

@@ -1,0 +1,1 @@
+"""What the tests against a real, running service share: the service, its clients, environments, waiting."""

@@ -1,0 +1,390 @@
+"""Bad input at the management plane: status, code, a message that names the thing, and nothing changed."""
+
+import copy
+import json
+from urllib.parse import unquote
+
+import pytest
+from harness.arm import NEWEST, VERSIONS, make_share, mount, unique
+from harness.waiting import until
+
+
+@pytest.fixture
+def refused(arm, lab):
+    """Asks, and checks that the answer is this refusal and that nothing was created or changed by it."""
+
+    def ask(method, path, status, code, *named, body=None, version=NEWEST, **options):
+        before = everything(arm, lab)
+        answer = arm.ask(method, path, body, version, **options)
+        assert answer.status_code == status, answer.text
+        error = answer.json()["error"]
+        assert error["code"] == code
+        said = f"{error['message']} {error.get('target', '')}"
+        assert [name for name in named if name not in said] == []
+        assert everything(arm, lab) == before
+        return error
+
+    return ask
+
+
+def everything(arm, lab):
+    """What the lab's workspace holds, without what passes by itself."""
+    found = [arm.get(f"{lab.workspace}/{kind}")["value"] for kind in ("clusters", "experiments")]
+    jobs = arm.get(f"{lab.experiment}/jobs")["value"]
+    names = [[item["name"] for item in items] for items in (*found, jobs)]
+    groups = [group["name"] for group in arm.get(f"{arm.subscription}/resourcegroups")["value"]]
+    return names, groups, [job["properties"]["creationTime"] for job in jobs]
+
+
+def new_job(lab):
+    return f"{lab.experiment}/jobs/{unique('refused')}"
+
+
+class TestJob:
+    def test_an_unknown_cluster(self, lab, refused):
+        cluster = lab.cluster + "x"
+        body = {"properties": lab.job_properties(cluster={"id": cluster})}
+        refused("PUT", new_job(lab), 404, "ClusterNotFound", cluster, "properties.cluster.id", body=body)
+
+    def test_a_cluster_id_that_is_none(self, lab, refused):
+        body = {"properties": lab.job_properties(cluster={"id": "not-an-id"})}
+        refused("PUT", new_job(lab), 404, "ClusterNotFound", "not-an-id", body=body)
+
+    def test_a_cluster_of_another_subscription(self, lab, refused):
+        cluster = lab.cluster.replace(lab.arm.service.endpoint["subscription_id"], "0" * 8)
+        body = {"properties": lab.job_properties(cluster={"id": cluster})}
+        refused("PUT", new_job(lab), 404, "ClusterNotFound", cluster, body=body)
+
+    def test_no_toolkit(self, lab, refused):
+        properties = lab.job_properties()
+        del properties["customToolkitSettings"]
+        error = refused(
+            "PUT",
+            new_job(lab),
+            400,
+            "InvalidPropertyValue",
+            "none is given",
+            body={"properties": properties},
+        )
+        assert "customToolkitSettings" in [detail["message"] for detail in error["details"]]
+
+    def test_two_toolkits(self, lab, refused):
+        properties = lab.job_properties(
+            customToolkitSettings={"commandLine": "true"},
+            cntkSettings={"pythonScriptFilePath": "x.py"},
+        )
+        named = ("cntkSettings", "customToolkitSettings")
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", *named, body={"properties": properties})
+
+    @pytest.mark.parametrize("count", [0, -1, 1.5, "many", None])
+    def test_a_node_count_that_is_none(self, lab, refused, count):
+        body = {"properties": lab.job_properties(nodeCount=count)}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "properties.nodeCount", body=body)
+
+    @pytest.mark.parametrize("missing", ["cluster", "nodeCount", "stdOutErrPathPrefix"])
+    def test_a_missing_property(self, lab, refused, missing):
+        properties = lab.job_properties()
+        del properties[missing]
+        refused(
+            "PUT",
+            new_job(lab),
+            400,
+            "InvalidPropertyValue",
+            f"properties.{missing}",
+            body={"properties": properties},
+        )
+
+    @pytest.mark.parametrize(
+        "name", ["with.dot", "with%20space", "a" * 65, "semi%3Bcolon", "%2E%2E", "a%2Fb"]
+    )
+    def test_invalid_names(self, lab, refused, name):
+        path = f"{lab.experiment}/jobs/{name}"
+        body = {"properties": lab.job_properties()}
+        refused("PUT", path, 400, "InvalidResourceName", unquote(name), body=body)
+
+    def test_a_name_taken_with_other_content(self, lab, refused):
+        job = lab.submit("echo one")
+        body = {"properties": lab.job_properties("echo two")}
+        before = lab.finished(job)
+        refused("PUT", job, 409, "Conflict", job.rpartition("/")[2], body=body)
+        assert lab.arm.get(job)["properties"] == before
+
+    def test_the_same_content_again_is_no_new_job(self, lab):
+        job = lab.submit("echo $RANDOM$RANDOM")
+        lab.finished(job)
+        before, out = lab.arm.get(job), lab.output(job)
+        assert lab.arm.put(job, {"properties": lab.job_properties("echo $RANDOM$RANDOM")}) == before
+        assert lab.output(job) == out
+
+    @pytest.mark.parametrize("path", ["no/id", "..", "a b"])
+    def test_a_directory_id_that_can_be_no_variable(self, lab, refused, path):
+        directories = [{"id": path, "pathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"}]
+        body = {"properties": lab.job_properties(outputDirectories=directories)}
+        refused(
+            "PUT",
+            new_job(lab),
+            400,
+            "InvalidPropertyValue",
+            f"'{path}'",
+            "properties.outputDirectories.0.id",
+            body=body,
+        )
+
+    def test_a_wall_clock_limit_that_is_no_duration(self, lab, refused):
+        body = {"properties": lab.job_properties(constraints={"maxWallClockTime": "soon"})}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "soon", "maxWallClockTime", body=body)
+
+    def test_a_missing_job(self, lab, refused):
+        for method, path in (("GET", ""), ("POST", "/terminate"), ("POST", "/listOutputFiles")):
+            job = f"{lab.experiment}/jobs/absent"
+            refused(method, job + path, 404, "JobNotFound", "absent")
+
+    @pytest.mark.parametrize("version", VERSIONS[:2])
+    def test_a_missing_job_in_the_flat_versions(self, lab, refused, version):
+        path = f"{lab.arm.provider(lab.group)}/jobs/absent"
+        named = ("Microsoft.BatchAI/jobs/absent", lab.group)
+        refused("GET", path, 404, "ResourceNotFound", *named, version=version)
+
+
+@pytest.fixture(scope="module")
+def job(lab):
+    """A finished job."""
+    job = lab.submit("mkdir $AZ_BATCHAI_STDOUTERR_DIR/..data")
+    lab.finished(job)
+    return job
+
+
+class TestOutputFiles:
+    @pytest.mark.parametrize("directory", ["..", "../..", "a/../../b", "../../../../../..", "/../.."])
+    def test_a_directory_outside(self, lab, job, directory):
+        answer = lab.arm.ask(
+            "POST",
+            f"{job}/listOutputFiles",
+            query={"outputdirectoryid": "stdouterr", "directory": directory},
+        )
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert (error["code"], error["target"]) == ("InvalidPropertyValue", "directory")
+        assert directory in error["message"]
+
+    def test_dots_that_begin_a_name_lead_nowhere_else(self, lab, job):
+        assert lab.files(job, directory="..data") == []
+        assert "..data" in [file["name"] for file in lab.files(job)]
+
+    def test_a_link_out_of_the_share_is_not_followed(self, lab, tmp_path):
+        (tmp_path / "outside").write_text("not yours")
+        job = lab.submit(f"ln -s {tmp_path} $AZ_BATCHAI_STDOUTERR_DIR/way")
+        lab.finished(job)
+        answer = lab.arm.ask(
+            "POST",
+            f"{job}/listOutputFiles",
+            query={"outputdirectoryid": "stdouterr", "directory": "way"},
+        )
+        assert answer.status_code in (200, 400), answer.text
+        assert "outside" not in answer.text
+
+    def test_an_unknown_directory_id(self, lab, job, refused):
+        refused(
+            "POST",
+            f"{job}/listOutputFiles",
+            400,
+            "InvalidPropertyValue",
+            "'nothing'",
+            query={"outputdirectoryid": "nothing"},
+        )
+
+    def test_without_directory_id(self, lab, job, refused):
+        refused("POST", f"{job}/listOutputFiles", 400, "InvalidPropertyValue", "outputdirectoryid")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("linkexpiryinminutes", "4"),
+            ("linkexpiryinminutes", "601"),
+            ("maxresults", "0"),
+            ("maxresults", "x"),
+        ],
+    )
+    def test_numbers_out_of_range(self, lab, job, refused, name, value):
+        query = {"outputdirectoryid": "stdouterr", name: value}
+        refused("POST", f"{job}/listOutputFiles", 400, "InvalidPropertyValue", name, value, query=query)
+
+    def test_a_directory_on_no_share(self, lab, refused):
+        job = lab.submit("true", stdOutErrPathPrefix="$AZ_BATCHAI_JOB_TEMP")
+        lab.finished(job)
+        query = {"outputdirectoryid": "stdouterr"}
+        refused("POST", f"{job}/listOutputFiles", 400, "InvalidPropertyValue", "stdouterr", query=query)
+
+
+class TestCluster:
+    def body(self, lab, **changes):
+        properties = copy.deepcopy(lab.arm.get(lab.cluster)["properties"])
+        properties["userAccountSettings"]["adminUserPassword"] = "a-password-of-the-admin"
+        properties["nodeSetup"] = {"mountVolumes": mount(lab.arm.service, lab.share)}
+        return {"properties": {**properties, **changes}}
+
+    def path(self, lab, name=None):
+        return f"{lab.workspace}/clusters/{name or unique('refused')}"
+
+    def test_an_unknown_vm_size(self, lab, refused):
+        body = self.body(lab, vmSize="STANDARD_HUGE")
+        error = refused(
+            "PUT",
+            self.path(lab),
+            400,
+            "InvalidPropertyValue",
+            "STANDARD_HUGE",
+            "properties.vmSize",
+            body=body,
+        )
+        assert "STANDARD_NC6" in str(error["details"])
+
+    def test_two_ways_to_scale(self, lab, refused):
+        both = {"manual": {"targetNodeCount": 1}, "autoScale": {"minimumNodeCount": 0, "maximumNodeCount": 1}}
+        body = self.body(lab, scaleSettings=both)
+        refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "manual", "autoScale", body=body)
+
+    def test_a_minimum_above_the_maximum(self, lab, refused):
+        settings = {"autoScale": {"minimumNodeCount": 2, "maximumNodeCount": 1}}
+        body = self.body(lab, scaleSettings=settings)
+        refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "minimumNodeCount", body=body)
+
+    def test_a_negative_target(self, lab, refused):
+        body = self.body(lab, scaleSettings={"manual": {"targetNodeCount": -1}})
+        refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "targetNodeCount", body=body)
+
+    @pytest.mark.parametrize("path", ["..", "../x", "a/../../b", "/", ""])
+    def test_a_mount_path_outside_the_mount_root(self, lab, refused, path):
+        setup = {"mountVolumes": mount(lab.arm.service, lab.share, relativeMountPath=path)}
+        refused(
+            "PUT",
+            self.path(lab),
+            400,
+            "InvalidPropertyValue",
+            "relativeMountPath",
+            body=self.body(lab, nodeSetup=setup),
+        )
+
+    def test_a_name_taken_with_other_content(self, lab, refused):
+        body = self.body(lab, vmSize="STANDARD_NC6")
+        refused("PUT", lab.cluster, 409, "Conflict", "cl", body=body)
+        assert lab.arm.get(lab.cluster)["properties"]["vmSize"] == "STANDARD_D1"
+
+    def test_a_missing_workspace(self, lab, refused):
+        path = f"{lab.arm.provider(lab.group)}/workspaces/absent/clusters/c"
+        refused("PUT", path, 404, "WorkspaceNotFound", "absent", body=self.body(lab))
+
+    def test_a_missing_group(self, lab, refused):
+        path = f"{lab.arm.provider('absent')}/workspaces/w"
+        refused("PUT", path, 404, "ResourceGroupNotFound", "absent", body={"location": "eastus"})
+
+    def test_a_missing_experiment(self, lab, refused):
+        path = f"{lab.workspace}/experiments/absent/jobs/j"
+        body = {"properties": lab.job_properties()}
+        refused("PUT", path, 404, "ExperimentNotFound", "absent", body=body)
+
+
+class TestMounts:
+    """What is wrong with a mount shows when the node or the job is prepared, as on the real service."""
+
+    def test_a_wrong_key_makes_the_node_unusable(self, lab):
+        wrong = {"accountKey": "d3Jvbmc="}
+        setup = {"mountVolumes": mount(lab.arm.service, lab.share, credentials=wrong)}
+        error = self.unusable(lab, setup)
+        self.names(error, lab.arm.service.account, lab.share)
+        assert "key" in detail(error, "Info")
+
+    def test_a_missing_share_makes_the_node_unusable(self, lab):
+        setup = {"mountVolumes": mount(lab.arm.service, "absent")}
+        error = self.unusable(lab, setup)
+        self.names(error, lab.arm.service.account, "absent")
+        assert "share" in detail(error, "Info").lower()
+
+    def test_a_wrong_key_fails_the_job(self, lab):
+        wrong = {"accountKey": "d3Jvbmc="}
+        error = self.fails(lab, mount(lab.arm.service, lab.share, credentials=wrong))
+        self.names(error, lab.arm.service.account, lab.share)
+        assert "key" in detail(error, "Info")
+
+    def test_a_missing_share_fails_the_job(self, lab):
+        error = self.fails(lab, mount(lab.arm.service, "absent"))
+        self.names(error, lab.arm.service.account, "absent")
+
+    def test_a_missing_account_fails_the_job(self, lab):
+        volumes = mount(lab.arm.service, lab.share, accountName="nobody")
+        error = self.fails(lab, volumes)
+        assert detail(error, "accountName") == "nobody"
+
+    def test_with_the_right_key_the_same_job_runs(self, lab):
+        share = unique("second")
+        make_share(lab.arm.service, share)
+        out = lab.succeeds(
+            "echo there > $AZ_BATCHAI_JOB_MOUNT_ROOT/afs/file; cat $AZ_BATCHAI_JOB_MOUNT_ROOT/afs/file",
+            mountVolumes=mount(lab.arm.service, share),
+        )
+        assert out == "there\n"
+        assert (lab.arm.service.share(share) / "file").read_text() == "there\n"
+
+    def unusable(self, lab, setup):
+        path = lab.new_cluster(unique("mount"), nodeSetup=setup)
+        errors = until(lambda: lab.arm.get(path)["properties"].get("errors"), "an error of the cluster")
+        assert lab.arm.get(path)["properties"]["nodeStateCounts"]["unusableNodeCount"] == 1
+        return errors[0]
+
+    def fails(self, lab, volumes):
+        job = lab.submit("true", mountVolumes=volumes)
+        properties = lab.finished(job)
+        assert properties["executionState"] == "failed"
+        assert properties["executionInfo"]["exitCode"] == -1
+        return properties["executionInfo"]["errors"][0]
+
+    def names(self, error, account, share):
+        assert error["code"] == "AZFMountError"
+        assert error["message"] == "Unable to mount Azure File"
+        assert (detail(error, "accountName"), detail(error, "shareName")) == (account, share)
+
+
+def detail(error, name):
+    [value] = [item["value"] for item in error["details"] if item["name"] == name]
+    return value
+
+
+class TestRequests:
+    @pytest.mark.parametrize("content", [b"{", b"", b"\xff", b'{"properties": '])
+    def test_malformed_json(self, lab, refused, content):
+        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=content)
+
+    @pytest.mark.parametrize("body", [[], "text", 1, None])
+    def test_json_that_is_no_object(self, lab, refused, body):
+        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=json.dumps(body).encode())
+
+    def test_deeply_nested_json(self, lab, refused):
+        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=b"[" * 100_000)
+
+    def test_without_api_version(self, lab, refused):
+        refused("GET", lab.cluster, 400, "MissingApiVersionParameter", "api-version", version=None)
+
+    def test_an_unknown_api_version_lists_those_offered(self, lab, refused):
+        named = ("2016-01-01", NEWEST)
+        refused("GET", lab.cluster, 400, "NoRegisteredProviderFound", *named, version="2016-01-01")
+
+    def test_an_api_version_that_is_none(self, lab, refused):
+        refused("GET", lab.cluster, 400, "InvalidApiVersionParameter", "'new'", version="new")
+
+    def test_a_path_of_another_version(self, lab, refused):
+        path = f"{lab.arm.provider(lab.group)}/clusters/cl"
+        named = ("clusters", *VERSIONS[:2])
+        refused("GET", path, 400, "NoRegisteredProviderFound", *named)
+
+    def test_an_unknown_subscription(self, lab, refused):
+        path = lab.cluster.replace(lab.arm.service.endpoint["subscription_id"], "none")
+        refused("GET", path, 404, "SubscriptionNotFound", "'none'")
+
+    def test_an_unknown_type(self, lab, refused):
+        refused("GET", f"{lab.workspace}/toasters/t", 404, "InvalidResourceType", "toasters")
+
+    def test_a_method_that_is_not_allowed(self, lab, refused):
+        refused("POST", lab.cluster, 405, "HttpMethodNotAllowed", "POST")
+
+    def test_a_body_beyond_the_limit(self, lab, refused):
+        refused("PUT", new_job(lab), 413, "InvalidRequestContent", content=b" " * (5 * 2**20))
