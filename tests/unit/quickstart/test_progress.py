@@ -19,9 +19,7 @@ def test_an_epoch_of_unknown_many_without_tag():
 
 
 def test_a_loss_that_is_no_number_any_more():
-    line = (
-        "Finished Epoch[2 of 3]: [Training] loss = nan * 40, metric = 90.00% * 40 0.022s (1818 samples/s);"
-    )
+    line = "Finished Epoch[2 of 3]: [Training] loss = nan * 40, metric = 90.00% * 40 0.022s (1818 samples/s);"
     assert repr(parse(line).loss) == "nan"
 
 
