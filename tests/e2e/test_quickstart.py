@@ -1,5 +1,6 @@
 """`batchai quickstart` as a user runs it: a process of its own, on a home of its own."""
 
+import gzip
 import os
 import re
 import signal
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from harness.arm import Arm
+from harness.service import clean_environment
 
-COMMAND = (sys.executable, "-m", "openbatchai.cli")
-SOURCES = str(Path(__file__).parents[2] / "src")
 STEPS = (
     "Service started",
     "Resource group quickstart-",
@@ -30,55 +31,42 @@ STEPS = (
 )
 
 
-@pytest.fixture
-def home(tmp_path):
-    path = tmp_path / "home"
-    yield path
-    if batchai("status", path).returncode == 0:
-        batchai("down", path)
+NOT_RUNNING = 3
 
 
-def environment():
-    paths = [SOURCES, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+def status(service):
+    return service.batchai("status").returncode
 
 
-def batchai(name, home, *options):
-    return subprocess.run(
-        [*COMMAND, name, "--home", str(home), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-
-
-def shares(home):
+def shares(service):
     """The shares on disk, by the rule that each is a plain directory."""
-    return [path for path in home.rglob("quickstart-*") if path.is_dir() and path.parent.name != "quickstart"]
+    return [path for path in (service.home / "storage").rglob("quickstart-*") if path.is_dir()]
 
 
-def groups(home):
-    listing = (
-        "import json, sys\n"
-        "from azure.identity import ClientSecretCredential\n"
-        "from azure.mgmt.resource.resources import ResourceManagementClient\n"
-        "end = json.load(open(sys.argv[1]))\n"
-        "login = ClientSecretCredential(end['tenant'], end['client_id'], end['client_secret'])\n"
-        "client = ResourceManagementClient(login, end['subscription_id'])\n"
-        "print(*(group.name for group in client.resource_groups.list()))\n"
-    )
-    words = (sys.executable, "-c", listing, str(home / "endpoint.json"))
-    command = [*COMMAND, "run", "--home", str(home), "--", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=environment(), check=True
-    ).stdout.split()
+def groups(service):
+    arm = Arm(service)
+    listed = arm.get(f"{arm.subscription}/resourcegroups")["value"]
+    return [group["name"] for group in listed if group["name"].startswith("quickstart-")]
 
 
-def test_a_run_does_every_step_and_leaves_nothing_but_the_model(home):
-    done = batchai("quickstart", home, "--epochs", "1")
+def write_noise(directory):
+    """Files as MNIST has them, whose images say nothing of their labels."""
+    directory.mkdir()
+    for which, count in (("train", 320), ("t10k", 100)):
+        images = bytes((0, 0, 8, 3)) + b"".join(number.to_bytes(4, "big") for number in (count, 28, 28))
+        labels = bytes((0, 0, 8, 1)) + count.to_bytes(4, "big")
+        files = {
+            "images-idx3": images + os.urandom(count * 784),
+            "labels-idx1": labels + bytes(number % 10 for number in range(count)),
+        }
+        for name, content in files.items():
+            (directory / f"{which}-{name}-ubyte.gz").write_bytes(gzip.compress(content, 1))
+    return directory
+
+
+def test_a_run_does_every_step_and_leaves_nothing_but_the_model(new_service):
+    service = new_service()
+    done = service.batchai("quickstart", "--epochs", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     places = [done.stdout.find(step) for step in STEPS]
     assert -1 not in places, dict(zip(STEPS, places, strict=True))
@@ -95,19 +83,20 @@ def test_a_run_does_every_step_and_leaves_nothing_but_the_model(home):
         "stdout.txt",
     }
     assert "Final Results" in (logs / "stdout.txt").read_text()
-    assert batchai("status", home).returncode == 3
-    assert shares(home) == []
-    assert batchai("up", home, "--detach").returncode == 0
-    assert not [name for name in groups(home) if name.startswith("quickstart-")]
+    assert status(service) == NOT_RUNNING
+    assert shares(service) == []
+    service.up()
+    assert groups(service) == []
 
 
-def test_a_service_that_ran_before_runs_on_and_kept_files_open_in_a_browser(home):
-    assert batchai("up", home, "--detach").returncode == 0
-    done = batchai("quickstart", home, "--epochs", "1", "--keep")
+def test_a_service_that_ran_before_runs_on_and_kept_files_open_in_a_browser(new_service):
+    service = new_service()
+    service.up()
+    done = service.batchai("quickstart", "--epochs", "1", "--keep")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Using the service that runs" in done.stdout
-    assert batchai("status", home).returncode == 0
-    [name] = [name for name in groups(home) if name.startswith("quickstart-")]
+    assert status(service) == 0
+    [name] = groups(service)
     assert f"Kept: resource group {name}" in done.stdout
     # A browser knows neither our proxy nor our CA.
     url = next(word for word in done.stdout.split() if word.startswith("http") and ".dnn" in word)
@@ -117,10 +106,15 @@ def test_a_service_that_ran_before_runs_on_and_kept_files_open_in_a_browser(home
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_the_middle_it_removes_what_it_made(home, number):
-    command = [*COMMAND, "quickstart", "--home", str(home), "--epochs", "1000"]
+def test_stopped_in_the_middle_it_removes_what_it_made(new_service, number):
+    service = new_service()
+    home = str(service.home)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        [sys.executable, "-m", "openbatchai.cli", "quickstart", "--home", home, "--epochs", "1000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**clean_environment(), "PYTHONUNBUFFERED": "1"},
     ) as process:
         for line in process.stdout:
             if "Finished Epoch[1 of" in line:
@@ -131,17 +125,34 @@ def test_stopped_in_the_middle_it_removes_what_it_made(home, number):
     assert "Removed group" in rest
     assert "Service stopped" in rest
     assert "Traceback" not in rest
-    assert shares(home) == []
-    assert batchai("status", home).returncode == 3
+    assert shares(service) == []
+    assert status(service) == NOT_RUNNING
 
 
-def test_a_training_that_cannot_work_says_why_and_cleans_up(home, tmp_path):
-    empty = tmp_path / "mnist"
-    empty.mkdir()
-    done = batchai("quickstart", home, "--mnist-dir", str(empty))
+def test_a_model_that_does_not_pass_is_an_error(new_service, tmp_path):
+    service = new_service()
+    done = service.batchai("quickstart", "--mnist-dir", str(write_noise(tmp_path / "noise")))
+    assert "does not pass (below 1.4 %)" in done.stdout
     assert done.returncode == 1
-    assert f"{empty} has no train-images-idx3-ubyte" in done.stderr
-    assert not (home / "endpoint.json").exists()
+    assert "Removed group" in done.stdout
+
+
+def test_a_job_that_fails_says_why_and_leaves_nothing(new_service):
+    service = new_service({"images": {"microsoft/cntk:*": "/nowhere/bin/python"}}).up()
+    done = service.batchai("quickstart", "--epochs", "1")
+    assert done.returncode == 1
+    assert "The job failed" in done.stderr
+    assert "/nowhere/bin/python" in done.stderr
+    assert shares(service) == []
+    assert groups(service) == []
+
+
+def test_a_directory_without_mnist_is_refused_before_anything_starts(new_service, tmp_path):
+    service = new_service()
+    done = service.batchai("quickstart", "--mnist-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert f"{tmp_path} has no train-images-idx3-ubyte" in done.stderr
+    assert "Service started" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,16 +162,16 @@ def test_a_training_that_cannot_work_says_why_and_cleans_up(home, tmp_path):
         (("--download", "--mnist-dir", "x"), "not both"),
     ],
 )
-def test_senseless_options_are_refused(home, options, text):
-    done = batchai("quickstart", home, *options)
+def test_senseless_options_are_refused(new_service, options, text):
+    service = new_service()
+    done = service.batchai("quickstart", *options)
     assert done.returncode == 1
     assert text in done.stderr
 
 
-def test_without_its_packages_it_names_the_line_that_installs_them(home, tmp_path):
+def test_without_its_packages_it_names_the_line_that_installs_them(new_service, tmp_path):
     # An interpreter that sees our own dependencies, but neither torch nor cntk.
-    blocked = tmp_path / "sitecustomize.py"
-    blocked.write_text(
+    (tmp_path / "sitecustomize.py").write_text(
         "import importlib.abc, sys\n"
         "class Absent(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
@@ -168,11 +179,8 @@ def test_without_its_packages_it_names_the_line_that_installs_them(home, tmp_pat
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
     )
-    env = environment()
-    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), env["PYTHONPATH"]])
-    done = subprocess.run(
-        [*COMMAND, "quickstart", "--home", str(home)], capture_output=True, text=True, env=env, check=False
-    )
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = new_service().batchai("quickstart", env={"PYTHONPATH": os.pathsep.join(paths)})
     assert done.returncode == 1
     assert "torch, cntk" in done.stderr
     assert "pip install -c constraints.txt ./packages/cntk '.[quickstart]'" in done.stderr
