@@ -29,10 +29,13 @@ log = logging.getLogger(__name__)
 HEAD_DEADLINE_S = 60.0
 KEEP_ALIVE_S = 75
 TLS_FIRST_BYTE = b"\x16"
-# Set in the scope of a request that came in absolute form (`GET http://host/path`), which only proxies get.
+# In the scope of a request that came in absolute form (`GET http://host/path`), which only proxies get: the
+# scheme of its target. `scope["scheme"]` stays how the request itself came, on which access depends.
 ABSOLUTE_FORM = "openbatchai.absolute_form"
 
 _BACKLOG = 1024
+# The parser has no limit of its own.
+_HEAD_LIMIT = 256 * 1024
 _ACCEPT_RETRY_S = 0.5
 _ACCEPTS_PER_WAKE = 64
 # A client that ignores close_notify would otherwise hold a stop until TLS gives up on it.
@@ -154,8 +157,8 @@ def _config() -> Config:
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a deadline for request heads and with absolute-form targets.
 
-    uvicorn arms its keep-alive timer only after an answer, so a client that sends half a head and then
-    nothing would stay for ever; `head_deadline_s` ends that.
+    uvicorn arms its keep-alive timer only after an answer and drops it at the next byte, so a client that
+    sends half a head and then nothing would stay for ever; `head_deadline_s` ends that.
     """
 
     def __init__(self, app: ASGIApp, shared: Connections, head_deadline_s: float) -> None:
@@ -164,6 +167,8 @@ class Connection(HttpToolsProtocol):
         self._shared = shared
         self._head_deadline_s = head_deadline_s
         self._head_timer: TimerHandle | None = None
+        self._in_head = False
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -176,12 +181,26 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._shared.changed.set()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_LIMIT:
+                self.transport.abort()
+        elif self.cycle is not None and self.cycle.response_complete:
+            # Line breaks, or the rest of a body that nobody wanted.
+            self._disarm()
+            self._arm()
+
     def on_message_begin(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
         self._shared.refresh_date()
         self._arm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._disarm()
         if self.url[:8].lower().startswith((b"http://", b"https://")):
             self._to_origin_form()
@@ -195,8 +214,7 @@ class Connection(HttpToolsProtocol):
         self.url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
         # In place: the scope already holds this list.
         self.headers[:] = [(b"host", authority), *((n, v) for n, v in self.headers if n != b"host")]
-        self.scope["scheme"] = cast(Any, scheme.lower().decode())
-        cast(dict[str, Any], self.scope)[ABSOLUTE_FORM] = True
+        cast(dict[str, Any], self.scope)[ABSOLUTE_FORM] = scheme.lower().decode()
 
     def _arm(self) -> None:
         if self._head_timer is None:

@@ -6,6 +6,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from openbatchai.http.connections import ABSOLUTE_FORM
+
 if TYPE_CHECKING:
     import httpx
 
@@ -67,7 +69,7 @@ def _outgoing(request: Request) -> "httpx.Request":
     target: bytes = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     return httpx.Request(
         request.method,
-        f"{scope['scheme']}://{request.headers['host']}/",
+        f"{scope[ABSOLUTE_FORM]}://{request.headers['host']}/",
         headers=_end_to_end(scope["headers"]),
         content=request.stream() if has_body else None,
         # The path exactly as the client wrote it; httpx would normalise it.

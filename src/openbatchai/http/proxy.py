@@ -49,8 +49,10 @@ _WHAT_THIS_IS = (
     "This port is an HTTP proxy of OpenBatchAI, not a web page.\n"
     "Set HTTPS_PROXY and HTTP_PROXY to it (`batchai env` prints them all).\n"
 )
+_TLS_ONLY = "OpenBatchAI's proxy is reached by TLS from other machines: write its address with https://\n"
 _REASONS = {
     400: "Bad Request",
+    403: "Forbidden",
     407: "Proxy Authentication Required",
     431: "Request Header Fields Too Large",
     502: "Bad Gateway",
@@ -76,9 +78,9 @@ class _ConnectHead:
 class Proxy:
     """Serves the hosts that `resolve` knows, tunnels and forwards the rest.
 
-    `credentials` demands Basic proxy authentication; a proxy off loopback needs them and is then best
-    reached over TLS, which this port also speaks (the certificate names localhost, 127.0.0.1, the host
-    and `names`).
+    `credentials` demands Basic proxy authentication; a proxy off loopback needs them. Other machines must
+    come by TLS, which this port also speaks (the certificate names localhost, 127.0.0.1, the host and
+    `names`).
     """
 
     def __init__(
@@ -129,11 +131,13 @@ class Proxy:
         await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
         await self._forwarder.close()
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, *, unwrapped: bool = False) -> None:
         """Tell apart TLS to the proxy itself, CONNECT, and plain requests."""
         try:
             async with asyncio.timeout(self._head_deadline_s):
                 first = await peek(sock, len(_CONNECT))
+                if first and first[:1] != TLS_FIRST_BYTE and not unwrapped and _crosses_a_network(sock):
+                    raise _RefusedError(403, _TLS_ONLY)
                 connect = await _take_connect_head(sock) if first and _CONNECT.startswith(first) else None
         except _RefusedError as refusal:
             await _refuse(sock, refusal)
@@ -168,7 +172,7 @@ class Proxy:
         except BaseException:
             inside.close()
             raise
-        await self._serve(inside)
+        await self._serve(inside, unwrapped=True)
 
     async def _connect(self, sock: socket.socket, connect: _ConnectHead) -> None:
         near: Pipe | None = None
@@ -199,7 +203,7 @@ class Proxy:
             async with asyncio.timeout(self._connect_timeout_s):
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: far, connect.host, connect.port)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: what is no host name
             reason = str(error) or "timed out"
             where = f"{connect.host}:{connect.port}"
             raise _RefusedError(502, f"OpenBatchAI's proxy cannot reach {where}: {reason}\n") from error
@@ -234,6 +238,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _crosses_a_network(sock: socket.socket) -> bool:
+    """Whether the client is on another machine; one on this machine may use any of its addresses."""
+    peer, own = sock.getpeername()[0], sock.getsockname()[0]
+    return peer != own and not _is_loopback(peer)
 
 
 def _basic(user: str, password: str) -> bytes:

@@ -87,6 +87,32 @@ def test_half_a_head_after_an_answer_is_closed(serve, app, ca, raw_exchange):
     assert received.count(b"HTTP/1.1") == 1
 
 
+def test_line_breaks_after_an_answer_do_not_hold_the_connection(serve, app, ca):
+    """They are no head, yet uvicorn takes them for a sign of life and drops its own timer."""
+    listener = serve(Listener(app, ca, head_deadline_s=0.05))
+    with _ask(listener.port) as client:
+        received = client.recv(65536)
+        while not received.endswith(b"}"):
+            received += client.recv(65536)
+        client.sendall(b"\r\n")
+        assert client.recv(65536) == b""
+
+
+@pytest.mark.parametrize("line", [b"a: b\r\n", b"b" * 1000], ids=["lines", "one line"])
+def test_an_endless_head_is_cut(listener, session, line):
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\na: ")
+        with pytest.raises(ConnectionError):
+            client.sendall(line * (2**24 // len(line)))
+    assert session.get(f"http://127.0.0.1:{listener.port}/").status_code == 200
+
+
+def test_a_target_cannot_pass_for_tls(listener, raw_exchange):
+    """What the target of a request says is not how the request came."""
+    head = b"GET https://127.0.0.1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert b'"scheme":"http"' in raw_exchange(listener.port, head)
+
+
 def test_a_client_that_does_not_trust_us_harms_nobody(listener, session):
     with pytest.raises(httpx.ConnectError), httpx.Client(trust_env=False) as client:
         client.get(f"https://127.0.0.1:{listener.port}/")

@@ -234,8 +234,9 @@ def test_an_endless_connect_head_is_refused(proxy, raw_exchange):
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_bad_host_name_is_a_502(proxy, raw_exchange):
-    answer = raw_exchange(proxy.port, b"CONNECT " + b"a" * 70 + b".example:443 HTTP/1.1\r\n\r\n")
+@pytest.mark.parametrize("host", [b"a" * 70 + b".example", b"a\0b.example"])
+def test_a_bad_host_name_is_a_502(proxy, raw_exchange, host):
+    answer = raw_exchange(proxy.port, b"CONNECT " + host + b":443 HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 502 ")
 
 
@@ -339,6 +340,57 @@ def test_a_wrong_password_is_refused(guarded, raw_exchange):
     wrong = base64.b64encode(b"user:wrong").decode()
     head = f"CONNECT management.azure.com:443 HTTP/1.1\r\nProxy-Authorization: Basic {wrong}\r\n\r\n"
     assert raw_exchange(guarded.port, head.encode()).startswith(b"HTTP/1.1 407 ")
+
+
+@pytest.fixture
+def outside() -> str:
+    """An address of this machine that is not a loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize(
+    "request_", [b"CONNECT management.azure.com:443", b"GET http://management.azure.com/", b"GET /"]
+)
+def test_other_machines_get_nothing_without_tls(serve, app, ca, outside, request_):
+    """The password would cross the network in the clear, and with it whatever an http request carries."""
+    proxy = serve(Proxy({"management.azure.com": app}.get, ca, host="0.0.0.0", credentials=("user", "pw")))
+    known = base64.b64encode(b"user:pw")
+    head = request_ + b" HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic " + known + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", proxy.port), 20, source_address=(outside, 0)) as client:
+        client.sendall(head)
+        received = client.recv(65536)
+        assert received.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert b"TLS" in received
+    # From this machine, by whichever of its addresses, nothing crosses a network.
+    with socket.create_connection((outside, proxy.port), 20) as client:
+        client.sendall(head)
+        assert not client.recv(65536).startswith(b"HTTP/1.1 403")
+
+
+def test_other_machines_get_through_with_tls(serve, app, ca, outside):
+    proxy = serve(Proxy({"management.azure.com": app}.get, ca, host="0.0.0.0", credentials=("user", "pw")))
+    context = ssl.create_default_context(cafile=str(ca.bundle_path))
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), 20, source_address=(outside, 0)) as client,
+        context.wrap_socket(client, server_hostname="localhost") as tls,
+    ):
+        known = base64.b64encode(b"user:pw").decode()
+        head = f"CONNECT management.azure.com:443 HTTP/1.1\r\nProxy-Authorization: Basic {known}\r\n\r\n"
+        tls.sendall(head.encode())
+        assert tls.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_scheme_of_a_forwarded_request_is_that_of_its_target(proxy, foreign, raw_exchange):
+    """A target of https is asked by TLS, whose certificate this proxy does not trust."""
+    head = f"GET https://127.0.0.1:{foreign.port}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = raw_exchange(proxy.port, head.encode())
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"certificate" in answer.lower()
 
 
 def test_a_stop_cuts_tunnels_and_silent_connections(loop, ca, foreign):
