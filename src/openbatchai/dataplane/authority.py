@@ -110,13 +110,15 @@ class Authority:
         text = signed.header("x-ms-date") or signed.header("date")
         try:
             sent = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise _failed("The request has no valid x-ms-date or Date header.") from None
         if sent.tzinfo is None or abs(sent - now) > self.max_skew:
             raise _failed(f"Request date header too old or too new: '{text}'.")
 
     def _by_sas(self, credentials: Credentials, keys: tuple[str, ...], now: datetime) -> Grant:
         query = credentials.query
+        if not sas.is_well_formed(query):
+            raise _failed("A field of the token is not in the correct format.")
         if sas.is_account_sas(query):
             texts = (sas.account_string(credentials.ref.account, query),)
         else:
@@ -172,7 +174,7 @@ def _check_window(fields: Mapping[str, str], now: datetime) -> None:
 
 def _check_origin(credentials: Credentials) -> None:
     query = credentials.query
-    if query.get("spr") == "https" and credentials.scheme != "https":
+    if query.get("spr") and credentials.scheme not in query["spr"].split(","):
         raise StorageError(StorageCode.PROTOCOL_MISMATCH)
     if query.get("sip") and not sas.ip_allowed(query["sip"], credentials.client_ip):
         raise StorageError(StorageCode.SOURCE_IP_MISMATCH)

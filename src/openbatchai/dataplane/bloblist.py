@@ -82,7 +82,7 @@ def decode_marker(marker: str) -> str:
 
 def _matching(container: int, query: BlobQuery, after: str) -> Iterator[_Found]:
     directory, slash, _ = query.prefix.rpartition("/")
-    if any(part in ("", ".", "..") for part in directory.split("/")) and slash:
+    if any(part in ("", ".", "..") or "\0" in part for part in directory.split("/")) and slash:
         return iter(())
     top = directory + slash
     if query.delimiter in ("", "/"):

@@ -98,10 +98,15 @@ class Files:
 
     # --- files
 
-    def create_file(self, ref: ItemRef, size: int, settings: FileSettings) -> Item:
-        """A file of `size` zeros; an existing one keeps its inode, so who has it open sees the change."""
+    def create_file(self, ref: ItemRef, size: int, settings: FileSettings, *, only_new: bool = False) -> Item:
+        """A file of `size` zeros; an existing one keeps its inode, so who has it open sees the change.
+
+        With `only_new` an existing one is a conflict.
+        """
         with self._share(ref) as share, self._locked(ref):
             path = _place_for(share, ref.path)
+            if only_new and beneath.stat_beneath(share, path) is not None:
+                raise StorageError(StorageCode.RESOURCE_EXISTS)
             parent_path, name = beneath.split(path)
             with _parent(share, parent_path) as parent:
                 fd = _open_for_creation(share, parent, path, name)

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from openbatchai.dataplane.errors import StorageCode, StorageError
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_DIGITS = 18
+_BEYOND_ALL_FILES = 1 << 63
 _LOG_NAMES = ("stdout*.txt", "stderr*.txt", "*.log")
 
 
@@ -51,10 +53,22 @@ def parse_range(header: str | None) -> RangeHeader | None:
     found = _RANGE.fullmatch(header.strip())
     if found is None or not (found[1] or found[2]):
         raise StorageError(StorageCode.INVALID_HEADER, "The range is not of the form bytes=first-last.")
-    first, last = (int(part) if part else None for part in found.groups())
+    first, last = (_offset(part) if part else None for part in found.groups())
     if first is not None and last is not None and last < first:
         raise StorageError(StorageCode.INVALID_HEADER, "The range ends before it begins.")
     return RangeHeader(first, last)
+
+
+def decimal(text: str) -> int | None:
+    """A number as headers and queries hold it; None for anything else and beyond 18 digits, of which
+    Python would refuse some thousands by an error."""
+    digits = text.lstrip("0") or "0"
+    return int(digits) if text.isascii() and text.isdigit() and len(digits) <= _DIGITS else None
+
+
+def _offset(digits: str) -> int:
+    number = decimal(digits)
+    return _BEYOND_ALL_FILES if number is None else number
 
 
 def is_log(path: str) -> bool:

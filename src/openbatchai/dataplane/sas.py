@@ -19,7 +19,12 @@ DOWNLOAD_VERSION = "2016-05-31"
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,7})?)?(?:Z|\+00:00))?", re.ASCII
 )
+_VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _RESPONSE_FIELDS = ("rscc", "rscd", "rsce", "rscl", "rsct")
+_FIELDS = (
+    *("sp", "ss", "srt", "st", "se", "si", "sip", "spr", "sv", "ses", "sr", "snapshot"),
+    *_RESPONSE_FIELDS,
+)
 RESPONSE_HEADERS = {
     "rscc": "cache-control",
     "rscd": "content-disposition",
@@ -45,6 +50,20 @@ def is_sas(query: Mapping[str, str]) -> bool:
 
 def is_account_sas(query: Mapping[str, str]) -> bool:
     return "ss" in query or "srt" in query
+
+
+def is_well_formed(query: Mapping[str, str]) -> bool:
+    """Whether the fields can be read in one way only.
+
+    The lines of a string to sign carry no names and their number depends on `sv`, so a field that held a
+    line break, or a version that is none, could make fields of one token stand for others.
+    """
+    protocols = query.get("spr", "").split(",")
+    return (
+        _VERSION.fullmatch(query.get("sv", "")) is not None
+        and not any("\n" in query.get(name, "") for name in _FIELDS)
+        and (protocols == [""] or set(protocols) <= {"https", "http"})
+    )
 
 
 def account_string(account: str, query: Mapping[str, str]) -> str:

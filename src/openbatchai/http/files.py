@@ -279,7 +279,14 @@ class _FileService:
                 detail={"HeaderName": "Content-Length"},
             )
         settings = replace(_file_settings(exchange), metadata=metadata_of(headers))
-        item = await exchange.run(self._files.create_file, exchange.ref, size, settings)
+        permissions = exchange.grant.permissions
+        # With permission to create but not to write, an existing file stays as it is.
+        only_new = permissions is not None and "w" not in permissions
+
+        def create() -> Item:
+            return self._files.create_file(exchange.ref, size, settings, only_new=only_new)
+
+        item = await exchange.run(create)
         await exchange.reply(201, _written(item) | wire.smb_headers(item))
 
     async def put_range(self, exchange: Exchange) -> None:

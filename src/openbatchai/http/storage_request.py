@@ -8,7 +8,7 @@ from datetime import datetime
 
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.ranges import RangeHeader, parse_range
+from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
 from openbatchai.http.storage_exchange import Exchange
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
@@ -116,9 +116,10 @@ def size_header(headers: Mapping[str, str], name: str) -> int | None:
     text = headers.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 63:
+    size = decimal(text)
+    if size is None:
         raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": name, "HeaderValue": text})
-    return int(text)
+    return size
 
 
 def required_size(headers: Mapping[str, str], name: str) -> int:
@@ -132,11 +133,12 @@ def page_limit(query: Mapping[str, str], most: int) -> int:
     text = query.get("maxresults", "")
     if not text:
         return most
-    if not (text.isascii() and text.isdigit()):
+    limit = decimal(text)
+    if limit is None:
         raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "maxresults"})
-    if int(text) < 1:
+    if limit < 1:
         raise StorageError(StorageCode.QUERY_OUT_OF_RANGE, detail={"QueryParameterName": "maxresults"})
-    return min(int(text), most)
+    return min(limit, most)
 
 
 def list_request(exchange: Exchange) -> ListRequest:

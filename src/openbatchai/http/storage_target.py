@@ -36,8 +36,10 @@ def parse_target(scope: Mapping[str, Any], service: StorageService) -> Target:
         account, in_container = _decode(account), f"/{rest}"
     pairs = _pairs(scope["query_string"].decode("latin-1"))
     query: dict[str, str] = {}
-    for name, value in pairs:
-        query.setdefault(_decode(name).lower(), _decode(value.replace("+", " ")))
+    for raw_name, raw_value in pairs:
+        name, value = _decode(raw_name).lower(), _decode(raw_value.replace("+", " "))
+        # A signature may leave out what has no value: such a parameter must not hide one that is signed.
+        query[name] = query.get(name) or value
     container, path = _split(service, in_container, query)
     endpoint = f"{scope['scheme']}://{host}/" + (f"{account}/" if path_style else "")
     is_secondary = account.endswith(_SECONDARY)

@@ -22,6 +22,8 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\uff
 _ELEMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _NS = 1_000_000_000
 ENCODED_NAMES_SINCE = "2021-02-12"
+# Service properties need four levels.
+_MOST_DEPTH = 16
 
 
 class MalformedXmlError(ValueError):
@@ -129,7 +131,7 @@ def iso_ticks(ns: int) -> str:
 def parse_http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -236,7 +238,7 @@ def service_properties_document(stored: str | None) -> bytes:
 def parse(body: bytes, root: str) -> Element:
     try:
         found: Element = fromstring(body)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # the last: an encoding
         raise MalformedXmlError(str(error)) from None
     if found.tag != root:
         raise MalformedXmlError(f"the document element is {found.tag!r}, not {root!r}")
@@ -262,7 +264,10 @@ def parse_service_properties(body: bytes) -> str:
     return "".join(_rewritten(child) for child in parse(body, "StorageServiceProperties"))
 
 
-def _rewritten(node: Element) -> str:
+def _rewritten(node: Element, depth: int = 0) -> str:
+    if depth > _MOST_DEPTH:
+        raise MalformedXmlError("the document is nested too deeply")
     tag = clean(node.tag)
-    inner = "".join(_rewritten(child) for child in node) if len(node) else clean((node.text or "").strip())
+    children = (_rewritten(child, depth + 1) for child in node)
+    inner = "".join(children) if len(node) else clean((node.text or "").strip())
     return f"<{tag}>{inner}</{tag}>" if inner else f"<{tag} />"

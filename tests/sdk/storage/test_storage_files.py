@@ -288,6 +288,17 @@ def test_account_and_service_sas(server, share):
     assert requests.get(f"{url}?{one.replace('sig=', 'sig=A')}").status_code == 403
 
 
+def test_create_permission_does_not_overwrite(server, share):
+    share.get_file_client("f").upload_file(b"kept")
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    token = generate_share_sas(server.account, share.share_name, server.key, permission="c", expiry=soon)
+    headers = {"x-ms-type": "file", "x-ms-content-length": "1"}
+    for name, status in (("f", 409), ("F", 409), ("g", 201)):
+        url = server.url("file", f"{share.share_name}/{name}")
+        assert requests.put(f"{url}?{token}", headers=headers).status_code == status
+    assert share.get_file_client("f").download_file().readall() == b"kept"
+
+
 def test_bearer_needs_the_intent_header(server, share):
     share.get_file_client("f").upload_file(b"content")
     url = server.url("file", f"{share.share_name}/f")

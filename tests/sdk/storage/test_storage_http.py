@@ -64,6 +64,95 @@ def test_empty_query_values_may_be_left_out_of_the_signature(server, signed):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("more", ["comp=&", "restype=&", "comp&"])
+def test_a_parameter_added_without_a_value_changes_nothing(server, fresh_name, more):
+    """Signatures may leave such parameters out, so they must not hide the ones that are signed."""
+    server.directory("file", fresh_name).mkdir()
+    headers = _dated() | {"x-ms-meta-colour": "red"}
+    resource = f"/{server.account}/{fresh_name}\ncomp:metadata\nrestype:share"
+    headers["Authorization"] = _sign(server, "PUT", resource, headers)
+    url = f"http://127.0.0.1:{server.ports['file']}/{fresh_name}?{more}restype=share&comp=metadata"
+    answer = requests.put(url, headers=headers | {"Host": f"{server.account}.file.core.windows.net"})
+    assert answer.status_code == 200
+
+
+def _owner_request(server, service, method, path, query="", headers=None, data=b""):
+    """A request that carries everything a caller may, so that only what is wrong in it is refused."""
+    sent = {
+        "Authorization": f"Bearer {server.token}",
+        "x-ms-file-request-intent": "backup",
+        **(headers or {}),
+    }
+    return requests.request(method, f"{server.url(service, path)}?{query}", headers=sent, data=data)
+
+
+_LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"Range": f"bytes=0-{_LONG}"}, ""),
+        ({"Range": f"bytes={_LONG}-"}, ""),
+        ({"Range": f"bytes=-{_LONG}"}, ""),
+        ({"If-Modified-Since": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, ""),
+        ({"If-Modified-Since": "Mon, 01 Jan 2020 00:00:00 +99999999999999999999"}, ""),
+        ({"x-ms-version": "9" * 5000}, ""),
+        ({"x-ms-date": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, ""),
+    ],
+)
+def test_numbers_and_dates_beyond_all_bounds_when_reading(server, log, headers, query):
+    for service in ("file", "blob"):
+        path = server.directory(service, log.parent.name)
+        path.mkdir(exist_ok=True)
+        (path / "x").write_text("content")
+        answer = _owner_request(server, service, "GET", f"{path.name}/x", query, headers)
+        assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "query", "headers", "body"),
+    [
+        ("blob", "GET", "", f"comp=list&maxresults={_LONG}", {}, b""),
+        ("file", "GET", "", f"comp=list&maxresults={_LONG}", {}, b""),
+        ("blob", "GET", "{}", "restype=container&comp=list&prefix=a%00b/", {}, b""),
+        ("blob", "GET", "{}", f"restype=container&comp=list&prefix={'a' * 2000}/", {}, b""),
+        ("file", "PUT", "{}/x", "", {"x-ms-type": "file", "x-ms-content-length": _LONG}, b""),
+        ("file", "PUT", "{}/x", "comp=properties", {"x-ms-content-length": _LONG}, b""),
+        ("file", "PUT", "{}", "restype=share&comp=properties", {"x-ms-share-quota": _LONG}, b""),
+        ("file", "PUT", "{}/x", "comp=range", {"x-ms-write": "clear", "x-ms-range": f"bytes=0-{_LONG}"}, b""),
+        ("blob", "PUT", "{}/b", "comp=appendblock", {"x-ms-blob-condition-appendpos": _LONG}, b"x"),
+        ("blob", "PUT", "{}/b", f"comp=block&blockid={'A' * 9000}", {}, b"x"),
+        ("blob", "PUT", "{}/b", "comp=blocklist", {}, b'<?xml version="1.0" encoding="foo"?><BlockList/>'),
+        ("blob", "PUT", "{}/b", "comp=blocklist", {}, b'<!DOCTYPE a [<!ENTITY b "c">]><BlockList/>'),
+        ("blob", "PUT", "{}/b", "comp=blocklist", {}, b"<BlockList><Latest>\xc3\xa9</Latest></BlockList>"),
+        ("blob", "PUT", "{}", "restype=container&comp=acl", {}, b"\xff\xfe<"),
+        (
+            "blob",
+            "PUT",
+            "",
+            "restype=service&comp=properties",
+            {},
+            b"<StorageServiceProperties>" + b"<a>" * 50000 + b"</a>" * 50000 + b"</StorageServiceProperties>",
+        ),
+    ],
+)  # fmt: skip
+def test_malformed_calls_are_client_errors(server, fresh_name, service, method, path, query, headers, body):
+    for kind in ("file", "blob"):
+        server.directory(kind, fresh_name).mkdir()
+        (server.directory(kind, fresh_name) / "x").write_text("content")
+    answer = _owner_request(server, service, method, path.format(fresh_name), query, headers, body)
+    assert answer.status_code < 500, answer.text
+
+
+def test_a_prefix_is_not_cut_at_a_nul(server, fresh_name):
+    home = server.directory("blob", fresh_name)
+    (home / "a").mkdir(parents=True)
+    (home / "a" / "b").write_text("content")
+    answer = _owner_request(server, "blob", "GET", fresh_name, "restype=container&comp=list&prefix=a%00x/")
+    assert "<Blobs></Blobs>" in answer.text
+
+
 def test_old_date_is_refused(server):
     headers = _dated(at=datetime.now(UTC) - timedelta(minutes=20))
     headers["Authorization"] = _sign(server, "GET", f"/{server.account}/\ncomp:list", headers)
