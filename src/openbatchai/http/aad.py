@@ -89,7 +89,10 @@ class _Authority:
 
     async def instance(self, request: Request) -> Response:
         """The tenant is the first segment of the authority asked about; its host arrives without port."""
-        asked = urlsplit(request.query_params.get("authorization_endpoint", "")).path.split("/")
+        try:
+            asked = urlsplit(request.query_params.get("authorization_endpoint", "")).path.split("/")
+        except ValueError:
+            raise wire.no_address("authorization_endpoint") from None
         tenant = asked[1] if len(asked) > 1 and asked[1] else "common"
         self._identity.check_tenant(tenant)
         return JSONResponse(wire.instance_discovery(_base(request), tenant))

@@ -41,6 +41,11 @@ def missing_parameter(name: str) -> AuthorityError:
     return AuthorityError(400, "invalid_request", 900144, text)
 
 
+def no_address(name: str) -> AuthorityError:
+    text = f"The value of the parameter '{name}' is not a valid address."
+    return AuthorityError(400, "invalid_request", 90013, text)
+
+
 def unsupported_grant_type(grant_type: str) -> AuthorityError:
     text = f"The app requested an unsupported grant type '{grant_type}'."
     return AuthorityError(400, "unsupported_grant_type", 70003, text)

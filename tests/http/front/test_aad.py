@@ -263,6 +263,13 @@ def test_instance_discovery(client, identity):
     assert client.get("/common/discovery/instance").status_code == 200
 
 
+def test_an_endpoint_that_is_no_address_is_refused(client):
+    """urlsplit raises for half of an IPv6 address."""
+    asked = {"authorization_endpoint": "https://[/common/oauth2/authorize"}
+    answer = client.get("/common/discovery/instance", params=asked)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
 @pytest.mark.parametrize(
     ("path", "ours"),
     [
