@@ -173,6 +173,52 @@ def test_secrets_reach_the_job_and_no_record(local, build, out, root):
     assert not any(secret.encode() in text or b"value-of-visible" in text for text in texts)
 
 
+def test_last_words_hold_no_secret(local, build, out):
+    step = build.step('echo "login $PASSWORD" >&2; exit 7', StepKind.SETUP, stdout="o.txt", stderr="e.txt")
+    task = build.task(step, kind=TaskKind.NODE_PREPARATION, secrets={"PASSWORD": "hush-hush"})
+
+    end = local.run(task)
+
+    assert ("stderr", "login ***") in end.fault.details
+
+
+def test_what_lies_in_the_private_folder_cannot_keep_a_task_from_its_end(local, build, out, root):
+    """The programs of container runtimes make directories beside their configuration."""
+    (out / "precious").touch()
+    command = 'cd "$HOME/.." && mkdir -p private/a/b && touch private/a/b/c && ln -s "$OUT" private/link'
+
+    assert local.run(build.task(command, environment={"OUT": str(out)})).exit_code == 0
+
+    assert not list((root / "tasks" / "task-1" / "private").iterdir())
+    assert (out / "precious").exists()
+
+
+def test_a_job_that_removes_the_directory_of_its_task_ends_all_the_same(local, build, out, open_engine):
+    command = 'task=$(cd "$HOME/.."; pwd); rm -rf "$task"/*'
+    assert local.run(build.task(command)).exit_code == 0
+    local.engine.forget("task-1")
+
+    command += '; touch "$OUT/gone"; sleep 1000'
+    local.engine.start(build.task(command, environment={"OUT": str(out)}))
+    local.wait((out / "gone").exists)
+    # Neither lock nor marker says any more that an agent lives: another one must not begin anew.
+    local.engine = open_engine()
+    assert local.end().fault is not None
+    local.engine.forget("task-1")
+
+
+def test_what_is_no_task_does_not_keep_an_engine_from_its_tasks(local, build, open_engine, root):
+    """A network file system leaves such a name for a file that is removed while open."""
+    local.run(build.task("true"))
+    (root / "tasks" / ".nfs000000000a").touch()
+    (root / "tasks" / "damaged").mkdir()
+    (root / "tasks" / "damaged" / "task.json").write_text("{}")
+
+    local.engine = open_engine()
+
+    assert local.ended()
+
+
 def test_the_execution_log_tells_what_was_done(local, build, out):
     log = "$AZ_BATCHAI_JOB_MOUNT_ROOT/out/logs/execution.log"
 

@@ -20,8 +20,7 @@ class Report:
     def __init__(self, directory: str, wake: str, secrets: list[str]) -> None:
         self._directory = directory
         self._wake = wake
-        # The longest first, so that a secret that contains another leaves no remainder.
-        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        self._secrets = secrets
         self._sequence = 0
         self._events = _append_to(os.path.join(directory, EVENTS), 0o600)
         self._logs = [_append_to(os.path.join(directory, LOG), 0o600)]
@@ -29,9 +28,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Write to the execution log; values of secrets are masked even in a command line."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        line = f"{utc_now()} {text}\n".encode("utf-8", "replace")
+        line = f"{utc_now()} {masked(text, self._secrets)}\n".encode("utf-8", "replace")
         self._said.append(line)
         for log in self._logs:
             # A full or vanished share must not end a job that may not even write to it.
@@ -53,7 +50,12 @@ class Report:
         """Wipe the secrets, then publish the end: who sees it finds nothing secret any more."""
         record = self._record("ended", None, exit_code)
         if fault:
-            record["fault"] = {"code": fault[0], "message": fault[1], "details": fault[2]}
+            code, message, details = fault
+            record["fault"] = {
+                "code": code,
+                "message": masked(message, self._secrets),
+                "details": [(name, masked(value, self._secrets)) for name, value in details],
+            }
         wipe(self._directory)
         publish_end(self._directory, record)
         self.poke()
@@ -75,6 +77,13 @@ class Report:
         if exit_code is not None:
             record["exit_code"] = exit_code
         return record
+
+
+def masked(text: str, secrets: list[str]) -> str:
+    # The longest first, so that a secret that contains another leaves no remainder.
+    for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def publish_end(directory: str, record: dict[str, object]) -> bool:
@@ -105,10 +114,13 @@ def write_private(directory: str, name: str, content: str) -> str:
 
 def wipe(directory: str) -> None:
     """Rewrite `task.json` with what identifies the task and nothing else: commands, variables and mount
-    options may all hold secrets."""
+    options may all hold secrets. What a job did to its directory must not keep it from its end."""
     path = os.path.join(directory, TASK)
-    with open(path, encoding="utf-8") as file:
-        task = json.load(file)
+    try:
+        with open(path, encoding="utf-8") as file:
+            task = json.load(file)
+    except (OSError, ValueError):
+        task = {}
     _empty(os.path.join(directory, PRIVATE))
     kept = {name: task[name] for name in ("id", "kind", "node_id", "run_id") if name in task}
     draft = f"{path}.{os.getpid()}"
@@ -123,9 +135,15 @@ def utc_now() -> str:
 
 
 def _empty(folder: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
+    """Links are removed as links; what cannot be removed stays."""
+    for inner, folders, files in os.walk(folder, topdown=False):
+        for name in files + folders:
+            path = os.path.join(inner, name)
+            with contextlib.suppress(OSError):
+                if os.path.isdir(path) and not os.path.islink(path):
+                    os.rmdir(path)
+                else:
+                    os.unlink(path)
 
 
 def _append_to(path: str, mode: int) -> int:

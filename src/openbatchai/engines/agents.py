@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openbatchai.agent.claim import LOCK, MARKER
-from openbatchai.agent.report import LOG
+from openbatchai.agent.report import LOG, TASK
 
 _AGENT = Path(__file__).parent.parent / "agent" / "__main__.py"
 
@@ -46,8 +46,9 @@ def spawn(directory: Path) -> int:
     )
 
 
-def has_started(directory: Path) -> bool:
-    return (directory / MARKER).exists()
+def can_start(directory: Path) -> bool:
+    """Whether nobody began the task. Without `task.json` there is none to begin: its job removed it."""
+    return not (directory / MARKER).exists() and (directory / TASK).exists()
 
 
 def open_agent(directory: Path) -> int | None:

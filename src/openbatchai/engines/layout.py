@@ -11,7 +11,7 @@ Every file and directory of a task costs its start a fraction of a millisecond: 
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 AGENT_FILES_HIDDEN = frozenset({"task.json"})
 
@@ -68,3 +68,8 @@ def file_name(identity: str) -> str:
     """
     name = quote(identity, safe="")
     return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def task_id(name: str) -> str:
+    """The id that file_name made `name` of."""
+    return unquote(name)

@@ -29,7 +29,7 @@ from openbatchai.domain.ports import (
     TaskEventKind,
     TaskFault,
 )
-from openbatchai.engines import agents, images, lost, machine, records
+from openbatchai.engines import agents, images, layout, lost, machine, records
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
@@ -149,13 +149,14 @@ class LocalEngine:
             return
         # The end is published a moment before the agent itself is gone.
         _await_end(directory)
-        spec = records.read_spec(directory)
+        spec = records.identity(directory)
         # First the name, at once, so that nobody comes upon half of a task.
         remains = directory.with_name(f".old-{os.getpid()}-{os.urandom(6).hex()}")
         directory.rename(remains)
         remove_tree(remains)
-        self._nodes.drop_task(spec["node_id"], task_id)
-        self._leave_run(spec["run_id"] or task_id, directory.name)
+        if "node_id" in spec:
+            self._nodes.drop_task(spec["node_id"], task_id)
+            self._leave_run(spec["run_id"] or task_id, directory.name)
 
     def release(self, node_ids: Sequence[str]) -> None:
         running = []
@@ -182,7 +183,7 @@ class LocalEngine:
                 _remove_abandoned(entry)
             elif not records.ended(entry):
                 try:
-                    self._attend(records.read_spec(entry)["id"], entry, may_spawn=True)
+                    self._attend(layout.task_id(entry.name), entry, may_spawn=True)
                 except (OSError, ValueError):
                     # One damaged directory must not keep the service from all others.
                     _log.exception("taking over %s failed", entry)
@@ -197,7 +198,7 @@ class LocalEngine:
             # Read after the lock: an agent publishes the end before it lets go.
             if records.ended(directory) or not directory.exists():
                 return
-            if may_spawn and not agents.has_started(directory):
+            if may_spawn and agents.can_start(directory):
                 self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
                 return
             if lost.settle(directory):
@@ -295,6 +296,7 @@ def _await_end(directory: Path) -> None:
 
 def _remove_abandoned(directory: Path) -> None:
     """What a service that died left half made or half removed; one that lives may be at work on it."""
-    owner = directory.name.split("-")[1]
-    if not Path("/proc", owner).exists():
+    kind, _, rest = directory.name.partition("-")
+    owner = rest.partition("-")[0]
+    if kind in (".new", ".old") and not Path("/proc", owner).exists():
         remove_tree(directory)

@@ -18,12 +18,13 @@ from typing import Any
 from openbatchai.agent.claim import MARKER, boot_id
 from openbatchai.agent.containers import NAME_FILE
 from openbatchai.agent.outputs import last_lines
-from openbatchai.agent.report import LOG
+from openbatchai.agent.report import LOG, masked
 from openbatchai.agent.task import OUTPUTS
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import MountLevel, TaskFault
 from openbatchai.engines import agents, records
+from openbatchai.engines.layout import task_id
 
 _KILL_LIMIT_S = 10.0
 _LOOK_AGAIN_S = 0.02
@@ -37,19 +38,19 @@ def settle(directory: Path) -> bool:
             return False
         if records.ended(directory):
             return True
-        spec = records.read_spec(directory)
+        spec = records.identity(directory)
         _remove_container(directory)
-        _end_processes(spec["id"], _session(directory))
+        _end_processes(spec.get("id") or task_id(directory.name), _session(directory))
         agents.mark_started(directory)
         # The last words lie behind the links.
-        fault = _fault(directory)
+        fault = _fault(directory, list(spec.get("secrets", {}).values()))
         _remove_links(spec)
         records.write_end(directory, None, fault)
         return True
 
 
-def _fault(directory: Path) -> TaskFault:
-    outputs = [(Path(path).name, last_lines(path)) for path in _outputs(directory)]
+def _fault(directory: Path, secrets: list[str]) -> TaskFault:
+    outputs = [(Path(path).name, masked(last_lines(path), secrets)) for path in _outputs(directory)]
     details = [(name, words) for name, words in outputs if words]
     if not details and (words := last_lines(str(directory / LOG))):
         details.append((LOG, words))

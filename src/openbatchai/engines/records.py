@@ -20,6 +20,13 @@ def read_spec(directory: Path) -> dict[str, Any]:
     return content
 
 
+def identity(directory: Path) -> dict[str, Any]:
+    """What is known of a task whatever its job did to the directory; at worst nothing."""
+    with suppress(OSError, ValueError):
+        return read_spec(directory)
+    return {}
+
+
 def events(directory: Path, task_id: str) -> list[TaskEvent]:
     """All events so far, oldest first. The end is read first: what precedes it is then complete."""
     end = _read_end(directory)

@@ -30,9 +30,12 @@ def remove_tree(path: Path) -> bool:
     except OSError:
         # A job may have taken away its own right to remove files (the tree is ours), or a process that is
         # just ending touched the tree meanwhile.
-        for folder, _, _ in os.walk(path):
-            with contextlib.suppress(OSError):
-                Path(folder).chmod(0o700)
+        for folder, folders, _ in os.walk(path):
+            # Before they are entered; a link to a directory stands among them, and its target is not ours.
+            for inner in (Path(folder), *(Path(folder, name) for name in folders)):
+                with contextlib.suppress(OSError):
+                    if not inner.is_symlink():
+                        inner.chmod(0o700)
         shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
 

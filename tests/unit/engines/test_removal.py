@@ -1,5 +1,8 @@
 import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +62,32 @@ def test_directories_without_write_permission_are_removed(tmp_path):
     locked.chmod(0o500)
 
     assert remove_tree(tmp_path / "tree")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to become")
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o500])
+def test_directories_their_owner_cannot_use_are_removed(mode):
+    """Root may always; so this is done as nobody. What a link leads to keeps its mode."""
+    home = Path(tempfile.mkdtemp())
+    other = home / "other"
+    locked = home / "tree" / "locked"
+    (locked / "inner").mkdir(parents=True)
+    (locked / "inner" / "file").touch()
+    other.mkdir(mode=0o755)
+    (home / "tree" / "link").symlink_to(other)
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    locked.chmod(mode)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os._exit(0 if remove_tree(home / "tree") else 1)
+        finally:
+            os._exit(2)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert other.stat().st_mode & 0o777 == 0o755
+    shutil.rmtree(home)
