@@ -199,12 +199,12 @@ def test_a_job_that_removes_the_directory_of_its_task_ends_all_the_same(local, b
     local.engine.forget("task-1")
 
     command += '; touch "$OUT/gone"; sleep 1000'
-    local.engine.start(build.task(command, environment={"OUT": str(out)}))
+    local.engine.start(build.task(command, id="task-2", environment={"OUT": str(out)}))
     local.wait((out / "gone").exists)
     # Neither lock nor marker says any more that an agent lives: another one must not begin anew.
     local.engine = open_engine()
-    assert local.end().fault is not None
-    local.engine.forget("task-1")
+    assert local.end("task-2").fault is not None
+    local.engine.forget("task-2")
 
 
 def test_what_is_no_task_does_not_keep_an_engine_from_its_tasks(local, build, open_engine, root):
