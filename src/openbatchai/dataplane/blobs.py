@@ -122,9 +122,10 @@ class Blobs:
             conditions.check_write(current.version if current else None, creates=True)
             lists = BlockLists(self._committed(ref, current), self._blocks.uncommitted(ref))
             chosen = self._blocks.choose(wanted_blocks, lists)
+            keeps = any(source is Source.COMMITTED for source, _ in chosen)
             upload = self.new_upload(ref.account, hashing=False)
             try:
-                with self._content(container, ref, current) as blob:
+                with self._content(container, ref, current if keeps else None) as blob:
                     self._blocks.join(ref, chosen, lists, blob, upload)
                 text = "\n".join(f"{block.id} {block.size}" for _, block in chosen)
                 return self._replace(ref, upload, wanted, conditions, blob_type=BLOCK_BLOB, blocks=text)
@@ -150,7 +151,12 @@ class Blobs:
                     raise StorageError(StorageCode.APPEND_POSITION)
                 if demands.max_size is not None and offset + upload.size > demands.max_size:
                     raise StorageError(StorageCode.MAX_BLOB_SIZE)
-                copy_bytes(upload.fd, 0, fd, offset, upload.size)
+                try:
+                    copy_bytes(upload.fd, 0, fd, offset, upload.size)
+                except OSError:
+                    # Refused as a whole: the client sends it again, which must not follow a part of it.
+                    os.ftruncate(fd, offset)
+                    raise
                 self._places.sync_content(fd)
                 found = os.fstat(fd)
             finally:
@@ -264,12 +270,20 @@ class Blobs:
 
     @contextmanager
     def _content(self, container: int, ref: ItemRef, current: Item | None) -> Iterator[int | None]:
-        """The present blob's bytes, for block lists that keep some of its blocks."""
+        """The present blob's bytes, for block lists that keep some of its blocks.
+
+        InvalidBlockList when another content took their place meanwhile.
+        """
         if current is None:
             yield None
             return
-        fd = beneath.open_file(container, ref.path)
         try:
+            fd = beneath.open_file(container, ref.path)
+        except FileNotFoundError:
+            raise StorageError(StorageCode.INVALID_BLOCK_LIST) from None
+        try:
+            if Identity.of(os.fstat(fd)) != current.identity:
+                raise StorageError(StorageCode.INVALID_BLOCK_LIST)
             yield fd
         finally:
             os.close(fd)

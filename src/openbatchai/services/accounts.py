@@ -3,6 +3,7 @@
 import base64
 import re
 import secrets as random_secrets
+import threading
 
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
@@ -20,19 +21,28 @@ class StoredKeys:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._generation = 0
 
     def keys(self, account: str) -> tuple[str, ...] | None:
         if (known := self._known.get(account)) is not None:
             return known
+        generation = self._generation
         with self._store.read() as unit:
             found = unit.accounts.get(key=account)
         if found is None:
             return None
-        self._known[account] = (found.secrets["key1"], found.secrets["key2"])
-        return self._known[account]
+        keys = (found.secrets["key1"], found.secrets["key2"])
+        with self._lock:
+            # Keys that were replaced while they were read must not be remembered.
+            if generation == self._generation:
+                self._known[account] = keys
+        return keys
 
     def forget(self, account: str) -> None:
-        self._known.pop(account, None)
+        with self._lock:
+            self._generation += 1
+            self._known.pop(account, None)
 
 
 def new_key() -> str:

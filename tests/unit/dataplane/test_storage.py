@@ -2,6 +2,7 @@
 
 import base64
 import os
+import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from openbatchai.dataplane import FsyncPolicy, Storage, beneath
 from openbatchai.dataplane.bloblist import BlobQuery
-from openbatchai.dataplane.blobs import BlobProperties
+from openbatchai.dataplane.blobs import APPEND_BLOB, AppendDemands, BlobProperties
 from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
@@ -298,3 +299,51 @@ def test_without_openat2_links_are_not_followed_at_all(tmp_path):
         for path in ("link/f", "link"):
             with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
                 beneath._open_without_links(fd, path, os.O_RDONLY)
+
+
+class _Meanwhile(list):
+    """Lets something else happen between the look at a blob's blocks and their use."""
+
+    happen = None
+
+    def __iter__(self):
+        self.happen()
+        return super().__iter__()
+
+
+def test_a_block_list_never_takes_its_blocks_from_another_content(storage):
+    storage.containers.create(blob(), ContainerSettings())
+    block_id = base64.b64encode(b"1").decode()
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"right")
+    storage.blobs.put_block(blob("b"), block_id, upload)
+    upload.discard()
+    storage.blobs.put_block_list(blob("b"), [(Source.LATEST, block_id)], BlobProperties(), Conditions())
+    wanted = _Meanwhile([(Source.COMMITTED, block_id)])
+    wanted.happen = lambda: put(storage, "b", b"wrong")
+
+    with pytest.raises(StorageError) as refused:
+        storage.blobs.put_block_list(blob("b"), wanted, BlobProperties(), Conditions())
+
+    assert refused.value.code.code == "InvalidBlockList"
+
+
+def test_an_append_that_fails_leaves_nothing_of_itself(storage):
+    """The client sends the block again, which must not follow a part of it."""
+    storage.containers.create(blob(), ContainerSettings())
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    storage.blobs.put(blob("log"), upload, BlobProperties(), Conditions(), blob_type=APPEND_BLOB)
+    upload.discard()
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"x" * 700_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    storage.blobs.append(blob("log"), upload, AppendDemands(), Conditions())
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            storage.blobs.append(blob("log"), upload, AppendDemands(), Conditions())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        upload.discard()
+
+    assert storage.blobs.properties(blob("log")).size == 700_000
