@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -40,6 +41,14 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without what would lead a client to another service."""
     dropped = {*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES), *_CA_VARIABLES}
     return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is over, collected by its parent or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Service:
@@ -81,7 +90,7 @@ class Service:
             assert done.returncode == 0, done.stderr
 
     def running(self) -> bool:
-        return bool(self.endpoint) and psutil.pid_exists(self.endpoint["pid"])
+        return bool(self.endpoint) and not ended(self.endpoint["pid"])
 
     def kill(self) -> None:
         """kill -9 of the service alone; what it started is untouched."""
@@ -89,14 +98,15 @@ class Service:
 
     def send(self, number: int) -> None:
         """Send a signal and wait until the process is gone."""
-        process = psutil.Process(self.endpoint["pid"])
-        process.send_signal(number)
-        process.wait(60)
+        process = os.pidfd_open(self.endpoint["pid"])
+        signal.pidfd_send_signal(process, number)
+        over, _, _ = select.select([process], [], [], 60)
+        os.close(process)
+        assert over, f"signal {number} did not end the service"
 
     def discard(self) -> None:
         """Stop the service and whatever its jobs left running: nothing of a test outlives it."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.down()
+        self.down()
         for process in psutil.process_iter(["environ"]):
             with contextlib.suppress(psutil.Error):
                 if str(self.home) in (process.info["environ"] or {}).get("HOME", ""):

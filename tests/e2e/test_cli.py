@@ -1,0 +1,272 @@
+"""`batchai` as a user runs it: start and stop, status, the client environment, and homes that cannot be."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from harness.arm import Arm
+from harness.service import clean_environment, ended
+
+ENDPOINT_NAMES = [
+    *("arm", "authority", "portal", "proxy", "ca_bundle", "blob", "file", "tenant", "subscription_id"),
+    *("client_id", "client_secret", "token_uri", "storage_account", "storage_key", "location", "pid"),
+    "version",
+]
+PROXY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+BUNDLE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def digests(home, *left_out):
+    """What every file of a home holds."""
+    files = [path for path in home.rglob("*") if path.is_file() and path.name not in left_out]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+class TestEndpoint:
+    def test_holds_exactly_what_was_promised(self, service):
+        endpoint = service.endpoint
+        assert list(endpoint) == ENDPOINT_NAMES
+        port = r"127\.0\.0\.1:\d+"
+        assert re.fullmatch(f"https://{port}", endpoint["arm"])
+        assert endpoint["authority"] == endpoint["arm"]
+        assert endpoint["portal"] == endpoint["arm"].replace("https", "http") + "/portal"
+        for name in ("proxy", "blob", "file"):
+            assert re.fullmatch(f"http://{port}", endpoint[name])
+        tenant = endpoint["tenant"]
+        assert endpoint["token_uri"] == f"https://login.microsoftonline.com/{tenant}/oauth2/token"
+        assert re.fullmatch("[a-z0-9]{3,24}", endpoint["storage_account"])
+        assert psutil.Process(endpoint["pid"]).is_running()
+
+    def test_is_readable_by_its_owner_only(self, service):
+        for name in ("endpoint.json", "credentials.json", "config.json"):
+            assert mode(service.home / name) == 0o600
+        for path in (service.home / "keys").iterdir():
+            assert mode(path) == 0o600, path
+        assert mode(service.home / "ca" / "ca.key") == 0o600
+
+    def test_the_bundle_holds_the_public_authorities_and_ours(self, service):
+        bundle = Path(service.endpoint["ca_bundle"]).read_text()
+        assert bundle.count("BEGIN CERTIFICATE") > 50
+        assert (service.home / "ca" / "ca.pem").read_text().strip() in bundle
+
+    def test_health_and_metrics_need_no_credential(self, service):
+        with requests.Session() as http:
+            http.trust_env = False
+            url = service.endpoint["arm"].replace("https", "http")
+            assert http.get(f"{url}/healthz").json()["status"] == "ok"
+            metrics = http.get(f"{url}/metrics").text
+        assert re.search(r'^batchai_jobs\{state="running"\} \d+\.0$', metrics, re.MULTILINE)
+        assert re.search(r'^batchai_nodes\{state="idle"\} \d+\.0$', metrics, re.MULTILINE)
+
+
+class TestStatus:
+    def test_running(self, service):
+        done = service.batchai("status", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        shown = json.loads(done.stdout)
+        assert (shown["status"], shown["pid"]) == ("running", service.endpoint["pid"])
+        assert service.endpoint["client_secret"] not in done.stdout
+
+    def test_none_runs(self, new_service):
+        service = new_service()
+        for command in ("status", "down"):
+            done = service.batchai(command)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert str(service.home) in done.stderr
+        assert service.run(["true"]).returncode == 3
+
+    def test_it_does_not_answer(self, new_service):
+        service = new_service().up()
+        process = psutil.Process(service.endpoint["pid"])
+        process.suspend()
+        try:
+            done = service.batchai("status")
+        finally:
+            process.resume()
+        assert done.returncode == 4
+        assert str(process.pid) in done.stderr
+
+    def test_killed(self, new_service):
+        service = new_service().up()
+        service.kill()
+        # The endpoint file is still there, and says nothing: the lock on the home decides.
+        assert (service.home / "endpoint.json").exists()
+        assert service.batchai("status").returncode == 3
+
+
+class TestEnvironment:
+    def expected(self, service):
+        return {
+            **dict.fromkeys(PROXY, service.endpoint["proxy"]),
+            **dict.fromkeys(BUNDLE, service.endpoint["ca_bundle"]),
+        }
+
+    def test_for_a_shell(self, service):
+        script = service.batchai("env").stdout + "env"
+        shell = subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
+        )
+        seen = dict(line.split("=", 1) for line in shell.stdout.splitlines())
+        assert {name: seen[name] for name in (*PROXY, *BUNDLE)} == self.expected(service)
+        assert f"ca_certificate = {service.endpoint['ca_bundle']}" in Path(seen["WGETRC"]).read_text()
+        assert "127.0.0.1" in seen["NO_PROXY"].split(",")
+
+    def test_the_formats_say_the_same(self, service):
+        as_json = json.loads(service.batchai("env", "--format", "json").stdout)
+        dotenv = service.batchai("env", "--format", "dotenv").stdout
+        assert dict(re.findall(r"^(\w+)='(.*)'$", dotenv, re.MULTILINE)) == as_json
+        assert as_json | self.expected(service) == as_json
+
+    def test_a_format_that_is_none(self, service):
+        done = service.batchai("env", "--format", "yaml")
+        assert done.returncode == 2
+        assert "yaml" in done.stderr
+
+    def test_run_gives_it_to_a_command_and_returns_its_exit_code(self, service):
+        code = "import json, os, sys; print(json.dumps(dict(os.environ))); sys.exit(9)"
+        done = service.run([sys.executable, "-c", code, "--home", "elsewhere"])
+        assert done.returncode == 9
+        seen = json.loads(done.stdout)
+        assert seen | self.expected(service) == seen
+
+    def test_run_of_a_command_that_is_not_there(self, service):
+        done = service.run(["no-such-command"])
+        assert done.returncode == 127
+        assert "no-such-command" in done.stderr
+
+    @pytest.mark.parametrize("client", ["curl", "wget"])
+    def test_unmodified_commands_reach_azures_own_names(self, service, client):
+        if shutil.which(client) is None:
+            pytest.skip(f"{client} is not installed")
+        words = {"curl": ["curl", "-sS"], "wget": ["wget", "-q", "-O-"]}[client]
+        tenant = service.endpoint["tenant"]
+        url = f"https://login.microsoftonline.com/{tenant}/v2.0/.well-known/openid-configuration"
+        done = service.run([*words, url])
+        assert done.returncode == 0, done.stderr
+        assert tenant in json.loads(done.stdout)["token_endpoint"]
+
+
+class TestStartAndStop:
+    def test_ports_and_credentials_survive_a_restart(self, new_service):
+        service = new_service().up()
+        before, token = service.endpoint, Arm(service).token()
+        service.down()
+        assert not (service.home / "endpoint.json").exists()
+        service.up()
+        after = service.endpoint
+        assert {**before, "pid": 0} == {**after, "pid": 0}
+        assert before["pid"] != after["pid"]
+        answer = Arm(service).http.get(
+            f"{after['arm']}/subscriptions?api-version=2022-12-01",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_in_the_foreground_until_a_signal(self, new_service, number):
+        service = new_service()
+        command = [sys.executable, "-m", "openbatchai.cli", "up", "--home", str(service.home)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
+            try:
+                first = process.stdout.readline()
+                assert f"pid {process.pid}" in first
+                assert json.loads((service.home / "endpoint.json").read_text())["pid"] == process.pid
+                process.send_signal(number)
+                rest = process.stdout.read()
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+        assert "127.0.0.1" in rest
+        assert "client_secret" not in rest
+        assert not (service.home / "endpoint.json").exists()
+
+    def test_on_ports_that_the_user_names(self, new_service):
+        service = new_service()
+        first = json.loads((service.home / "config.json").read_text())["ports"]["arm"]
+        (service.home / "config.json").unlink()
+        done = service.batchai("up", "--detach", "--port", str(first))
+        assert done.returncode == 0, done.stderr
+        endpoint = service.read_endpoint().endpoint
+        ports = [int(endpoint[name].rpartition(":")[2]) for name in ("arm", "proxy", "blob", "file")]
+        assert ports == [first, first + 1, first + 2, first + 3]
+
+
+class TestRefusedHomes:
+    def test_one_that_a_service_runs_on(self, new_service):
+        service = new_service().up()
+        done = service.batchai("up", "--detach")
+        assert done.returncode == 1
+        assert f"pid {service.endpoint['pid']}" in done.stderr
+        assert json.loads((service.home / "endpoint.json").read_text()) == service.endpoint
+        assert service.batchai("status").returncode == 0
+
+    def test_one_that_a_newer_version_wrote(self, new_service):
+        service = new_service().up()
+        service.down()
+        with sqlite3.connect(service.home / "control.db") as database:
+            database.execute("update alembic_version set version_num = '9999_of_the_future'")
+        database.close()
+        before = digests(service.home, "service.log", "service.lock")
+        done = service.batchai("up", "--detach")
+        assert done.returncode == 1
+        assert "9999_of_the_future" in done.stderr
+        assert "newer" in done.stderr
+        assert digests(service.home, "service.log", "service.lock") == before
+
+    @pytest.mark.parametrize("place", ["below a file", "/proc/batchai"])
+    def test_one_that_cannot_be_written(self, new_service, tmp_path, place):
+        (tmp_path / "below a file").touch()
+        home = str(tmp_path / place / "home") if place == "below a file" else place
+        for words in (["up", "--detach"], ["up"]):
+            done = new_service().batchai(*words, "--home", home)
+            assert done.returncode == 1
+            assert home in done.stderr
+            assert "cannot be written" in done.stderr
+            assert "Traceback" not in done.stderr
+
+    def test_one_whose_port_is_taken(self, new_service):
+        service = new_service()
+        ports = json.loads((service.home / "config.json").read_text())["ports"]
+        for port in ports.values():
+            with socket.create_server(("127.0.0.1", port)):
+                done = service.batchai("up", "--detach")
+            assert done.returncode == 1
+            assert str(port) in done.stderr
+            assert not (service.home / "endpoint.json").exists()
+        # Nothing is left behind that would hinder the next start, on the same ports.
+        service.up()
+        for name, port in ports.items():
+            assert service.endpoint[name].endswith(f":{port}")
+
+    def test_a_configuration_that_is_damaged(self, new_service):
+        service = new_service()
+        (service.home / "config.json").write_text("{")
+        done = service.batchai("up", "--detach")
+        assert done.returncode == 1
+        assert "config.json" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert (service.home / "config.json").read_text() == "{"
+
+
+def test_down_waits_until_the_service_is_gone(new_service):
+    service = new_service().up()
+    pid = service.endpoint["pid"]
+    assert service.batchai("down").returncode == 0
+    assert ended(pid)
+    assert service.batchai("status").returncode == 3
