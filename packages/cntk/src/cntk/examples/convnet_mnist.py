@@ -36,8 +36,8 @@ def plan_for(epoch_size: int, epochs: int) -> Plan:
     if epoch_size >= 10_000:
         rates = [0.001] * 10 + [0.0005] * 10 + [0.0001]
         if 1 < epochs < 20:
-            # A run that stops at a high rate ends somewhere in the noise: after three epochs 1.2 to 1.9 % wrong
-            # over six runs.  The recipe ends at a tenth of the rate, and so does a short run here.
+            # A run that stops at a high rate ends somewhere in the noise: 1.2 to 1.9 % wrong after three
+            # epochs, over six runs.  The recipe ends at a tenth of the rate, and so does a short run here.
             rates = [*rates[: epochs - 1], 0.0001]
         return Plan(64, rates, [0.0] * 5 + [1024.0])
     # 40 epochs of 1,437 digits are one epoch of MNIST in all: with minibatches of 64 that is only 920
