@@ -1,12 +1,25 @@
-.PHONY: lint type contract test test-slow check
+# One word for everything; `make install` makes the environment that the rest use.
+VENV ?= .venv
+BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
+
+.PHONY: install lint format type contract test test-slow check quickstart
+install:
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
 lint:
-	ruff check . && ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+format:
+	$(BIN)ruff check --fix .
+	$(BIN)ruff format .
 type:
-	mypy
+	$(BIN)mypy
 contract:
-	PYTHONPATH=src lint-imports
+	PYTHONPATH=src $(BIN)lint-imports
 test:
-	pytest
+	$(BIN)pytest
 test-slow:
-	pytest -m slow
+	$(BIN)pytest -m slow
 check: lint type contract test
+quickstart:
+	$(BIN)batchai quickstart

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -106,7 +107,9 @@ def status(home: str | None = None) -> dict[str, Any]:
     if endpoint is None or not answers(endpoint):
         _fail(f"The service on {place.path} (pid {place.holder()}) does not answer.", NOT_ANSWERING)
     shown = ("arm", "authority", "proxy", "blob", "file", "pid", "version")
-    return {"status": "running", "home": str(place.path)} | {name: endpoint[name] for name in shown}
+    return {"status": "running", "home": str(place.path)} | {
+        name: without_login(endpoint[name]) for name in shown
+    }
 
 
 def answers(endpoint: dict[str, Any]) -> bool:
@@ -190,6 +193,11 @@ def _write_ready(content: dict[str, Any]) -> None:
         json.dump(content, pipe)
 
 
+def without_login(value: Any) -> Any:
+    """Off loopback the proxy's URL holds a secret, which is not for the screen."""
+    return re.sub(r"(?<=://)[^/@]*@", "", value) if isinstance(value, str) else value
+
+
 def _print_endpoint(endpoint: dict[str, Any]) -> None:
     print(f"OpenBatchAI {endpoint['version']} is running, pid {endpoint['pid']}.")
     for label, name in (
@@ -201,7 +209,7 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
         ("subscription", "subscription_id"),
         ("storage account", "storage_account"),
     ):
-        print(f"  {label:<30}{endpoint[name]}")
+        print(f"  {label:<30}{without_login(endpoint[name])}")
     print(
         "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
     )

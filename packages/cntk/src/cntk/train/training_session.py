@@ -11,7 +11,7 @@ from ..learners.schedules import TrainingParameterSchedule
 class MinibatchSizeSchedule(TrainingParameterSchedule):
     """A minibatch size per position (samples seen so far)."""
 
-    def __getitem__(self, position: int) -> int:  # type: ignore[override]
+    def __getitem__(self, position: int) -> int:
         return int(super().__getitem__(position))
 
 

@@ -1,0 +1,18 @@
+"""What the commands print of a service."""
+
+import pytest
+
+from openbatchai.cli.service import without_login
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("http://user:secret@127.0.0.1:35271", "http://127.0.0.1:35271"),
+        ("http://127.0.0.1:35271", "http://127.0.0.1:35271"),
+        ("/home/someone@work/bundle.pem", "/home/someone@work/bundle.pem"),
+        (4711, 4711),
+    ],
+)
+def test_a_login_is_not_shown(value, shown):
+    assert without_login(value) == shown
