@@ -49,15 +49,20 @@ def carry_out(context: Context) -> bool:
     with context.store.read() as unit:
         effects = unit.outbox.list(order=unit.outbox.table.c.id)
     failed: set[str] = set()
+    done: list[int] = []
     for effect in effects:
         # What concerns one object stays in order: nothing is signalled before it was started.
         if effect.object_id in failed:
             continue
         try:
             _carry_out(context, effect)
+            done.append(effect.id)
         except Exception:
             log.exception("effect %s of %s failed", effect.kind, effect.object_id)
             failed.add(effect.object_id)
+    if done:
+        # Together: after a crash before this commit they are all repeated, and none minds.
+        context.store.write(lambda unit: unit.outbox.remove(id=done))
     return not failed
 
 
@@ -77,7 +82,6 @@ def _carry_out(context: Context, effect: Effect) -> None:
         case kind if kind == DELETE_ACCOUNT:
             context.forget_keys(object_id)
             context.storage.delete_account(object_id)
-    context.store.write(lambda unit: unit.outbox.remove(id=effect.id))
 
 
 def _provision(context: Context, node_id: str) -> None:
