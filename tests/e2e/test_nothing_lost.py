@@ -3,7 +3,9 @@
 Each test has a service of its own, and kills it, or what it started.
 """
 
+import contextlib
 import os
+import random
 import signal
 import threading
 
@@ -12,6 +14,8 @@ import pytest
 import requests
 from harness.arm import FINISHED, Arm, Lab
 from harness.waiting import until
+
+KILLS = 6
 
 # Appends its start to one file, then writes numbered lines until `gate` is there, then ten more.
 SCRIPT = """
@@ -139,7 +143,8 @@ def test_many_kills_of_the_service(running):
     for _ in range(3):
         lab.arm.service.kill()
         lab.arm.service.up()
-    waiting = lab.submit("echo waited")
+    # Its output goes elsewhere: only the first job's is looked at.
+    waiting = lab.submit("true", stdOutErrPathPrefix="$AZ_BATCHAI_JOB_TEMP")
     lab.arm.service.kill()
     lab.arm.service.up()
     (share / "gate").touch()
@@ -147,6 +152,39 @@ def test_many_kills_of_the_service(running):
     assert lab.finished(waiting)["executionState"] == "succeeded"
     assert complete(lines_of(share))
     assert len((share / "starts").read_text().splitlines()) == 1
+
+
+def test_kills_at_random_moments_run_every_job_once(new_service):
+    """Also those that fall between the decision to start a task and its start, or into a submission."""
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    lab = Lab(Arm(new_service().up()), nodes=4)
+    service, share = lab.arm.service, lab.arm.service.share(lab.share)
+    jobs = {}
+    for _ in range(KILLS):
+        killer = threading.Timer(chance.uniform(0, 0.4), service.kill)
+        killer.start()
+        for _ in range(5):
+            name = f"job{len(jobs)}"
+            body = {"properties": lab.job_properties(f"echo {name} >> $AZ_BATCHAI_MOUNT_ROOT/afs/starts")}
+            jobs[f"{lab.experiment}/jobs/{name}"] = body
+            attempt(lab, f"{lab.experiment}/jobs/{name}", body)
+        killer.join()
+        service.up()
+        lab.arm.http.close()
+    # A submission whose answer was lost is asked again, as a client does.
+    for path, body in jobs.items():
+        lab.arm.put(path, body)
+    ends = {path: lab.finished(path)["executionState"] for path in jobs}
+    assert set(ends.values()) == {"succeeded"}, f"with seed {seed}: {ends}"
+    started = sorted((share / "starts").read_text().split())
+    assert started == sorted(path.rpartition("/")[2] for path in jobs), f"with seed {seed}"
+
+
+def attempt(lab, path, body):
+    """A submission that may meet a dying service; then it may have been taken or not."""
+    with contextlib.suppress(requests.ConnectionError):
+        lab.arm.put(path, body)
 
 
 def test_sigterm_of_the_service_stops_nothing_that_runs(running):
