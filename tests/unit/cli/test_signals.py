@@ -14,6 +14,16 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_ignored():
+    """A shell starts what it puts into the background with SIGINT ignored, nohup with SIGHUP."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def ended_by(work):
     """The exit code after `work(signals, done)`, and what it noted in `done`."""
     signals, done = Signals(), []
