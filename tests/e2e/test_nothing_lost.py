@@ -35,13 +35,14 @@ def running(new_service):
     (share / "script.sh").write_text(SCRIPT)
     job = lab.submit("sh $AZ_BATCHAI_MOUNT_ROOT/afs/script.sh")
     lab.reaches(job, "running")
-    until(lambda: len(lines_of(share)) > 3, "some lines of output")
+    until(lambda: len(lines_of(share, job)) > 3, "some lines of output")
     return lab, job, share
 
 
-def lines_of(share):
+def lines_of(share, job):
     """The job's output as it lies on the disk, which needs no service to be read."""
-    found = list(share.rglob("stdout.txt"))
+    name = job.rpartition("/")[2]
+    found = list(share.rglob(f"jobs/{name}/*/stdouterr/stdout.txt"))
     return found[0].read_text().splitlines() if found else []
 
 
@@ -105,8 +106,8 @@ def test_kill_of_the_service_in_the_middle_of_a_job(running):
     endpoint = service.endpoint
     service.kill()
     until(lambda: tail.refused, "a client that met the dead service")
-    before = len(lines_of(share))
-    until(lambda: len(lines_of(share)) > before, "a job that goes on without the service")
+    before = len(lines_of(share, job))
+    until(lambda: len(lines_of(share, job)) > before, "a job that goes on without the service")
     service.up()
     assert {**service.endpoint, "pid": 0} == {**endpoint, "pid": 0}
     assert lab.state(job) == "running"
@@ -119,8 +120,8 @@ def test_kill_of_the_service_in_the_middle_of_a_job(running):
     assert tail.states[-1] == "succeeded"
     assert properties["executionState"] == "succeeded"
     assert properties["executionInfo"]["exitCode"] == 0
-    assert complete(lines_of(share))
-    assert tail.text.decode().splitlines() == lines_of(share)
+    assert complete(lines_of(share, job))
+    assert tail.text.decode().splitlines() == lines_of(share, job)
     assert len((share / "starts").read_text().splitlines()) == 1
 
 
@@ -133,7 +134,7 @@ def test_a_job_that_ended_while_no_service_was_there(running):
     lab.arm.service.up()
     properties = lab.finished(job)
     assert properties["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
     assert len((share / "starts").read_text().splitlines()) == 1
     assert lab.succeeds("echo next") == "next\n"
 
@@ -150,7 +151,7 @@ def test_many_kills_of_the_service(running):
     (share / "gate").touch()
     assert lab.finished(job)["executionState"] == "succeeded"
     assert lab.finished(waiting)["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
     assert len((share / "starts").read_text().splitlines()) == 1
 
 
@@ -191,14 +192,14 @@ def test_sigterm_of_the_service_stops_nothing_that_runs(running):
     lab, job, share = running
     pid = job_pid(share)
     lab.arm.service.send(signal.SIGTERM)
-    before = len(lines_of(share))
-    until(lambda: len(lines_of(share)) > before, "a job that goes on without the service")
+    before = len(lines_of(share, job))
+    until(lambda: len(lines_of(share, job)) > before, "a job that goes on without the service")
     assert psutil.pid_exists(pid)
     lab.arm.service.up()
     assert lab.state(job) == "running"
     (share / "gate").touch()
     assert lab.finished(job)["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
 
 
 def test_kill_of_the_jobs_process(running):
