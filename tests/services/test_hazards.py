@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.domain.ports import DirectoryEntry
 from openbatchai.engines.fake import FakeEngine
-from openbatchai.services import accounts, clusters, groups, jobs, operations
+from openbatchai.services import accounts, clusters, groups, jobs, operations, outputs
 from openbatchai.wire.batchai.versions import LATEST
 
 from .test_effects import on
@@ -136,6 +137,34 @@ def test_storage_that_cannot_be_read_holds_up_nobody(plane):
     plane.settle()
     assert job(plane).execution_state == ExecutionState.SUCCEEDED
     assert job(plane, "other").execution_state == ExecutionState.SUCCEEDED
+
+
+def list_output(plane):
+    def url_of(item, sas):
+        return f"{item.path}?{sas}"
+
+    return outputs.listing(plane.context, job(plane), "stdouterr", ".", 60, url_of)
+
+
+def test_output_that_cannot_be_read_is_said_to_be(plane):
+    put_account(plane)
+    put_cluster(plane)
+    put_job(plane)
+    plane.content.failure = PermissionError(13, "Permission denied")
+    with pytest.raises(ServiceError, match="Permission denied") as refused:
+        list_output(plane)
+    assert refused.value.status == 409
+
+
+def test_output_in_an_account_that_is_gone_is_none(plane):
+    put_account(plane)
+    put_cluster(plane)
+    put_job(plane)
+    plane.content.entries = [DirectoryEntry("stdout.txt", False, 3, plane.clock.now())]
+    assert [file.name for file in list_output(plane)] == ["stdout.txt"]
+    plane.content.failure = OSError("its content cannot be removed yet")
+    accounts.delete(plane.context, "rg", "acct", "me")
+    assert list_output(plane) == []
 
 
 def test_a_damaged_job_stops_no_other(plane):
