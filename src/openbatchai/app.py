@@ -175,7 +175,7 @@ class Service:
 
             def resolve(host: str) -> ASGIApp | None:
                 kind = azure_host_kind(host)
-                return None if kind is None else apps[kind]
+                return None if kind is None else TlsOnly(apps[kind])
 
             credentials = self._proxy_credentials()
             return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
