@@ -9,8 +9,10 @@ included, the SDK's own work not.
 """
 
 import argparse
+import os
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -59,6 +61,19 @@ def requests(endpoint: dict[str, Any], client: Client) -> tuple[list[float], lis
         return gets, puts
 
 
+def fsyncs(directory: Path) -> list[float]:
+    """Milliseconds of what each durable commit waits for at least."""
+    took = []
+    with (directory / "fsync").open("wb") as file:
+        for _ in range(REQUESTS):
+            begun = time.perf_counter()
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+            took.append((time.perf_counter() - begun) * 1000)
+    return took
+
+
 def timed(http: httpx.Client, method: str, path: str, body: Any = None) -> float:
     begun = time.perf_counter()
     http.request(method, path, params={"api-version": "2018-05-01"}, json=body).raise_for_status()
@@ -74,6 +89,7 @@ def main() -> None:
         hello(client, "warm-up")
         figures = [hello(client, f"hello{i}") for i in range(count)]
         gets, puts = requests(endpoint, client)
+        syncs = fsyncs(home)
     totals, ours = ([pair[i] for pair in figures] for i in (0, 1))
     heading(f"Hello job, {count} jobs")
     line("submit to succeeded, p50", median(totals), "s", 0.5, *PEERS)
@@ -82,6 +98,7 @@ def main() -> None:
     line("of it ours, p95", percentile(ours, 0.95), "s", 0.3)
     line("GET of a job, p50", median(gets), "ms", 2, ("prototype", 0.5))
     line("PUT of a job, p50", median(puts), "ms", 5, ("prototype", 0.7))
+    line("one fsync of 4 KiB on this disk, p50", median(syncs), "ms", None)
 
 
 if __name__ == "__main__":

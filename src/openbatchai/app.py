@@ -4,7 +4,9 @@ import asyncio
 import json
 import logging
 import os
+import random
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -173,7 +175,7 @@ class Service:
 
             def resolve(host: str) -> ASGIApp | None:
                 kind = azure_host_kind(host)
-                return None if kind is None else apps[kind]
+                return None if kind is None else TlsOnly(apps[kind])
 
             credentials = self._proxy_credentials()
             return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
@@ -210,8 +212,21 @@ async def _bind(listener: Listener | Proxy, port: int, kept: bool) -> None:
         default = port in range(config.DEFAULT_PORT, config.DEFAULT_PORT + len(config.LISTENERS))
         if kept or not default:
             raise
-        listener.port = 0
+        listener.port = _free_port(listener.host)
         await listener.start()
+
+
+def _free_port(host: str) -> int:
+    """A free port that no outgoing connection will take while the service is down: below Linux's own range
+    of ports for those (32768 and up)."""
+    for port in random.sample(range(20000, 32768), 100):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    return 0
 
 
 def _create_engine(

@@ -150,14 +150,14 @@ class Settings:
     def load(cls, path: Path) -> "Settings":
         """Raises HomeUnusableError when the file is damaged; it is the user's to mend."""
         try:
-            content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as error:
+            content: Any = json.loads(path.read_text()) if path.exists() else {}
+            return cls(
+                ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
+                images={str(image): str(python) for image, python in content.get("images", {}).items()},
+                idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
+            )
+        except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
-        return cls(
-            ports=content.get("ports", {}),
-            images=content.get("images", {}),
-            idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
-        )
 
     def save(self, path: Path) -> None:
         write_private(

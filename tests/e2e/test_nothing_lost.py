@@ -3,7 +3,9 @@
 Each test has a service of its own, and kills it, or what it started.
 """
 
+import contextlib
 import os
+import random
 import signal
 import threading
 
@@ -12,6 +14,8 @@ import pytest
 import requests
 from harness.arm import FINISHED, Arm, Lab
 from harness.waiting import until
+
+KILLS = 6
 
 # Appends its start to one file, then writes numbered lines until `gate` is there, then ten more.
 SCRIPT = """
@@ -31,13 +35,14 @@ def running(new_service):
     (share / "script.sh").write_text(SCRIPT)
     job = lab.submit("sh $AZ_BATCHAI_MOUNT_ROOT/afs/script.sh")
     lab.reaches(job, "running")
-    until(lambda: len(lines_of(share)) > 3, "some lines of output")
+    until(lambda: len(lines_of(share, job)) > 3, "some lines of output")
     return lab, job, share
 
 
-def lines_of(share):
+def lines_of(share, job):
     """The job's output as it lies on the disk, which needs no service to be read."""
-    found = list(share.rglob("stdout.txt"))
+    name = job.rpartition("/")[2]
+    found = list(share.rglob(f"jobs/{name}/*/stdouterr/stdout.txt"))
     return found[0].read_text().splitlines() if found else []
 
 
@@ -101,8 +106,8 @@ def test_kill_of_the_service_in_the_middle_of_a_job(running):
     endpoint = service.endpoint
     service.kill()
     until(lambda: tail.refused, "a client that met the dead service")
-    before = len(lines_of(share))
-    until(lambda: len(lines_of(share)) > before, "a job that goes on without the service")
+    before = len(lines_of(share, job))
+    until(lambda: len(lines_of(share, job)) > before, "a job that goes on without the service")
     service.up()
     assert {**service.endpoint, "pid": 0} == {**endpoint, "pid": 0}
     assert lab.state(job) == "running"
@@ -115,8 +120,8 @@ def test_kill_of_the_service_in_the_middle_of_a_job(running):
     assert tail.states[-1] == "succeeded"
     assert properties["executionState"] == "succeeded"
     assert properties["executionInfo"]["exitCode"] == 0
-    assert complete(lines_of(share))
-    assert tail.text.decode().splitlines() == lines_of(share)
+    assert complete(lines_of(share, job))
+    assert tail.text.decode().splitlines() == lines_of(share, job)
     assert len((share / "starts").read_text().splitlines()) == 1
 
 
@@ -129,7 +134,7 @@ def test_a_job_that_ended_while_no_service_was_there(running):
     lab.arm.service.up()
     properties = lab.finished(job)
     assert properties["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
     assert len((share / "starts").read_text().splitlines()) == 1
     assert lab.succeeds("echo next") == "next\n"
 
@@ -139,28 +144,62 @@ def test_many_kills_of_the_service(running):
     for _ in range(3):
         lab.arm.service.kill()
         lab.arm.service.up()
-    waiting = lab.submit("echo waited")
+    # Its output goes elsewhere: only the first job's is looked at.
+    waiting = lab.submit("true", stdOutErrPathPrefix="$AZ_BATCHAI_JOB_TEMP")
     lab.arm.service.kill()
     lab.arm.service.up()
     (share / "gate").touch()
     assert lab.finished(job)["executionState"] == "succeeded"
     assert lab.finished(waiting)["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
     assert len((share / "starts").read_text().splitlines()) == 1
+
+
+def test_kills_at_random_moments_run_every_job_once(new_service):
+    """Also those that fall between the decision to start a task and its start, or into a submission."""
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    lab = Lab(Arm(new_service().up()), nodes=4)
+    service, share = lab.arm.service, lab.arm.service.share(lab.share)
+    jobs = {}
+    for _ in range(KILLS):
+        killer = threading.Timer(chance.uniform(0, 0.4), service.kill)
+        killer.start()
+        for _ in range(5):
+            name = f"job{len(jobs)}"
+            body = {"properties": lab.job_properties(f"echo {name} >> $AZ_BATCHAI_MOUNT_ROOT/afs/starts")}
+            jobs[f"{lab.experiment}/jobs/{name}"] = body
+            attempt(lab, f"{lab.experiment}/jobs/{name}", body)
+        killer.join()
+        service.up()
+        lab.arm.http.close()
+    # A submission whose answer was lost is asked again, as a client does.
+    for path, body in jobs.items():
+        lab.arm.put(path, body)
+    ends = {path: lab.finished(path)["executionState"] for path in jobs}
+    assert set(ends.values()) == {"succeeded"}, f"with seed {seed}: {ends}"
+    started = sorted((share / "starts").read_text().split())
+    assert started == sorted(path.rpartition("/")[2] for path in jobs), f"with seed {seed}"
+
+
+def attempt(lab, path, body):
+    """A submission that may meet a dying service; then it may have been taken or not."""
+    with contextlib.suppress(requests.ConnectionError):
+        lab.arm.put(path, body)
 
 
 def test_sigterm_of_the_service_stops_nothing_that_runs(running):
     lab, job, share = running
     pid = job_pid(share)
     lab.arm.service.send(signal.SIGTERM)
-    before = len(lines_of(share))
-    until(lambda: len(lines_of(share)) > before, "a job that goes on without the service")
+    before = len(lines_of(share, job))
+    until(lambda: len(lines_of(share, job)) > before, "a job that goes on without the service")
     assert psutil.pid_exists(pid)
     lab.arm.service.up()
     assert lab.state(job) == "running"
     (share / "gate").touch()
     assert lab.finished(job)["executionState"] == "succeeded"
-    assert complete(lines_of(share))
+    assert complete(lines_of(share, job))
 
 
 def test_kill_of_the_jobs_process(running):

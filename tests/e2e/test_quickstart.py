@@ -115,6 +115,8 @@ def test_stopped_in_the_middle_it_removes_what_it_made(new_service, number):
         stderr=subprocess.STDOUT,
         text=True,
         env={**clean_environment(), "PYTHONUNBUFFERED": "1"},
+        # As from a terminal: tests that run in the background have SIGINT ignored, and hand that on.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
             if "Finished Epoch[1 of" in line:

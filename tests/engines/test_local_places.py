@@ -388,3 +388,10 @@ def test_files_that_a_task_brings_are_there_before_its_steps(local, build, out):
     )
 
     assert printed(out) == "a\nb\n"
+
+
+def test_waiting_threads_sleep_unless_the_job_says_otherwise(local, build, out):
+    local.run(build.task("echo $OMP_WAIT_POLICY"))
+    local.run(build.task("echo $OMP_WAIT_POLICY", id="task-2", environment={"OMP_WAIT_POLICY": "ACTIVE"}))
+
+    assert printed(out) == "PASSIVE\nACTIVE\n"

@@ -30,20 +30,33 @@ class Clock:
 
 
 class Content:
-    """Storage as the control plane sees it: what is listed, and whether a reader has unread lines."""
+    """Storage as the control plane sees it: what is listed, and whether a reader has unread lines.
+
+    While there is a `failure`, reading and deleting fail with it.
+    """
 
     def __init__(self):
         self.entries: list[DirectoryEntry] = []
         self.unread = False
+        self.accounts: set[str] = set()
+        self.failure: OSError | None = None
 
-    def create_account(self, account): ...
+    def create_account(self, account):
+        self.accounts.add(account)
 
-    def delete_account(self, account): ...
+    def delete_account(self, account):
+        self._check()
+        self.accounts.discard(account)
+
+    def _check(self):
+        if self.failure:
+            raise self.failure
 
     def create_container(self, ref):
         return True
 
     def list_directory(self, ref: ItemRef):
+        self._check()
         return self.entries
 
     def read_sas(self, ref, expiry):

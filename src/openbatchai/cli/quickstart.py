@@ -1,12 +1,10 @@
 """`batchai quickstart`: a service for as long as it takes, and a client that trains on it."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from knack.util import CLIError
@@ -15,6 +13,7 @@ from openbatchai import config
 from openbatchai.config import Home
 
 from . import service
+from .signals import Signals
 
 if TYPE_CHECKING:
     from openbatchai.quickstart.data import Dataset
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from openbatchai.quickstart.show import Result, Screen
 
 _NOT_PASSED = 1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def quickstart(
@@ -49,49 +47,15 @@ def quickstart(
 
     started = time.monotonic()
     screen = Screen()
+    signals = Signals()
     place = Home.named(home)
-    with _signals_as_exceptions():
+    with signals.unwinding():
         dataset = _dataset(screen, place, mnist_dir, download)
         wanted = epochs or dataset.epochs
-        with _service(screen, place, keep) as endpoint:
-            result = _train(screen, place, endpoint, dataset, wanted, keep)
+        with _service(screen, place, signals, keep) as endpoint:
+            result = _train(screen, place, endpoint, dataset, wanted, signals, keep)
     screen.closing(dataset, result, time.monotonic() - started)
     sys.exit(_NOT_PASSED if result.passed is False else 0)
-
-
-class _Stopped(BaseException):
-    """A signal asked for the end: not an error that a step may handle."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal unwind, so that what was made is removed. Exit as shells do."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    except _Stopped as stopped:
-        sys.exit(128 + stopped.number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Signals wait until what was begun is removed."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _dataset(screen: "Screen", home: Home, mnist_dir: str | None, download: bool) -> "Dataset":
@@ -115,27 +79,37 @@ def _dataset(screen: "Screen", home: Home, mnist_dir: str | None, download: bool
 
 
 @contextmanager
-def _service(screen: "Screen", home: Home, keep: bool) -> Iterator[dict[str, Any]]:
+def _service(screen: "Screen", home: Home, signals: Signals, keep: bool) -> Iterator[dict[str, Any]]:
     """The running service of this home, or one for the time of the block."""
     running = config.read_endpoint(home)
     if running is not None:
         screen.say(f"Using the service that runs on {home.path}, pid {running['pid']}.")
         yield running
         return
-    with screen.step("Starting a service", f"Service started on {home.path},") as notes:
-        endpoint = service.start_detached(home)
-        notes.append(f"pid {endpoint['pid']}")
-    try:
+    with ExitStack() as stack:
+        with signals.held():
+            with screen.step("Starting a service", f"Service started on {home.path},") as notes:
+                endpoint = service.start_detached(home)
+                notes.append(f"pid {endpoint['pid']}")
+            stack.callback(_stop, screen, endpoint["pid"], signals)
         yield endpoint
-    finally:
-        with _undisturbed(), screen.step("Stopping the service", "Service stopped"):
-            service.stop(endpoint["pid"])
-        if keep:
-            screen.say(f"`batchai up --detach --home {home.path}` brings it back, with what was kept.")
+    if keep:
+        screen.say(f"`batchai up --detach --home {home.path}` brings it back, with what was kept.")
+
+
+def _stop(screen: "Screen", pid: int, signals: Signals) -> None:
+    with signals.held(), screen.step("Stopping the service", "Service stopped"):
+        service.stop(pid)
 
 
 def _train(
-    screen: "Screen", home: Home, endpoint: dict[str, Any], dataset: "Dataset", epochs: int, keep: bool
+    screen: "Screen",
+    home: Home,
+    endpoint: dict[str, Any],
+    dataset: "Dataset",
+    epochs: int,
+    signals: Signals,
+    keep: bool,
 ) -> "Result":
     """The steps, and whatever happens their undoing."""
     import httpx
@@ -147,7 +121,7 @@ def _train(
     clients = Clients(endpoint)
     run = Quickstart(clients)
     try:
-        return _steps(screen, run, home.path / "quickstart" / run.name, dataset, epochs)
+        return _steps(screen, run, home.path / "quickstart" / run.name, dataset, epochs, keep)
     except (AzureError, httpx.HTTPError, QuickstartError, OSError) as error:
         raise CLIError(str(error)) from None
     finally:
@@ -155,14 +129,16 @@ def _train(
             screen.say(f"Kept: resource group {run.name} and file share {run.name} of {clients.account}.")
         else:
             done = "Removed group, cluster, job and share"
-            with _undisturbed(), screen.step("Removing what was made", done):
+            with signals.held(), screen.step("Removing what was made", done):
                 left = run.undo()
             for each in left:
                 screen.warn(f"Could not remove {each}")
         clients.close()
 
 
-def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Dataset", epochs: int) -> "Result":
+def _steps(
+    screen: "Screen", run: "Quickstart", directory: Path, dataset: "Dataset", epochs: int, keep: bool
+) -> "Result":
     from openbatchai.quickstart.flow import IMAGE, VM_SIZE, QuickstartError
     from openbatchai.quickstart.show import Result
 
@@ -184,6 +160,8 @@ def _steps(screen: "Screen", run: "Quickstart", directory: Path, dataset: "Datas
     logs, models = run.standard_files(), run.model_files()
     screen.files("Standard output and error", logs)
     screen.files("Models", models)
+    if not keep:
+        screen.note("These links end with the files, in a moment. --keep leaves them in place.")
     if not models:
         raise QuickstartError("The job succeeded, but left no model.")
     with screen.step("Downloading", f"Downloaded {models[-1].name} and the logs"):

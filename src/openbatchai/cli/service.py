@@ -1,5 +1,6 @@
 """`up`, `status`, `down`, `env`, `run`: the service as a process, and the environment of its clients."""
 
+import gc
 import json
 import logging
 import os
@@ -35,23 +36,38 @@ def up(
     if detach:
         _print_endpoint(start_detached(place, host, port))
         return
-    # Imported here: every other command does without the service's own modules.
-    from openbatchai.app import run as run_service
-    from openbatchai.http.listeners import PortInUseError
-    from openbatchai.store.schema import NewerSchemaError
-
     try:
-        place.create()
-        _log_to(place.log)
-        run_service(place, host, port, _tell_ready)
-    except (HomeInUseError, HomeUnusableError, NewerSchemaError, PortInUseError) as error:
+        _serve(place, host, port)
+    except CLIError as error:
         _tell_parent(str(error))
-        raise CLIError(str(error)) from None
+        raise
     except Exception as error:
         # A detached process has no terminal: what ended it must be in the log, and said by its parent.
         logging.getLogger(__name__).exception("the service ended")
         _tell_parent(f"{type(error).__name__}: {error}")
         raise
+
+
+def _serve(home: Home, host: str, port: int | None) -> None:
+    """Run the service until a signal. Raises CLIError with what the user can mend."""
+    try:
+        home.create()
+        _log_to(home.log)
+        # Imported here: every other command does without the service's own modules. Nothing that imports
+        # make is garbage, and looking for some meanwhile would cost a tenth of the start.
+        gc.disable()
+        from openbatchai.app import run as run_service
+        from openbatchai.http.listeners import PortInUseError
+        from openbatchai.store.schema import NewerSchemaError
+
+        gc.freeze()
+        gc.enable()
+    except HomeUnusableError as error:
+        raise CLIError(str(error)) from None
+    try:
+        run_service(home, host, port, _tell_ready)
+    except (HomeInUseError, HomeUnusableError, NewerSchemaError, PortInUseError) as error:
+        raise CLIError(str(error)) from None
 
 
 def start_detached(home: Home, host: str = config.DEFAULT_HOST, port: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from typing import Any
 
 from .machine import Machine
 
+# Nodes of one cluster: ten times what the real service allowed.
+NODE_LIMIT = 1000
+
 
 class AllocationState(StrEnum):
     STEADY = "steady"

@@ -6,7 +6,7 @@ Names are compared without regard to case and kept as the client wrote them (bat
 import re
 from dataclasses import dataclass
 
-from .errors import Code, ServiceError
+from .errors import Code, ServiceError, invalid_property
 
 PROVIDER = "Microsoft.BatchAI"
 MIGRATED_EXPERIMENT = "migrated"
@@ -16,6 +16,7 @@ _MIGRATED_WORKSPACE_PREFIX = "migrated-"
 STRICT_NAME = re.compile(r"[-\w]{1,64}")
 DOTTED_NAME = re.compile(r"[-\w.]{1,64}")
 GROUP_NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
+_REGION = re.compile(r"[a-z0-9]{1,64}")
 
 
 def fold(name: str) -> str:
@@ -35,9 +36,35 @@ def check_name(kind: str, name: str, pattern: re.Pattern[str]) -> None:
         )
 
 
+def check_group_name(name: str) -> None:
+    """Raise 400 InvalidResourceName unless it can be a resource group's: it becomes part of paths."""
+    if not GROUP_NAME.fullmatch(name):
+        raise ServiceError(
+            400,
+            Code.INVALID_RESOURCE_NAME,
+            f"The resource group name '{name}' is not valid: it must be 1 to 90 of letters, digits, '-', "
+            "'_', '.', '(' and ')', and not end with '.'.",
+            target="resourceGroupName",
+        )
+
+
+def region(location: str) -> str:
+    """The one name of a location: clients write `eastus` or `East US`."""
+    return fold(location).replace(" ", "")
+
+
+def check_location(location: object) -> str:
+    """The location as the client wrote it. Raises 400 unless it may be a region's name."""
+    if not isinstance(location, str) or not location.strip():
+        raise invalid_property("location", "The required property 'location' is missing.")
+    if not _REGION.fullmatch(region(location)):
+        raise invalid_property("location", f"'{location}' is not the name of a location.")
+    return location
+
+
 def migrated_workspace(location: str) -> str:
     """Where resources of the two flat api-versions live, as the real service moved them."""
-    return _MIGRATED_WORKSPACE_PREFIX + fold(location).replace(" ", "")
+    return _MIGRATED_WORKSPACE_PREFIX + region(location)
 
 
 def is_migrated_workspace(name: str) -> bool:

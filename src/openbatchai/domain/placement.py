@@ -88,16 +88,18 @@ def plan(clusters: Sequence[ClusterView], now: datetime, idle_timeout: timedelta
     return [decision for cluster in clusters for decision in _plan_cluster(cluster, now, idle_timeout)]
 
 
-def next_deadline(clusters: Sequence[ClusterView], idle_timeout: timedelta) -> datetime | None:
-    """When time alone will change the plan: the next idle node of an autoscale cluster to time out."""
+def next_deadline(clusters: Sequence[ClusterView], now: datetime, idle_timeout: timedelta) -> datetime | None:
+    """When time alone will change the plan: the next idle or unusable node of an autoscale cluster to time
+    out. One that timed out and had to stay waits for a change, not for a time."""
     times = [
         node.since + idle_timeout
         for cluster in clusters
-        if cluster.scale.automatic and not cluster.deleting and cluster.target > cluster.scale.minimum
+        if cluster.scale.automatic and not cluster.deleting
         for node in cluster.nodes
-        if node.state is NodeState.IDLE
+        if node.state is NodeState.UNUSABLE
+        or (node.state is NodeState.IDLE and cluster.target > cluster.scale.minimum)
     ]
-    return min(times, default=None)
+    return min((time for time in times if time > now), default=None)
 
 
 def fitting(cluster: ClusterView) -> list[QueuedJob]:
@@ -117,7 +119,13 @@ def _plan_cluster(cluster: ClusterView, now: datetime, idle_timeout: timedelta) 
     target = _target(cluster, now, idle_timeout)
     if target != cluster.target:
         decisions.append(SetTarget(cluster.id, target))
-    on_duty = [node for node in cluster.nodes if node.state in _ON_DUTY and not node.leave_after_run]
+    spent = _spent(cluster, now, idle_timeout)
+    decisions += [ReleaseNode(node.id) for node in spent]
+    on_duty = [
+        node
+        for node in cluster.nodes
+        if node.state in _ON_DUTY and not node.leave_after_run and node not in spent
+    ]
     leaving: set[str] = set()
     if len(on_duty) < target:
         decisions.append(AddNodes(cluster.id, target - len(on_duty)))
@@ -127,7 +135,7 @@ def _plan_cluster(cluster: ClusterView, now: datetime, idle_timeout: timedelta) 
         decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
     started = _start_jobs(cluster, [node for node in on_duty if node.id not in leaving])
     decisions += started
-    if len(cluster.nodes) == target and not leaving:
+    if len(cluster.nodes) == target and not leaving and not spent:
         decisions.append(Settle(cluster.id))
     return decisions
 
@@ -138,11 +146,25 @@ def _target(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int
     if not scale.automatic:
         return scale.maximum
     busy = sum(node.state is NodeState.RUNNING for node in cluster.nodes)
-    demand = busy + sum(job.node_count for job in fitting(cluster))
+    spent = len(_spent(cluster, now, idle_timeout))
+    # An unusable node still counts as one of the cluster's, but no job can have it.
+    useless = sum(node.state is NodeState.UNUSABLE for node in cluster.nodes) - spent
+    demand = busy + useless + sum(job.node_count for job in fitting(cluster))
     if demand >= cluster.target:
         return min(max(demand, scale.minimum), scale.maximum)
-    expired = sum(node.state is NodeState.IDLE and node.since + idle_timeout <= now for node in cluster.nodes)
+    expired = spent + sum(
+        node.state is NodeState.IDLE and node.since + idle_timeout <= now for node in cluster.nodes
+    )
     return min(max(demand, cluster.target - expired, scale.minimum), scale.maximum)
+
+
+def _spent(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[NodeView]:
+    """Nodes that an autoscale cluster gives up: nobody resizes it by hand to get rid of unusable ones."""
+    return [
+        node
+        for node in cluster.nodes
+        if cluster.scale.automatic and node.state is NodeState.UNUSABLE and node.since + idle_timeout <= now
+    ]
 
 
 def _leavers(nodes: Sequence[NodeView], count: int) -> list[NodeView]:

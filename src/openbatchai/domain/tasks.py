@@ -23,10 +23,13 @@ _DURATION = re.compile(
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """An ISO-8601 duration of weeks, days and times; None when it is none."""
+    """An ISO-8601 duration of weeks, days and times; None when it is none, or too long to count."""
     match = _DURATION.fullmatch(text)
     parts = {name: float(value) for name, value in match.groupdict().items() if value} if match else {}
-    return timedelta(**parts) if parts else None
+    try:
+        return timedelta(**parts) if parts else None
+    except OverflowError:
+        return None
 
 
 def secrets_below(secrets: Json, prefix: str) -> dict[str, Any]:

@@ -27,6 +27,9 @@ TOOL_TYPES = {
     "customToolkitSettings": "custom",
 }
 
+# Processes of one kind in one job. Each knows the addresses of all, so their sizes grow with the square.
+PROCESS_LIMIT = 1000
+
 _PARAMETER_SERVER_PORT = 2222
 
 

@@ -77,19 +77,20 @@ class _Arm:
                 return Answer(answer.status, answer.body, header)
             return answer
         except Exception:
-            log.exception("%s %s failed", request.method, request.url.path)
+            log.exception("%s %s failed", request.method, request.scope["path"])
             message = "The service could not carry out the request; its log says why."
             return _error_answer(ServiceError(500, Code.INTERNAL_ERROR, message))
 
     def _dispatch(self, request: Request, content: bytes) -> Answer:
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         path = re.sub("/{2,}", "/", path)
-        base_url = f"{request.url.scheme}://{request.headers.get('host', AZURE_HOST)}"
+        base_url = f"{request.scope['scheme']}://{request.headers.get('host', AZURE_HOST)}"
         if path.lower().rstrip("/") == "/metadata/endpoints":
             return Answer(200, arm_metadata(base_url))
         claims = self._identity.authenticate(request.headers.get("authorization"))
         self._check_subscription(path)
-        query = {name.lower(): value for name, value in parse_qsl(request.url.query, keep_blank_values=True)}
+        text = request.scope["query_string"].decode("utf-8", "replace")
+        query = {name.lower(): value for name, value in parse_qsl(text, keep_blank_values=True)}
         version = _api_version(query)
         handler, names = self._route(request.method, path, version)
         call = Call(

@@ -17,6 +17,9 @@ from openbatchai.wire import arm
 
 Json = dict[str, Any]
 
+# The deepest property of any request has a depth of 8.
+_DEPTH_LIMIT = 100
+
 
 @dataclass(frozen=True)
 class Call:
@@ -43,13 +46,15 @@ class Call:
     def json(self) -> Any:
         """The body. Raises 400 InvalidRequestContent when it is no JSON."""
         try:
-            return json.loads(self.content)
+            value = json.loads(self.content, parse_constant=_refuse_constant)
+            _check_json(value)
         except (ValueError, RecursionError) as error:
             raise ServiceError(
                 400,
                 Code.INVALID_REQUEST_CONTENT,
                 f"The request content was invalid and could not be deserialized: '{error}'.",
             ) from None
+        return value
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number of the query. Raises 400 naming the parameter and its range."""
@@ -64,6 +69,27 @@ class Call:
                 target=name,
             )
         return int(text)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_json(value: Any) -> None:
+    """Raise ValueError for what is JSON but can be no property of ours: it could not be answered, stored or
+    handed to a process later on."""
+    waiting = [(value, 1)]
+    while waiting:
+        item, depth = waiting.pop()
+        if isinstance(item, str):
+            item.encode()  # half of a surrogate pair is no text
+            if "\0" in item:
+                raise ValueError("A text holds a null character")
+        elif isinstance(item, (dict, list)):
+            if depth > _DEPTH_LIMIT:
+                raise ValueError(f"The content is nested more than {_DEPTH_LIMIT} deep")
+            parts = [*item, *item.values()] if isinstance(item, dict) else item
+            waiting += [(part, depth + 1) for part in parts]
 
 
 @dataclass(frozen=True)

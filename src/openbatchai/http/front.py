@@ -3,12 +3,15 @@
 import ipaddress
 from collections.abc import Callable
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openbatchai import __version__
 
 from .aad import is_aad_path
+
+_LOCAL = ("/healthz", "/metrics", "/", "/portal", "/portal/")
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>OpenBatchAI</title>
@@ -29,34 +32,34 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        local = self._local(path)
-        if local is not None:
-            answer = local if _is_loopback(scope) else PlainTextResponse("Forbidden", 403)
+        if path in _LOCAL:
+            answer = await self._local(path) if _is_loopback(scope) else PlainTextResponse("Forbidden", 403)
             await answer(scope, receive, send)
         elif is_aad_path(path):
             await self._aad(scope, receive, send)
         else:
             await self._arm(scope, receive, send)
 
-    def _local(self, path: str) -> Response | None:
-        match path:
-            case "/healthz":
-                return JSONResponse({"status": "ok", "version": __version__})
-            case "/metrics":
-                return Response(self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-            case "/" | "/portal" | "/portal/":
-                return HTMLResponse(_PAGE.format(version=__version__))
-        return None
+    async def _local(self, path: str) -> Response:
+        if path == "/healthz":
+            return JSONResponse({"status": "ok", "version": __version__})
+        if path == "/metrics":
+            # It reads the store, which may wait for its disk.
+            content = await run_in_threadpool(self._metrics)
+            return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return HTMLResponse(_PAGE.format(version=__version__))
 
 
 class TlsOnly:
-    """Off loopback nothing is served over plain http."""
+    """Off loopback nothing is served over plain http. A request without a client's address has come through
+    TLS to the proxy, whose inner end is a socket pair."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["scheme"] != "https" and not _is_loopback(scope):
+        plain = scope["type"] == "http" and scope["scheme"] != "https"
+        if plain and scope.get("client") is not None and not _is_loopback(scope):
             await PlainTextResponse("Use https here.", 403)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

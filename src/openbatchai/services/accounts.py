@@ -11,6 +11,8 @@ from openbatchai.domain.model import StorageAccount
 from openbatchai.store.unit import Store, Unit
 
 from .context import Context, group, record, writable_group
+from .deletion import DELETE_ACCOUNT
+from .transitions import queue_effect
 
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 
@@ -21,8 +23,8 @@ class StoredKeys:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, tuple[str, ...]] = {}
-        self._lock = threading.Lock()
         self._generation = 0
+        self._lock = threading.Lock()
 
     def keys(self, account: str) -> tuple[str, ...] | None:
         if (known := self._known.get(account)) is not None:
@@ -34,7 +36,7 @@ class StoredKeys:
             return None
         keys = (found.secrets["key1"], found.secrets["key2"])
         with self._lock:
-            # Keys that were replaced while they were read must not be remembered.
+            # What was forgotten while it was read may be old already.
             if generation == self._generation:
                 self._known[account] = keys
         return keys
@@ -59,9 +61,14 @@ def name_problem(context: Context, name: str) -> tuple[Code, str] | None:
             "characters in length and use numbers and lower-case letters only.",
         )
     with context.store.read() as unit:
-        if unit.accounts.get(key=name) is not None:
+        if unit.accounts.get(key=name) is not None or _is_vanishing(unit, name):
             return Code.STORAGE_ACCOUNT_ALREADY_TAKEN, f"The storage account named {name} is already taken."
     return None
+
+
+def _is_vanishing(unit: Unit, name: str) -> bool:
+    """Whether content of a deleted account of this name is still to be removed: not that of a new one."""
+    return unit.outbox.count(kind=DELETE_ACCOUNT, object_id=name) > 0
 
 
 def put(
@@ -83,14 +90,14 @@ def put(
     def work(unit: Unit) -> StorageAccount:
         owner = writable_group(unit, group_name)
         existing = unit.accounts.get(key=name)
-        if existing is None:
+        if existing is None and not _is_vanishing(unit, name):
             keys = {"key1": new_key(), "key2": new_key()}
             created = StorageAccount(
                 name, name, owner.key, owner.name, location, kind, sku, tags, now, secrets=keys
             )
             record(unit, now, "storageAccount", name, "", "succeeded", "create", actor=actor)
             return unit.accounts.add(created)
-        if existing.group_key != owner.key:
+        if existing is None or existing.group_key != owner.key:
             raise ServiceError(
                 409,
                 Code.STORAGE_ACCOUNT_ALREADY_TAKEN,
@@ -108,8 +115,12 @@ def put(
 def get(context: Context, group_name: str, name: str) -> StorageAccount:
     """Raises 404 ResourceNotFound."""
     with context.store.read() as unit:
-        group(unit, group_name)
-        found = unit.accounts.get(key=ids.fold(name), group_key=ids.fold(group_name))
+        return _find(unit, group_name, name)
+
+
+def _find(unit: Unit, group_name: str, name: str) -> StorageAccount:
+    group(unit, group_name)
+    found = unit.accounts.get(key=ids.fold(name), group_key=ids.fold(group_name))
     if found is None:
         raise ServiceError(
             404,
@@ -128,19 +139,25 @@ def listing(context: Context, group_name: str | None = None) -> list[StorageAcco
 
 def regenerate_key(context: Context, group_name: str, name: str, key_name: str) -> StorageAccount:
     """Replace key1 or key2; the old value is refused from the next request on."""
-    account = get(context, group_name, name)
+    get(context, group_name, name)
     if key_name not in ("key1", "key2"):
         raise ServiceError(
             400, Code.INVALID_PROPERTY_VALUE, f"'{key_name}' is no key name.", target="keyName"
         )
-    account.secrets[key_name] = new_key()
-    context.store.write(lambda unit: unit.accounts.save(account))
+
+    def work(unit: Unit) -> StorageAccount:
+        found = _find(unit, group_name, name)
+        found.secrets[key_name] = new_key()
+        unit.accounts.save(found)
+        return found
+
+    account = context.store.write(work)
     context.forget_keys(account.key)
     return account
 
 
 def delete(context: Context, group_name: str, name: str, actor: str) -> bool:
-    """Delete the account and all its content; False when there was none."""
+    """Delete the account, at once, and all its content, soon; False when there was none."""
     now = context.clock.now()
 
     def work(unit: Unit) -> bool:
@@ -148,11 +165,11 @@ def delete(context: Context, group_name: str, name: str, actor: str) -> bool:
         if found is None:
             return False
         unit.accounts.remove(key=found.key)
+        queue_effect(unit, DELETE_ACCOUNT, found.key)
         record(unit, now, "storageAccount", found.key, "succeeded", "", "delete", actor=actor)
         return True
 
     deleted = context.store.write(work)
     if deleted:
         context.forget_keys(ids.fold(name))
-        context.storage.delete_account(ids.fold(name))
     return deleted

@@ -218,7 +218,9 @@ def _end_operations(context: Context, unit: Unit) -> None:
 
 def _is_done(unit: Unit, operation: Operation) -> bool:
     if operation.kind == "group":
-        return unit.groups.get(key=operation.target_key) is None
+        return unit.groups.get(key=operation.target_key) is None and not unit.outbox.count(
+            kind=DELETE_ACCOUNT
+        )
     if operation.kind == TERMINATE:
         job = unit.jobs.get(id=operation.target)
         return job is None or job.execution_state in FINISHED

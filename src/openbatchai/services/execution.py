@@ -13,8 +13,8 @@ from openbatchai.domain import vmsizes
 from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState, JobEvent
-from openbatchai.domain.model import Effect, Job, Json, Task
-from openbatchai.domain.ports import NodeRequest, Signal, TaskEvent, TaskEventKind, TaskFault, TaskKind
+from openbatchai.domain.model import Effect, Job, Json, Node, Task
+from openbatchai.domain.ports import NodeRequest, Signal, TaskEvent, TaskEventKind, TaskKind
 from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.tasks import node_preparation, run_phases, run_task
 from openbatchai.store.unit import Unit
@@ -49,15 +49,20 @@ def carry_out(context: Context) -> bool:
     with context.store.read() as unit:
         effects = unit.outbox.list(order=unit.outbox.table.c.id)
     failed: set[str] = set()
+    done: list[Effect] = []
     for effect in effects:
         # What concerns one object stays in order: nothing is signalled before it was started.
         if effect.object_id in failed:
             continue
         try:
             _carry_out(context, effect)
+            done.append(effect)
         except Exception:
             log.exception("effect %s of %s failed", effect.kind, effect.object_id)
             failed.add(effect.object_id)
+    if done:
+        # Together: after a crash before this commit they are all repeated, and none minds.
+        context.store.write(lambda unit: _remove_effects(unit, done))
     return not failed
 
 
@@ -75,9 +80,22 @@ def _carry_out(context: Context, effect: Effect) -> None:
         case kind if kind == FORGET_TASK:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
-            context.forget_keys(object_id)
-            context.storage.delete_account(object_id)
-    context.store.write(lambda unit: unit.outbox.remove(id=effect.id))
+            _delete_account(context, object_id)
+
+
+def _remove_effects(unit: Unit, effects: Sequence[Effect]) -> None:
+    unit.outbox.remove(id=[effect.id for effect in effects])
+    # The deletion of a group ends with that of its accounts' content.
+    unit.changed = unit.changed or any(effect.kind == DELETE_ACCOUNT for effect in effects)
+
+
+def _delete_account(context: Context, account: str) -> None:
+    with context.store.read() as unit:
+        # The next start makes the default account again; never take the content of one that exists.
+        exists = unit.accounts.get(key=account) is not None
+    if not exists:
+        context.forget_keys(account)
+        context.storage.delete_account(account)
 
 
 def _provision(context: Context, node_id: str) -> None:
@@ -109,11 +127,24 @@ def _release(context: Context, node_id: str) -> None:
         if node is None:
             return
         unit.nodes.remove(id=node_id)
+        _forget_errors(unit, node)
         unit.tasks.remove(id=node.task_id)
         queue_effect(unit, FORGET_TASK, node.task_id)
         record(unit, context.clock.now(), "node", node_id, node.state, "", "released")
 
     context.store.write(work)
+
+
+def _forget_errors(unit: Unit, node: Node) -> None:
+    """What was wrong with a node goes with it: a cluster resized to 0 and back starts clean."""
+    cluster = unit.clusters.get(id=node.cluster_id)
+    if cluster is not None and (kept := [e for e in cluster.errors if not _is_of(e, node)]) != cluster.errors:
+        cluster.errors = kept
+        unit.clusters.save(cluster)
+
+
+def _is_of(error: Json, node: Node) -> bool:
+    return {"name": "nodeId", "value": node.id} in error.get("details", [])
 
 
 def _start(context: Context, task_id: str) -> None:
@@ -122,7 +153,10 @@ def _start(context: Context, task_id: str) -> None:
     if spec is None:
         return
     context.engine.start(spec)
+    _set_started(context, task_id)
 
+
+def _set_started(context: Context, task_id: str) -> None:
     def work(unit: Unit) -> None:
         task = unit.tasks.get(id=task_id)
         if task is not None:
@@ -142,7 +176,7 @@ def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
         cluster = unit.clusters.get(id=task.cluster_id)
         return None if cluster is None else node_preparation(task.id, task.node_id, cluster)
     job = unit.jobs.get(id=task.job_id)
-    if job is None or job.run_id != task.run_id:
+    if job is None or job.run_id != task.run_id or job.requeue or job.stop_reason:
         return None
     nodes = [facts_of(n) for n in unit.nodes.list(run_id=task.run_id, order=unit.nodes.table.c.id)]
     return run_task(task.id, job, task.phase, task.position, nodes, _job_path(unit, job))
@@ -161,12 +195,11 @@ def _signal(context: Context, task_id: str) -> None:
         task = unit.tasks.get(id=task_id)
     if task is None or task.ended:
         return
-    if task.started:
-        context.engine.signal(task_id, Signal.TERMINATE)
-        return
-    fault = TaskFault(Fault.JOB_TERMINATED, "The task was called off before it started")
-    event = TaskEvent(task_id, 1, TaskEventKind.ENDED, context.clock.now(), fault=fault)
-    context.store.write(lambda unit: _take_event(context, unit, event))
+    context.engine.signal(task_id, Signal.TERMINATE)
+    if not task.started:
+        # Called off before its start was written down. Only the engine can say whether it started, so its
+        # end is taken from there, as that of any other task.
+        _set_started(context, task_id)
 
 
 # --- reports ---------------------------------------------------------------------------------------
@@ -242,13 +275,19 @@ def finish_runs(context: Context, unit: Unit) -> datetime | None:
     """
     deadlines = []
     for job in unit.jobs.list(execution_state=_RUNNING):
-        tasks = unit.tasks.list(run_id=job.run_id, order=unit.tasks.table.c.position)
-        if any(_failed(task) for task in tasks) and not all(task.ended for task in tasks):
-            _stop_once(unit, job, tasks)
-        elif all(task.ended for task in tasks):
-            held = _finish_phase(context, unit, job, tasks)
+        with unit.isolated(f"job {job.name}"):
+            held = _go_on(context, unit, job)
             deadlines += [held] if held else []
     return min(deadlines, default=None)
+
+
+def _go_on(context: Context, unit: Unit, job: Job) -> datetime | None:
+    tasks = unit.tasks.list(run_id=job.run_id, order=unit.tasks.table.c.position)
+    if all(task.ended for task in tasks):
+        return _finish_phase(context, unit, job, tasks)
+    if any(_failed(task) for task in tasks):
+        _stop_once(unit, job, tasks)
+    return None
 
 
 def _failed(task: Task) -> bool:
@@ -257,7 +296,8 @@ def _failed(task: Task) -> bool:
 
 def _stop_once(unit: Unit, job: Job, tasks: Sequence[Task]) -> None:
     waiting = {effect.object_id for effect in unit.outbox.list(kind=SIGNAL_TASK)}
-    if not job.stop_reason and not any(task.id in waiting for task in tasks):
+    # A run that is being withdrawn has been told to end already.
+    if not job.stop_reason and not job.requeue and not any(task.id in waiting for task in tasks):
         job.stop_reason = _PEER_FAILED
         unit.jobs.save(job)
         stop_run(unit, job)
@@ -289,8 +329,13 @@ def _held_until(context: Context, job: Job, ended: datetime) -> datetime | None:
     # The window reaches back from the end of the run, however long we have been waiting since, but not
     # beyond its start: nobody can have read before.
     window = min(context.tail_window_s + (now - ended).total_seconds(), _age(job, now))
-    logs = log_files(job, _log_names(context, job))
-    unread = any(context.storage.unread_since(ref, window) for ref in logs)
+    try:
+        logs = log_files(job, _log_names(context, job))
+        unread = any(context.storage.unread_since(ref, window) for ref in logs)
+    except OSError:
+        # The directory is the job's own, permissions included. What we cannot read, nobody reads through us.
+        log.warning("the output of job %s cannot be read", job.name, exc_info=True)
+        return None
     return until if unread else None
 
 
@@ -304,13 +349,19 @@ def _log_names(context: Context, job: Job) -> list[str]:
     return [e.name for e in entries or () if not e.is_directory and e.name.startswith(("stdout", "stderr"))]
 
 
+def _is_complete(job: Job, tasks: Sequence[Task]) -> bool:
+    """Whether the run came to its own good end, perhaps just before it was told to stop."""
+    last = max(task.phase for task in tasks) + 1 == len(run_phases(job.spec, job.node_count))
+    return last and not any(_failed(task) for task in tasks)
+
+
 def _publish(context: Context, unit: Unit, job: Job, tasks: Sequence[Task], ended: datetime) -> None:
     now = context.clock.now()
-    if job.requeue:
-        job.requeue, job.started, job.stop_reason = False, None, ""
+    if job.requeue and not _is_complete(job, tasks):
+        job.requeue, job.started = False, None
         move_job(unit, job, JobEvent.RUN_WITHDRAWN, now, "its nodes were deallocated")
         return
-    job.ended = ended
+    job.ended, job.requeue = ended, False
     if job.stop_reason and job.stop_reason != _PEER_FAILED:
         move_job(unit, job, JobEvent.RUN_FAILED, now, job.stop_reason)
         return

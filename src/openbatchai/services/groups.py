@@ -30,6 +30,7 @@ def put(
     context: Context, name: str, location: str, tags: dict[str, str], actor: str
 ) -> tuple[ResourceGroup, bool]:
     """Create or update; the flag says whether it is new. Raises 409 when the location differs."""
+    ids.check_group_name(name)
     now = context.clock.now()
 
     def work(unit: Unit) -> tuple[ResourceGroup, bool]:
@@ -39,7 +40,7 @@ def put(
             record(unit, now, "resourceGroup", created.key, "", "succeeded", "create", actor=actor)
             return unit.groups.add(created), True
         writable_group(unit, name)
-        if ids.fold(existing.location) != ids.fold(location):
+        if ids.region(existing.location) != ids.region(location):
             raise ServiceError(
                 409,
                 Code.CONFLICT,

@@ -13,7 +13,7 @@ from openbatchai.domain.outputs import (
     path_variables,
     stdouterr_directory,
 )
-from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.domain.ports import DirectoryEntry, ItemRef, StorageService
 
 from .context import Context
 
@@ -62,11 +62,27 @@ def listing(
     place = _below(root, relative)
     expiry = context.clock.now().replace(microsecond=0) + timedelta(minutes=expiry_minutes)
     files = []
-    for entry in context.storage.list_directory(place) or ():
+    for entry in _entries(context, place, directory):
         item = _below(place, entry.name)
         url = None if entry.is_directory else url_of(item, context.storage.read_sas(item, expiry))
         files.append(OutputFile(entry.name, entry.is_directory, url, entry.size, entry.last_modified))
     return files
+
+
+def _entries(context: Context, place: ItemRef, shown: str) -> list[DirectoryEntry]:
+    with context.store.read() as unit:
+        if unit.accounts.get(key=place.account) is None:
+            return []
+    try:
+        return context.storage.list_directory(place) or []
+    except OSError as error:
+        # The directory is the job's own, permissions included.
+        raise ServiceError(
+            409,
+            Code.CONFLICT,
+            f"The directory '{shown}' cannot be read: {error.strerror}.",
+            target="directory",
+        ) from None
 
 
 def _below(ref: ItemRef, relative: str) -> ItemRef:

@@ -44,10 +44,12 @@ from .transitions import PROVISION_NODE, move_cluster, move_job, move_node, queu
 
 def schedule(context: Context, unit: Unit) -> datetime | None:
     """Plan and apply. Returns when time alone will change the plan."""
-    views = _views(unit)
-    for decision in plan(views, context.clock.now(), context.idle_timeout):
-        _apply(context, unit, decision)
-    return next_deadline(views, context.idle_timeout)
+    views, now = _views(unit), context.clock.now()
+    for view in views:
+        with unit.isolated(f"cluster {view.id}"):
+            for decision in plan([view], now, context.idle_timeout):
+                _apply(context, unit, decision)
+    return next_deadline(views, now, context.idle_timeout)
 
 
 def _views(unit: Unit) -> list[ClusterView]:
@@ -157,7 +159,10 @@ def _vacate(context: Context, unit: Unit, node_id: str, job_id: int, how: Deallo
     node.leave_after_run = True
     unit.nodes.save(node)
     _resizing(context, unit, _cluster(unit, node.cluster_id), f"vacating {node_id} ({how})")
-    if job is None or job.execution_state is not ExecutionState.RUNNING or job.requeue:
+    if job is None or job.execution_state is not ExecutionState.RUNNING or job.requeue or job.stop_reason:
+        return
+    if unit.tasks.count(run_id=job.run_id, ended=False) == 0:
+        # Over, and only not yet published: nothing is left to stop, and nothing must run again.
         return
     if how is Deallocation.TERMINATE:
         terminate_job(context, unit, job, "service", Fault.NODE_DEALLOCATED)

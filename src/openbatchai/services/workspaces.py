@@ -14,6 +14,7 @@ def put(
 ) -> Workspace:
     """Create, or return the existing one when the request is the same. The location is immutable."""
     ids.check_name("workspace", name, ids.STRICT_NAME)
+    ids.check_location(location)
 
     def work(unit: Unit) -> Workspace:
         owner = writable_group(unit, group_name)
@@ -21,7 +22,7 @@ def put(
         if existing is None:
             return add(context, unit, owner, name, location, tags, actor)
         refuse_while_deleting("workspace", name, existing.deleting)
-        if ids.fold(existing.location) != ids.fold(location):
+        if ids.region(existing.location) != ids.region(location):
             raise invalid_property("location", f"The location of workspace {name} cannot be changed.")
         if existing.tags != tags:
             existing.tags, existing.etag = tags, new_etag()

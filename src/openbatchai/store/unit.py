@@ -119,6 +119,15 @@ class Unit:
         self.registrations = rows(tables.registrations, model.Registration)
         self.changed = False
 
+    @contextmanager
+    def isolated(self, what: str) -> Iterator[None]:
+        """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on."""
+        try:
+            with self.connection.begin_nested():
+                yield
+        except Exception:
+            log.exception("%s could not be worked on", what)
+
     def setting(self, name: str) -> str | None:
         statement = select(tables.settings.c.value).where(tables.settings.c.name == name)
         return self.connection.execute(statement).scalar_one_or_none()
@@ -191,10 +200,16 @@ def open_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, _record: object) -> None:
+        # sqlite3 would begin a transaction only at the first write, and read each table at another time.
+        connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
 
     return engine
 

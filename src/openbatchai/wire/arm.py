@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+from openbatchai.domain import ids
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.model import Operation
 
@@ -64,7 +65,7 @@ def without_none(value: Json) -> Json:
 def operation_headers(base: str, provider_path: str, operation: Operation, version: str) -> dict[str, str]:
     """Headers of the accepting 202. The two path words look swapped, and that is how it was recorded;
     2017-09-01-preview had `operationresults` in both."""
-    root = f"{base}{provider_path}/locations/{operation.location}"
+    root = f"{base}{provider_path}/locations/{ids.region(operation.location)}"
     location_word = "operationresults" if version == "2017-09-01-preview" else "operationstatuses"
     return {
         "Azure-AsyncOperation": f"{root}/operationresults/{operation.id}?api-version={version}",

@@ -16,9 +16,7 @@ def group_request(body: Any) -> tuple[str, dict[str, str]]:
     """Location and tags. Raises 400 naming what is missing."""
     if not isinstance(body, dict):
         raise ServiceError(400, Code.INVALID_REQUEST_CONTENT, "The request content must be a JSON object.")
-    location = body.get("location")
-    if not isinstance(location, str) or not location.strip():
-        raise invalid_property("location", "The required property 'location' is missing.")
+    location = ids.check_location(body.get("location"))
     return location, tags_of(body)
 
 

@@ -2,7 +2,10 @@
 
 import copy
 import json
-from urllib.parse import unquote
+import socket
+import ssl
+from http.client import HTTPResponse
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from harness.arm import NEWEST, VERSIONS, make_share, mount, unique
@@ -134,6 +137,27 @@ class TestJob:
         body = {"properties": lab.job_properties(constraints={"maxWallClockTime": "soon"})}
         refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "soon", "maxWallClockTime", body=body)
 
+    @pytest.mark.parametrize("limit", ["P99999999999999W", "P0D", "PT0S"])
+    def test_a_wall_clock_limit_that_is_too_long_or_nothing(self, lab, refused, limit):
+        body = {"properties": lab.job_properties(constraints={"maxWallClockTime": limit})}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "maxWallClockTime", body=body)
+
+    def test_two_input_directories_of_one_id(self, lab, refused):
+        inputs = [{"id": "A", "path": path} for path in ("/a", "/b")]
+        body = {"properties": lab.job_properties(inputDirectories=inputs)}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "inputDirectories", body=body)
+
+    def test_more_processes_than_any_cluster_runs(self, lab, refused):
+        settings = {"commandLine": "true", "processCount": 2**31 - 1}
+        body = {"properties": lab.job_properties(customMpiSettings=settings)}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "processCount", body=body)
+
+    @pytest.mark.parametrize("url", ["https://[x/share", "https://acct.file.core.windows.net//"])
+    def test_a_mount_of_something_that_is_no_share(self, lab, refused, url):
+        volumes = mount(lab.arm.service, lab.share, azureFileUrl=url, relativeMountPath="other")
+        body = {"properties": lab.job_properties(mountVolumes=volumes)}
+        refused("PUT", new_job(lab), 400, "InvalidPropertyValue", "azureFileUrl", body=body)
+
     def test_a_missing_job(self, lab, refused):
         for method, path in (("GET", ""), ("POST", "/terminate"), ("POST", "/listOutputFiles")):
             job = f"{lab.experiment}/jobs/absent"
@@ -249,6 +273,24 @@ class TestCluster:
         body = self.body(lab, scaleSettings=settings)
         refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "minimumNodeCount", body=body)
 
+    @pytest.mark.parametrize(
+        "scale",
+        [
+            {"manual": {"targetNodeCount": 2**31 - 1}},
+            {"autoScale": {"minimumNodeCount": 0, "maximumNodeCount": 2**31 - 1}},
+        ],
+    )
+    def test_more_nodes_than_any_cluster_has(self, lab, refused, scale):
+        body = self.body(lab, scaleSettings=scale)
+        refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "odeCount", body=body)
+
+    @pytest.mark.parametrize("node_setup", ["text", [1], 7])
+    @pytest.mark.parametrize("version", VERSIONS[:2])
+    def test_a_node_setup_that_is_no_object(self, lab, refused, node_setup, version):
+        body = {"location": "eastus", **self.body(lab, nodeSetup=node_setup)}
+        path = f"{lab.arm.provider(lab.group)}/clusters/{unique('refused')}"
+        refused("PUT", path, 400, "InvalidPropertyValue", "nodeSetup", body=body, version=version)
+
     def test_a_negative_target(self, lab, refused):
         body = self.body(lab, scaleSettings={"manual": {"targetNodeCount": -1}})
         refused("PUT", self.path(lab), 400, "InvalidPropertyValue", "targetNodeCount", body=body)
@@ -360,6 +402,62 @@ class TestRequests:
 
     def test_deeply_nested_json(self, lab, refused):
         refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=b"[" * 100_000)
+
+    def test_json_nested_deeper_than_any_property(self, lab, refused):
+        content = b'{"properties": ' * 400 + b"1" + b"}" * 400
+        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=content)
+
+    @pytest.mark.parametrize("text", [r"\ud800", r"\u0000"])
+    def test_text_that_is_no_text(self, arm, refused, text):
+        """Half of a surrogate pair, once stored, could never be answered again."""
+        for body in ({"location": "eastus", "tags": {"a": "X"}}, {"location": "eastus", "tags": {"X": "a"}}):
+            content = json.dumps(body).replace("X", text).encode()
+            refused("PUT", arm.group_path(unique("g")), 400, "InvalidRequestContent", content=content)
+
+    @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+    def test_numbers_that_json_does_not_have(self, lab, refused, number):
+        content = b'{"properties": {"nodeCount": ' + number + b"}}"
+        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=content)
+
+    @pytest.mark.parametrize("name", ["..%2f..", "a%2fb", "a%00b", "a%0d%0ab", "ends.", "a" * 91])
+    def test_names_that_no_resource_group_has(self, arm, refused, name):
+        body = {"location": "eastus"}
+        refused("PUT", arm.group_path(name), 400, "InvalidResourceName", "resourceGroupName", body=body)
+
+    @pytest.mark.parametrize("location", ["../../x", "a\r\nSet-Cookie: b=c", "é", "a/b", " ", 1, None])
+    def test_locations_that_are_none(self, arm, lab, refused, location):
+        body = {"location": location, "sku": {"name": "Standard_LRS"}}
+        group = arm.group_path(lab.group)
+        for path in (
+            arm.group_path(unique("g")),
+            f"{arm.provider(lab.group)}/workspaces/{unique('w')}",
+            f"{group}/providers/Microsoft.Storage/storageAccounts/{unique('acct')}",
+        ):
+            refused("PUT", path, 400, "InvalidPropertyValue", "location", body=body)
+        flat = f"{arm.provider(lab.group)}/clusters/{unique('c')}"
+        refused("PUT", flat, 400, "InvalidPropertyValue", "location", body=body, version="2018-03-01")
+
+    def test_a_location_by_its_display_name(self, arm, lab):
+        path = f"{arm.provider(lab.group)}/workspaces/{unique('w')}"
+        arm.put(path, {"location": "East US"})
+        assert arm.put(path, {"location": "eastus"})["location"] == "East US"
+        accepted = arm.ask("DELETE", path)
+        assert "/locations/eastus/" in accepted.headers["Location"]
+
+    def test_a_query_that_is_no_utf8(self, arm):
+        """Written to the socket as it is: clients would encode it."""
+        url = urlsplit(arm.service.endpoint["arm"])
+        context = ssl.create_default_context(cafile=arm.service.endpoint["ca_bundle"])
+        target = f"{arm.subscription}/resourcegroups?api-version={NEWEST}&x=".encode() + b"\xff"
+        head = f" HTTP/1.1\r\nHost: [\r\nAuthorization: Bearer {arm.token()}\r\nConnection: close\r\n\r\n"
+        with (
+            socket.create_connection((url.hostname, url.port), timeout=30) as plain,
+            context.wrap_socket(plain, server_hostname=url.hostname) as connection,
+        ):
+            connection.sendall(b"GET " + target + head.encode())
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert answer.status < 500
 
     def test_without_api_version(self, lab, refused):
         refused("GET", lab.cluster, 400, "MissingApiVersionParameter", "api-version", version=None)

@@ -3,6 +3,7 @@
 import pytest
 
 from openbatchai.cli.service import without_login
+from openbatchai.config import HomeUnusableError, Settings
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,13 @@ from openbatchai.cli.service import without_login
 )
 def test_a_login_is_not_shown(value, shown):
     assert without_login(value) == shown
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"ports": []}', '{"ports": {"arm": "x"}}', '{"idleTimeoutSeconds": "x"}']
+)
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(HomeUnusableError, match=r"config\.json"):
+        Settings.load(path)

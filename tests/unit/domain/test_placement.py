@@ -104,7 +104,7 @@ def test_autoscale_keeps_an_idle_node_until_the_timeout():
     scale = Scale(0, 3, 0, True)
     fresh = a_cluster(a_node(1, since=NOW - timedelta(seconds=299)), scale=scale, target=1)
     assert decisions(fresh, SetTarget) == []
-    assert next_deadline([fresh], TIMEOUT) == NOW + timedelta(seconds=1)
+    assert next_deadline([fresh], NOW, TIMEOUT) == NOW + timedelta(seconds=1)
     stale = a_cluster(a_node(1, since=NOW - TIMEOUT), scale=scale, target=1)
     assert decisions(stale, SetTarget) == [SetTarget(1, 0)]
     assert decisions(stale, ReleaseNode) == [ReleaseNode("n001")]
@@ -169,3 +169,41 @@ def test_every_job_that_fits_is_started_once_and_in_order(queue, size):
         cluster = replace(cluster, queue=tuple(j for j in cluster.queue if j.id not in done))
     assert order == [job.id for job in fitting(a_cluster(*cluster.nodes, queue=queue))]
     assert all(job.node_count > size for job in cluster.queue)
+
+
+AUTO = Scale(0, 2, 0, True)
+LONG_AGO = NOW - TIMEOUT
+
+
+def test_a_node_that_timed_out_but_has_to_stay_is_no_deadline():
+    """A deadline that has passed would keep the loop spinning until something else changes."""
+    waiting = a_cluster(
+        a_node(1, since=LONG_AGO),
+        a_node(2, NodeState.PREPARING),
+        scale=AUTO,
+        target=2,
+        queue=[QueuedJob(7, 0, 2)],
+    )
+    assert decisions(waiting, ReleaseNode) == []
+    assert next_deadline([waiting], NOW, TIMEOUT) is None
+
+
+def test_an_unusable_node_of_an_autoscale_cluster_takes_no_jobs_place():
+    cluster = a_cluster(a_node(1, NodeState.UNUSABLE), scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
+    assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
+    assert next_deadline([cluster], NOW, TIMEOUT) == NOW + TIMEOUT
+
+
+def test_an_autoscale_cluster_replaces_a_node_that_stayed_unusable():
+    scale = Scale(0, 1, 0, True)
+    cluster = a_cluster(
+        a_node(1, NodeState.UNUSABLE, since=LONG_AGO), scale=scale, target=1, queue=[QueuedJob(7, 0, 1)]
+    )
+    assert decisions(cluster, ReleaseNode) == [ReleaseNode("n001")]
+    assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
+    assert decisions(cluster, Settle) == []
+
+
+def test_unusable_nodes_of_a_manual_cluster_stay_until_it_is_resized():
+    cluster = a_cluster(a_node(1, NodeState.UNUSABLE, since=LONG_AGO))
+    assert plan([cluster], NOW, TIMEOUT) == [Settle(1)]

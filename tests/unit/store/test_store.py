@@ -106,3 +106,25 @@ def test_the_schema_is_what_the_tables_say(path):
 
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_reader_sees_one_moment_of_all_tables(store):
+    with store.read() as unit:
+        assert unit.accounts.count() == 0
+        store.write(lambda writing: writing.accounts.add(an_account()))
+        assert unit.accounts.count() == 0
+    with store.read() as unit:
+        assert unit.accounts.count() == 1
+
+
+def test_work_that_fails_in_isolation_is_undone_alone(store):
+    def work(unit):
+        unit.accounts.add(an_account("before"))
+        with unit.isolated("the damaged one"):
+            unit.accounts.add(an_account("damaged"))
+            raise ValueError("damaged")
+        unit.accounts.add(an_account("after"))
+
+    store.write(work)
+    with store.read() as unit:
+        assert {account.key for account in unit.accounts.list()} == {"before", "after"}

@@ -17,7 +17,8 @@ _PRIORITY_RANGE = range(-1000, 1001)
 
 def cluster_legacy(properties: Json) -> Json:
     """`runElevated` of the setup task."""
-    setup = (properties.get("nodeSetup") or {}).get("setupTask") if isinstance(properties, dict) else None
+    node_setup = properties.get("nodeSetup")
+    setup = node_setup.get("setupTask") if isinstance(node_setup, dict) else None
     return {"runElevated": bool(setup.pop("runElevated", False))} if isinstance(setup, dict) else {}
 
 

@@ -12,8 +12,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from openbatchai.domain.clusters import NODE_LIMIT
+from openbatchai.domain.mounts import share_of_url
 from openbatchai.domain.tasks import parse_duration
-from openbatchai.domain.toolkits import TOOL_TYPES
+from openbatchai.domain.toolkits import PROCESS_LIMIT, TOOL_TYPES
 from openbatchai.domain.vmsizes import CATALOGUE, find_size
 
 
@@ -57,15 +59,26 @@ def _directory_id(value: str) -> str:
 
 
 def _duration(value: str) -> str:
-    if parse_duration(value) is None:
+    if not parse_duration(value):
         raise refuse(f"The value '{value}' is not an ISO-8601 duration such as PT1H or P7D.")
+    return value
+
+
+def _share_url(value: str) -> str:
+    try:
+        share = share_of_url(value)
+    except ValueError:
+        share = ""
+    if not share:
+        raise refuse(f"The value '{value}' is not the URL of a file share.")
     return value
 
 
 Text = Annotated[str, AfterValidator(_text)]
 RelativePath = Annotated[str, AfterValidator(_relative_path)]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+NodeCount = Annotated[int, Field(ge=0, le=NODE_LIMIT)]
+ProcessCount = Annotated[int, Field(ge=1, le=PROCESS_LIMIT)]
 
 
 class Definition(BaseModel):
@@ -117,7 +130,7 @@ class StorageCredentials(Definition):
 
 class AzureFileShare(Definition):
     account_name: Text
-    azure_file_url: Annotated[str, Field(pattern=r"^https?://[^/]+/.+")]
+    azure_file_url: Annotated[str, Field(pattern=r"^https?://[^/]+/.+"), AfterValidator(_share_url)]
     credentials: StorageCredentials
     relative_mount_path: RelativePath
     file_mode: str = "0777"
@@ -202,16 +215,16 @@ class UserAccountSettings(Definition):
 
 
 class ManualScaleSettings(Definition):
-    target_node_count: Count
+    target_node_count: NodeCount
     node_deallocation_option: Annotated[Literal["requeue", "terminate", "waitforjobcompletion"], Lower] = (
         "requeue"
     )
 
 
 class AutoScaleSettings(Definition):
-    minimum_node_count: Count
-    maximum_node_count: Count
-    initial_node_count: Count = 0
+    minimum_node_count: NodeCount
+    maximum_node_count: NodeCount
+    initial_node_count: NodeCount = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "AutoScaleSettings":
@@ -294,7 +307,7 @@ class CntkSettings(Definition):
     python_script_file_path: str | None = None
     python_interpreter_path: str | None = None
     command_line_args: str | None = None
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
 
     @model_validator(mode="after")
     def _language_fits(self) -> "CntkSettings":
@@ -320,7 +333,7 @@ class CaffeSettings(Definition):
     python_script_file_path: str | None = None
     python_interpreter_path: str | None = None
     command_line_args: str | None = None
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "CaffeSettings":
@@ -334,15 +347,15 @@ class Caffe2Settings(PythonScript):
 
 
 class ChainerSettings(PythonScript):
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
 
 
 class HorovodSettings(PythonScript):
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
 
 
 class PyTorchSettings(PythonScript):
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
     communication_backend: str | None = None
 
 
@@ -352,13 +365,13 @@ class TensorFlowSettings(Definition):
     master_command_line_args: str | None = None
     worker_command_line_args: str | None = None
     parameter_server_command_line_args: str | None = None
-    worker_count: Positive | None = None
-    parameter_server_count: Count | None = None
+    worker_count: ProcessCount | None = None
+    parameter_server_count: Annotated[int, Field(ge=0, le=PROCESS_LIMIT)] | None = None
 
 
 class CustomMpiSettings(Definition):
     command_line: Text
-    process_count: Positive | None = None
+    process_count: ProcessCount | None = None
 
 
 class CustomToolkitSettings(Definition):

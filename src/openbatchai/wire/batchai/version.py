@@ -105,10 +105,10 @@ class Version:
             _drop(properties, path)
         spec = to_canonical(validate(JobProperties, properties, "properties"))
         spec, secrets = split_secrets(spec)
-        if len({d["id"] for d in spec.get("outputDirectories") or ()}) != len(
-            spec.get("outputDirectories") or ()
-        ):
-            raise invalid_property("properties.outputDirectories", "Two output directories have the same id.")
+        for kind in ("inputDirectories", "outputDirectories"):
+            names = [directory["id"] for directory in spec.get(kind) or ()]
+            if len(set(names)) != len(names):
+                raise invalid_property(f"properties.{kind}", "Two directories have the same id.")
         return Submission(spec, legacy, location, tags, secrets)
 
     def priority(self, submission: Submission) -> int:
@@ -118,10 +118,7 @@ class Version:
     def _place(self, body: Json) -> tuple[str, Json]:
         if not self.flat:
             return "", {}
-        location = body.get("location")
-        if not isinstance(location, str) or not location.strip():
-            raise invalid_property("location", "The required property 'location' is missing.")
-        return location, _tags(body)
+        return ids.check_location(body.get("location")), _tags(body)
 
     # --- answers ---------------------------------------------------------------------------------
 
