@@ -41,7 +41,7 @@ from openbatchai.store.unit import Store, open_engine
 
 log = logging.getLogger(__name__)
 
-STORAGE_AUDIENCES = ("https://storage.azure.com", "https://management.azure.com")
+STORAGE_AUDIENCES = ("https://storage.azure.com",)
 
 
 class SystemClock:
