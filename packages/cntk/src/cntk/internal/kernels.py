@@ -222,8 +222,8 @@ def _pooling(node: Node) -> Kernel:
     pad = _pad_spec(windows)
     reshape = len(shape) != rank + 1 or not node.batched(0)
     result = node.result.shape
-    max_pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
-    average_pool: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
+    max_pool: Kernel = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
+    average_pool: Kernel = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
 
     counts = torch.ones(())
     for n, k, s, win in zip(spatial, kernel, strides, windows, strict=True):
@@ -259,7 +259,7 @@ class _Extreme(torch.autograd.Function):
         return result if keep else result.squeeze(dims)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         (ties,) = ctx.saved_tensors
         return gradient.reshape(ctx.shape) * ties, None, None, None
 
@@ -277,12 +277,13 @@ def _reduce(node: Node) -> Kernel:
     if not axes:
         return lambda x: x
     dims = [axis - rank for axis in axes]
+    extreme: Kernel = _Extreme.apply
     table: dict[str, Kernel] = {
         "Sum": lambda x: x.sum(dims, keepdim=keep),
         "Mean": lambda x: x.mean(dims, keepdim=keep),
         "LogSum": lambda x: x.logsumexp(dims, keepdim=keep),
-        "Max": lambda x: _Extreme.apply(x, dims, keep, True),
-        "Min": lambda x: _Extreme.apply(x, dims, keep, False),
+        "Max": lambda x: extreme(x, dims, keep, True),
+        "Min": lambda x: extreme(x, dims, keep, False),
     }
     if name not in table:
         raise unavailable(f"reduction {name}")

@@ -45,7 +45,7 @@ class AxisValue(NamedTuple):
 # DictionaryValue.Type and the oneof field that carries it.
 _NONE, _BOOL, _INT, _SIZET, _FLOAT, _DOUBLE, _STRING, _SHAPE, _AXIS, _VECTOR, _DICT, _ARRAY = range(12)
 
-_DATA_TYPES = {
+_DATA_TYPES: dict[int, np.dtype] = {
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),
     4: np.dtype("<f2"),

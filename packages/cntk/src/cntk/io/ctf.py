@@ -59,7 +59,8 @@ class StreamData:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Samples by number, dense."""
         if self.indptr is None or self.indices is None or self.values is None:
-            return self.samples[rows]
+            dense: np.ndarray = self.samples[rows]
+            return dense
         result = np.zeros((len(rows), self.field.dim), np.float32)
         for i, row in enumerate(rows):
             part = slice(self.indptr[row], self.indptr[row + 1])
@@ -272,10 +273,10 @@ def _parse_uniform(data: bytes, fields: list[Field]) -> list[StreamData] | None:
 def _uniform_chunk(text: np.ndarray, rows: int, order: list[Field], names: list[bytes]) -> np.ndarray | None:
     """The numbers of a chunk of whole rows as [rows, all dims], or None when it is not as expected."""
     newlines = np.flatnonzero(text == 10)
-    pipes = np.flatnonzero(text == 124)
-    if len(pipes) != rows * len(order):
+    bars = np.flatnonzero(text == 124)
+    if len(bars) != rows * len(order):
         return None
-    pipes = pipes.reshape(rows, len(order))
+    pipes = bars.reshape(rows, len(order))
     if (
         not np.array_equal(pipes[1:, 0], newlines[:-1] + 1)
         or pipes[0, 0] != 0

@@ -132,7 +132,9 @@ class Learner:
             if parameter not in gradient_values:
                 raise RuntimeError(f"Learner.update: no gradient for '{parameter!r}'")
             value = gradient_values[parameter]
-            array = np.asarray(value.asarray() if hasattr(value, "asarray") else value, parameter.dtype)
+            array: np.ndarray = np.asarray(
+                value.asarray() if hasattr(value, "asarray") else value, parameter.dtype
+            )
             gradients.append(torch.tensor(array, device=torch_device()))
         return self.apply(gradients, training_sample_count, is_sweep_end)
 
