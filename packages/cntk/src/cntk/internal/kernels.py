@@ -238,8 +238,10 @@ def _pooling(node: Node) -> Kernel:
             return max_pool(F.pad(x, pad, value=-math.inf), kernel, strides)
         if simple:
             return average_pool(x, kernel, strides, padding, count_include_pad=include_pad)
+        nonlocal counts
+        counts = counts.to(x)  # moves once
         mean = average_pool(F.pad(x, pad), kernel, strides)
-        return mean if include_pad else mean * (math.prod(kernel) / counts.to(mean))
+        return mean if include_pad else mean * (math.prod(kernel) / counts)
 
     if not reshape:
         return pool
@@ -325,6 +327,7 @@ def _batch_normalization(node: Node) -> Kernel:
     counter = node.operands[5] if len(node.operands) > 5 else None
     if training and not isinstance(counter, Constant):
         raise unavailable("training a batch normalisation without a running count")
+    begun, known_version = False, -1
 
     def run(
         x: torch.Tensor,
@@ -334,16 +337,28 @@ def _batch_normalization(node: Node) -> Kernel:
         variance: torch.Tensor,
         count: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        nonlocal begun, known_version
         y = x if spatial else x.flatten(1)
         momentum = 0.0
         if training and count is not None:
             samples = x.shape[0]
             # The first minibatch sets the running statistics, later ones are blended in by the time constant.
-            first = count.item() == 0 or time_constant == 0
+            if count._version != known_version:
+                # Somebody else wrote the count.  Looked at only then: on a GPU it means to wait.
+                begun = count.item() != 0
+            first = not begun or time_constant == 0
             momentum = 1.0 if first else 1.0 - math.exp(-samples / time_constant)
             count.add_(samples)
+            begun, known_version = True, count._version
         flat = [t.reshape(-1) for t in (mean, variance, scale, bias)]
-        y = F.batch_norm(y, flat[0], flat[1], flat[2], flat[3], training, momentum, epsilon)
+        if training and y.numel() == y.shape[1]:
+            # One value per channel: no deviation from its mean, and no variance for the running one.
+            with torch.no_grad():
+                flat[0].lerp_(y.reshape(-1), momentum)
+                flat[1].mul_(1.0 - momentum)
+            y = torch.batch_norm(y, flat[2], flat[3], None, None, True, 0.0, epsilon, False)
+        else:
+            y = F.batch_norm(y, flat[0], flat[1], flat[2], flat[3], training, momentum, epsilon)
         return y if spatial else y.reshape(-1, *shape)
 
     return run

@@ -132,7 +132,10 @@ def _file_shape(shape: ShapeOrUnknown) -> Shape:
 
 
 def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> None:
-    """Write the file in one step: a reader never sees half a model, a crash leaves the old one."""
+    """Write the file in one step: a reader never sees half a model, a crash leaves the old one.
+
+    What is no plain file (a pipe, a device) is written to as it is.
+    """
     if filename is None:
         raise ValueError(
             "invalid null reference in method 'Function_save', argument 2 of type 'std::wstring const &'"
@@ -143,10 +146,14 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RuntimeError(f"mkdir: error creating intermediate directory {path.parent}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))  # a link stays one
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
         temporary.write_bytes(data)
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RuntimeError(f"Cannot open file '{path}' for writing.") from error

@@ -139,7 +139,7 @@ def infer_schedule(
     if isinstance(value, TrainingParameterSchedule):
         if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
             value.minibatch_size = minibatch_size
-        return value
+        return value.shifted(0)  # a copy: another learner may give the same schedule another size
     if isinstance(value, (int, float, list)) and not isinstance(value, bool):
         return TrainingParameterSchedule(value, minibatch_size, epoch_size)
     raise ValueError(
