@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,26 @@ def test_the_fast_path_reads_a_pixel_file_in_several_chunks(tmp_path: Path) -> N
     assert result is not None
     np.testing.assert_array_equal(result[0].samples, pixels)
     np.testing.assert_array_equal(result[1].samples, np.tile([0.0, 1.0], (4000, 1)))
+
+
+def test_a_subset_of_a_large_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    """Unbound fields send a file to the row parser, which must not keep a Python number per value."""
+    path = tmp_path / "data.txt"
+    row = " ".join(str(i % 256) for i in range(784))
+    path.write_text(f"|labels 0 1 |features {row}\n" * 2000)
+    tracemalloc.start()
+    try:
+        (features,) = parse_file(str(path), [Field("features", 784, False)])
+        assert tracemalloc.get_traced_memory()[1] < 8 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(features.samples, np.tile(np.arange(784) % 256, (2000, 1)))
+
+
+def test_numbers_of_many_digits(tmp_path: Path) -> None:
+    (x,) = parse(tmp_path, f"|q 1 |x {'0' * 5000}7 1e-99\n", [X])
+    assert x.samples.tolist() == [[7, 0]]
+    (s,) = parse(tmp_path, f"|s {'0' * 5000}3:2\n", [Field("s", 4, True)])
+    assert s.gather(np.arange(1)).tolist() == [[0, 0, 0, 2]]
+    with pytest.raises(RuntimeError, match="Reached the maximum number of allowed errors"):
+        parse(tmp_path, f"|s {'1' * 5000}:2\n", [Field("s", 4, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,23 @@ def test_the_codec_keeps_every_kind_of_value() -> None:
     for key in ("array", "scalar"):
         assert back[key].dtype == given[key].dtype
         np.testing.assert_array_equal(back[key], given[key])
+
+
+def test_what_is_no_plain_file_is_not_replaced(convnet: C.Function, tmp_path: Path) -> None:
+    (tmp_path / "real.dnn").write_bytes(b"old")
+    (tmp_path / "link.dnn").symlink_to("real.dnn")
+    convnet.save(str(tmp_path / "link.dnn"))
+    assert (tmp_path / "link.dnn").is_symlink()
+    assert len(C.load_model(str(tmp_path / "real.dnn")).parameters) == 10
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        C.layers.Dense(2)(C.input_variable(3)).save(str(tmp_path / "pipe"))
+        assert os.read(reader, 3) == b"\x08\x02\x12"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RuntimeError, match=r"^Cannot open file '.*folder' for writing\.$"):
+        convnet.save(str(tmp_path / "folder"))
+    assert {p.name for p in tmp_path.iterdir()} == {"real.dnn", "link.dnn", "pipe", "folder"}

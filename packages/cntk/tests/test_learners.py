@@ -159,3 +159,62 @@ def test_trainer_mistakes(linear: Any) -> None:
         C.Trainer(z, loss, learner).test_minibatch(data)
     with pytest.raises(NotImplementedError, match=r"Trainer\.save_checkpoint is not available"):
         C.Trainer(z, loss, learner).save_checkpoint("f")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "minibatch_size", "rate"),
+    [
+        # Per sample, legacy mean mode: the rate is for the mean gradient.
+        (lambda: C.learning_parameter_schedule_per_sample(0.01), None, 0.01 / 4),
+        (lambda: C.learning_rate_schedule(0.01, C.UnitType.minibatch), None, 0.01 / 4),
+        (lambda: C.learning_parameter_schedule(0.01, minibatch_size=2), None, 0.01 / 2),
+        # A minibatch size given to the learner wins over the legacy switch.
+        (lambda: 0.01, 8, 0.01 / 8),
+        (lambda: C.learning_parameter_schedule(0.01), 8, 0.01 / 8),
+    ],
+)
+def test_legacy_mean_gradient(schedule: Any, minibatch_size: int | None, rate: float) -> None:
+    parameter = C.parameter((1,), init=np.zeros(1, np.float32))
+    learner = C.sgd([parameter], schedule(), use_mean_gradient=True, minibatch_size=minibatch_size)
+    learner.update({parameter: np.array([4.0], np.float32)}, 4)
+    np.testing.assert_allclose(parameter.value, [-4.0 * rate], rtol=1e-6)
+
+
+def test_learners_that_share_a_schedule_keep_their_minibatch_sizes() -> None:
+    first, second = (C.parameter((1,), init=np.zeros(1, np.float32)) for _ in range(2))
+    schedule = C.learning_parameter_schedule(0.08)
+    learners = [C.sgd([first], schedule, minibatch_size=4), C.sgd([second], schedule, minibatch_size=8)]
+    for learner, parameter in zip(learners, (first, second), strict=True):
+        learner.update({parameter: np.array([1.0], np.float32)}, 4)
+    np.testing.assert_allclose([first.value[0], second.value[0]], [-0.02, -0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("map_rank", "shape"), [(None, (3,)), (1, (3, 1, 1))])
+def test_a_minibatch_of_one_sample_through_batch_normalization(map_rank: Any, shape: Any) -> None:
+    x, y = C.input_variable(shape), C.input_variable(shape)
+    z = C.layers.BatchNormalization(map_rank=map_rank, normalization_time_constant=1)(x)
+    trainer = C.Trainer(z, C.squared_error(z, y), C.sgd(z.parameters, 0.0001))
+    pair = np.array([[1, 2, 3], [3, 4, 5]], np.float32).reshape(2, *shape)
+    trainer.train_minibatch({x: pair, y: pair})
+    np.testing.assert_allclose(z.aggregate_variance.value, [2, 2, 2])
+    one = np.array([9, 9, 9], np.float32).reshape(1, *shape)
+    _, values = trainer.train_minibatch({x: one, y: one}, outputs=[z.output])
+    np.testing.assert_allclose(values[z.output].ravel(), z.bias.value, atol=0.01)
+    kept = math.exp(-1)
+    np.testing.assert_allclose(z.aggregate_mean.value, np.array([2, 3, 4]) * kept + 9 * (1 - kept), rtol=1e-6)
+    np.testing.assert_allclose(z.aggregate_variance.value, [2 * kept] * 3, rtol=1e-6)  # one has no variance
+    assert z.aggregate_count.value == 3
+
+
+def test_running_statistics_start_again_when_their_count_is_reset() -> None:
+    x, y = C.input_variable(1), C.input_variable(1)
+    z = C.layers.BatchNormalization()(x)
+    trainer = C.Trainer(z, C.squared_error(z, y), C.sgd(z.parameters, 0.0001))
+    for start, expected in ((0, 1.0), (10, 11.0)):
+        z.aggregate_count.value = 0
+        data = np.array([[start], [start + 2]], np.float32)
+        trainer.train_minibatch({x: data, y: data})
+        np.testing.assert_allclose(z.aggregate_mean.value, [expected])
+        assert z.aggregate_count.value == 2
+        trainer.train_minibatch({x: data + 1, y: data})
+        assert expected < z.aggregate_mean.value[0] < expected + 0.1

@@ -63,18 +63,15 @@ def all_devices() -> tuple[DeviceDescriptor, ...]:
 def use_default_device() -> DeviceDescriptor:
     """Return the process-wide default device; the first call chooses it and says so on stderr."""
     if not _Default.frozen:
-        if _Default.device is None:
-            _Default.device = gpu(0) if torch.cuda.is_available() else cpu()
-        _Default.frozen = True
-        device = _Default.device
+        device = _Default.device or (gpu(0) if torch.cuda.is_available() else cpu())
+        _Default.device, _Default.frozen = device, True
         name = "CPU" if device.type() == 0 else f"{device} {torch.cuda.get_device_name(device.id())}"
         write_stderr(f"Selected {name} as the process wide default device.\n")
         if device.type() == 1:
             # CNTK computes in full float32; TF32 would round the inputs of products to 10 bits.
             torch.backends.cudnn.allow_tf32 = False
-    device = _Default.device
-    assert device is not None
-    return device
+    assert _Default.device is not None
+    return _Default.device
 
 
 def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:

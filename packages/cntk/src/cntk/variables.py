@@ -17,7 +17,7 @@ from .internal.operators import TensorOpsMixin
 from .internal.uids import new_uid
 
 if TYPE_CHECKING:
-    from .ops.functions import Function
+    from .ops.functions import PrimitiveFunction
 
 INFERRED = -1
 FREE = -3
@@ -31,7 +31,7 @@ _TORCH_TYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch
 _DTYPE = default_override_or(None)  # float32, or the type of the array given
 
 
-class Record(dict):
+class Record(dict[str, Any]):
     """A dictionary whose items are attributes."""
 
     def __init__(self, **args_dict: Any):
@@ -45,14 +45,19 @@ class Record(dict):
         return Record(**{**self, **kwargs})
 
 
+def is_scalar(value: Any) -> bool:
+    """`numpy.isscalar` without its type guard, which turns Any into a union of types no number is."""
+    return np.isscalar(value)
+
+
 def sanitize_shape(shape: Any) -> tuple[int, ...]:
-    if np.isscalar(shape):
+    if is_scalar(shape):
         return (int(shape),)
     return tuple(int(dim) for dim in shape)
 
 
 def sanitize_dtype(dtype: Any) -> np.dtype:
-    result = np.dtype(dtype)
+    result: np.dtype = np.dtype(dtype)
     if result not in _TORCH_TYPES:
         raise ValueError(f"data type {result} is not supported; use float32 or float64")
     return result
@@ -82,11 +87,11 @@ class Variable(TensorOpsMixin):
         *,
         kind: str = "Input",
         uid: str | None = None,
-        owner: Function | None = None,
+        owner: PrimitiveFunction | None = None,
         index: int = 0,
     ):
         self._shape: ShapeOrUnknown = None if shape is None else sanitize_shape(shape)
-        self._dtype = np.dtype(dtype)
+        self._dtype: np.dtype = np.dtype(dtype)
         self.needs_gradient = needs_gradient
         self.is_sparse = is_sparse
         self._dynamic_axes = tuple(dynamic_axes)
@@ -106,7 +111,8 @@ class Variable(TensorOpsMixin):
 
     @property
     def dtype(self) -> type:
-        return self._dtype.type
+        kind: type = self._dtype.type
+        return kind
 
     @property
     def dynamic_axes(self) -> tuple[Axis, ...]:
@@ -124,7 +130,7 @@ class Variable(TensorOpsMixin):
         self._name = value
 
     @property
-    def owner(self) -> Function | None:
+    def owner(self) -> PrimitiveFunction | None:
         return self._owner
 
     @property
@@ -172,7 +178,7 @@ class _Stored(Variable):
     """A variable with a value of its own."""
 
     def __init__(self, kind: str, shape: Any, init: Any, dtype: Any, name: str, uid: str | None):
-        if isinstance(init, np.generic | np.ndarray | list | tuple) or (shape is None and np.isscalar(init)):
+        if isinstance(init, np.generic | np.ndarray | list | tuple) or (shape is None and is_scalar(init)):
             array = np.asarray(init)
             shape = array.shape if shape is None else shape
             if dtype is None:
@@ -184,7 +190,7 @@ class _Stored(Variable):
             raise ValueError(f"{kind}: a shape or an array of initial values is required")
         dtype = sanitize_dtype(np.float32 if dtype is None else dtype)
         super().__init__(shape, dtype, kind == "Parameter", name=name, kind=kind, uid=uid)
-        if np.isscalar(init):
+        if is_scalar(init):
             init = Initializer("constant", value=float(init))
         self._init = init.seeded() if isinstance(init, Initializer) else init
         self._tensor: torch.Tensor | None = None
@@ -235,7 +241,8 @@ class _Stored(Variable):
         with torch.no_grad():
             self.tensor.copy_(torch.tensor(np.broadcast_to(array, self.shape)))
 
-    set_value = value.fset
+    def set_value(self, value: Any) -> None:
+        self.value = value
 
     def asarray(self) -> np.ndarray:
         return self.value

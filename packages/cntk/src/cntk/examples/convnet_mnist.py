@@ -9,6 +9,7 @@ DATA_DIR holds Train-28x28_cntk_text.txt and Test-28x28_cntk_text.txt in the CNT
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def make_network(pixels: C.Variable) -> C.Function:
         net = C.layers.Convolution2D((3, 3), 64)(net)
         net = C.layers.Dense(96)(net)
         net = C.layers.Dropout(0.5)(net)
-        return C.layers.Dense(CLASSES, activation=None)(net)
+        z: C.Function = C.layers.Dense(CLASSES, activation=None)(net)
+    return z
 
 
 def train_and_test(data: Path, models: Path, epochs: int) -> float:
@@ -137,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not (options.data_dir / name).is_file():
             parser.error(f"{options.data_dir / name} does not exist")
     # The log is read while this runs, often through a pipe.
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     if options.seed is not None:
         C.cntk_py.set_fixed_random_seed(options.seed)
     train_and_test(options.data_dir, options.model_dir, options.epochs)

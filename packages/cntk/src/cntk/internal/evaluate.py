@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..core import Value
 from ..device import torch_device
+from ..ops.functions import Function
 from ..variables import Parameter, Variable, shape_text, torch_dtype
 from .lower import Program, lower
 from .missing import unavailable
-
-if TYPE_CHECKING:
-    from ..ops.functions import Function
 
 
 def _from_batch(variable: Variable, data: torch.Tensor) -> torch.Tensor:
@@ -105,7 +103,7 @@ def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
                 raise ValueError(f"the function has no argument named '{key}'")
             result[matches[0]] = value
         else:
-            result[getattr(key, "output", key)] = value
+            result[key.output if isinstance(key, Function) else key] = value
     return result
 
 

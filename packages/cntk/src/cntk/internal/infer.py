@@ -91,6 +91,11 @@ def _times(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeO
     if w is None or x is None:
         return None
     map_rank = int(attributes.get("inferInputRankToMap", -1))
+    if output_rank > len(w):
+        raise ValueError(
+            f"Times: The output rank {output_rank} is larger than the rank of the right operand with shape "
+            f"'{shape_text(w)}'"
+        )
     if INFERRED in w:
         if INFERRED in x or not isinstance(weight, _Stored):
             return None
@@ -142,6 +147,10 @@ def _convolution(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
     if w[1] * groups != x[0]:
         raise ValueError(f"Convolution operation requires that kernel dim {w[1]} <= input dim {x[0]}.")
     rank = len(x)
+    attributes.setdefault("dilation", Shape([1]))  # files of before CNTK 2.4 do not have it
+    for key in ("strides", "dilation", "autoPadding", "sharing", "lowerPad", "upperPad"):
+        if len(attributes.get(key) or (0,)) not in (1, rank - 1, rank):
+            raise ValueError(f"Convolution: '{key}' must have a value for each of the {rank} axes, or one.")
     attributes["kernelShape"] = Shape(reversed(w[1:]))
     for key, channel in (("strides", w[1]), ("dilation", 1)):
         values = list(attributes[key])
@@ -183,6 +192,13 @@ def pooling_windows(x: Sequence[int], attributes: Attributes) -> tuple[list[int]
     rank = len(kernel)
     if rank > len(x):
         raise ValueError("Pooling window tensor must have a rank that is not larger than the input tensor's.")
+    if rank == 0:
+        raise ValueError("Pooling window tensor must have at least one axis.")
+    for key in ("strides", "autoPadding", "lowerPad", "upperPad"):
+        # The flags of automatic padding may go on for the channels.
+        given = len(attributes.get(key) or (0,))
+        if given not in (1, rank) and not (key == "autoPadding" and given > rank):
+            raise ValueError(f"Pooling: '{key}' must have a value for each of the {rank} axes, or one.")
     strides = expand(attributes["strides"], rank)
     auto = expand(attributes["autoPadding"], rank)[:rank]
     low = expand(attributes.get("lowerPad") or (0,), rank)
@@ -246,7 +262,7 @@ def _reshape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shap
         )
     if INFERRED in new:
         known = math.prod(dim for dim in new if dim != INFERRED)
-        if math.prod(old) % known:
+        if known == 0 or math.prod(old) % known:
             raise ValueError(
                 f"{start} '{new_text}'. Number of elements is not an integer multiple of the non-inferred "
                 "dimensions.."

@@ -222,8 +222,8 @@ def _pooling(node: Node) -> Kernel:
     pad = _pad_spec(windows)
     reshape = len(shape) != rank + 1 or not node.batched(0)
     result = node.result.shape
-    max_pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
-    average_pool: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
+    max_pool: Kernel = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
+    average_pool: Kernel = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
 
     counts = torch.ones(())
     for n, k, s, win in zip(spatial, kernel, strides, windows, strict=True):
@@ -238,8 +238,10 @@ def _pooling(node: Node) -> Kernel:
             return max_pool(F.pad(x, pad, value=-math.inf), kernel, strides)
         if simple:
             return average_pool(x, kernel, strides, padding, count_include_pad=include_pad)
+        nonlocal counts
+        counts = counts.to(x)  # moves once
         mean = average_pool(F.pad(x, pad), kernel, strides)
-        return mean if include_pad else mean * (math.prod(kernel) / counts.to(mean))
+        return mean if include_pad else mean * (math.prod(kernel) / counts)
 
     if not reshape:
         return pool
@@ -259,7 +261,7 @@ class _Extreme(torch.autograd.Function):
         return result if keep else result.squeeze(dims)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         (ties,) = ctx.saved_tensors
         return gradient.reshape(ctx.shape) * ties, None, None, None
 
@@ -277,12 +279,13 @@ def _reduce(node: Node) -> Kernel:
     if not axes:
         return lambda x: x
     dims = [axis - rank for axis in axes]
+    extreme: Kernel = _Extreme.apply
     table: dict[str, Kernel] = {
         "Sum": lambda x: x.sum(dims, keepdim=keep),
         "Mean": lambda x: x.mean(dims, keepdim=keep),
         "LogSum": lambda x: x.logsumexp(dims, keepdim=keep),
-        "Max": lambda x: _Extreme.apply(x, dims, keep, True),
-        "Min": lambda x: _Extreme.apply(x, dims, keep, False),
+        "Max": lambda x: extreme(x, dims, keep, True),
+        "Min": lambda x: extreme(x, dims, keep, False),
     }
     if name not in table:
         raise unavailable(f"reduction {name}")
@@ -324,6 +327,7 @@ def _batch_normalization(node: Node) -> Kernel:
     counter = node.operands[5] if len(node.operands) > 5 else None
     if training and not isinstance(counter, Constant):
         raise unavailable("training a batch normalisation without a running count")
+    begun, known_version = False, -1
 
     def run(
         x: torch.Tensor,
@@ -333,16 +337,28 @@ def _batch_normalization(node: Node) -> Kernel:
         variance: torch.Tensor,
         count: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        nonlocal begun, known_version
         y = x if spatial else x.flatten(1)
         momentum = 0.0
         if training and count is not None:
             samples = x.shape[0]
             # The first minibatch sets the running statistics, later ones are blended in by the time constant.
-            first = count.item() == 0 or time_constant == 0
+            if count._version != known_version:
+                # Somebody else wrote the count.  Looked at only then: on a GPU it means to wait.
+                begun = count.item() != 0
+            first = not begun or time_constant == 0
             momentum = 1.0 if first else 1.0 - math.exp(-samples / time_constant)
             count.add_(samples)
+            begun, known_version = True, count._version
         flat = [t.reshape(-1) for t in (mean, variance, scale, bias)]
-        y = F.batch_norm(y, flat[0], flat[1], flat[2], flat[3], training, momentum, epsilon)
+        if training and y.numel() == y.shape[1]:
+            # One value per channel: no deviation from its mean, and no variance for the running one.
+            with torch.no_grad():
+                flat[0].lerp_(y.reshape(-1), momentum)
+                flat[1].mul_(1.0 - momentum)
+            y = torch.batch_norm(y, flat[2], flat[3], None, None, True, 0.0, epsilon, False)
+        else:
+            y = F.batch_norm(y, flat[0], flat[1], flat[2], flat[3], training, momentum, epsilon)
         return y if spatial else y.reshape(-1, *shape)
 
     return run

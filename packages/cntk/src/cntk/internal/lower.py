@@ -232,8 +232,8 @@ class Program:
 
     def run(self, feeds: dict[Variable, torch.Tensor]) -> list[torch.Tensor]:
         values: list[Any] = [None] * self._size
-        for index, variable in self._stored:
-            values[index] = variable.tensor
+        for index, stored in self._stored:
+            values[index] = stored.tensor
         for variable, index in self._argument_slots.items():
             values[index] = feeds[variable]
         for kernel, inputs, output in self._code:

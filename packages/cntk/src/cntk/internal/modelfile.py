@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from ..axis import Axis
 from ..variables import FREE, INFERRED, Constant, Parameter, ShapeOrUnknown, Variable, _Stored
 from . import proto, uids
+from .checks import check_function, required, typed, vector
 from .graph import leaves, preorder, producers_first
 from .missing import unavailable
 from .opcodes import Op
@@ -45,7 +47,7 @@ class _Writer:
         if thing not in self._names:
             name = thing.uid
             while name in self._taken:
-                name = uids.new_uid(re.sub(r"\d+$", "", name))
+                name = uids.new_uid(name.rstrip("0123456789"))
             self._names[thing] = name
             self._taken.add(name)
         return self._names[thing]
@@ -130,7 +132,10 @@ def _file_shape(shape: ShapeOrUnknown) -> Shape:
 
 
 def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> None:
-    """Write the file in one step: a reader never sees half a model, a crash leaves the old one."""
+    """Write the file in one step: a reader never sees half a model, a crash leaves the old one.
+
+    What is no plain file (a pipe, a device) is written to as it is.
+    """
     if filename is None:
         raise ValueError(
             "invalid null reference in method 'Function_save', argument 2 of type 'std::wstring const &'"
@@ -141,28 +146,20 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RuntimeError(f"mkdir: error creating intermediate directory {path.parent}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))  # a link stays one
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
         temporary.write_bytes(data)
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RuntimeError(f"Cannot open file '{path}' for writing.") from error
 
 
 # Reading
-
-
-def _required(entry: dict[str, Any], key: str, what: str, current: int) -> Any:
-    if key not in entry:
-        version = entry.get("version")
-        detail = (
-            f" (Current {what} version = {current}, Dictionary version = {version})"
-            if version is not None
-            else ""
-        )
-        raise RuntimeError(f"Required key '{key}' is not found in the dictionary{detail}.")
-    return entry[key]
 
 
 def _python_shape(shape: Shape) -> ShapeOrUnknown:
@@ -172,47 +169,89 @@ def _python_shape(shape: Shape) -> ShapeOrUnknown:
     return tuple(markers.get(dim, dim) for dim in reversed(shape))
 
 
+_COMPOSITE, _PRIMITIVE, _VARIABLE = (
+    "N4CNTK17CompositeFunctionE",
+    "N4CNTK17PrimitiveFunctionE",
+    "N4CNTK8VariableE",
+)
+_REPEATS = 1000  # how often a file's functions may be gone through, as parts of nested blocks
+
+
 class _Reader:
     def __init__(self, model: dict[str, Any]):
         self._model = model
         self._variables: dict[str, Variable] = {}
         self._functions: dict[str, PrimitiveFunction] = {}
         self._stand_ins: dict[Variable, Variable] = {}
+        self._arguments: dict[Variable, Variable] = {}  # of all blocks
+        self._sizes: dict[PrimitiveFunction, int] = {}  # of blocks, with all that is nested in them
 
     def build(self) -> PrimitiveFunction:
-        model = self._model
-        _required(model, "version", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
-        kind = _required(model, "type", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+        def get(key: str) -> Any:
+            return required(self._model, key, _COMPOSITE, _COMPOSITE_VERSION)
+
+        get("version")
+        kind = typed(get("type"), str)
         if kind != "CompositeFunction":
             raise RuntimeError(f"Unexpected 'type':'{kind}' in place of 'CompositeFunction'.")
-        for key in ("root", "inputs", "primitive_functions"):
-            _required(model, key, "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
-        for entry in model["inputs"]:
+        root_uid, inputs, functions = typed(get("root"), str), get("inputs"), get("primitive_functions")
+        for entry in vector(inputs, dict):
             variable = self._variable(entry)
             self._variables[variable.uid] = variable
-        for entry in model["primitive_functions"]:
+        for entry in vector(functions, dict):
             self._function(entry)
         for function in self._functions.values():
             function.operands = [self._stand_ins.get(v, v) for v in function.operands]
             function.argument_map = {k: self._stand_ins.get(v, v) for k, v in function.argument_map.items()}
             if function.op is Op.Combine:
                 function.results = list(function.operands)
-        root = self._functions.get(model["root"])
+        self._check_order()
+        root = self._functions.get(root_uid)
         if root is None:
-            raise RuntimeError(f"The root function '{model['root']}' is not found in the dictionary.")
+            raise RuntimeError(f"The root function '{root_uid}' is not found in the dictionary.")
         # Stand-ins carry the stored shape; now the real operands decide.
         for function in producers_first([root]):
             function.infer()
         return root
 
+    def _check_order(self) -> None:
+        """A value must not depend on itself: there are no delays here that could break a cycle."""
+        values = {k: self._stand_ins.get(v, v) for k, v in self._arguments.items()}
+
+        def sources(node: Any) -> list[Any]:
+            if isinstance(node, Variable):
+                return [values[node]] if node in values else [node.owner] if node.owner is not None else []
+            body = [node.body.root] if node.body is not None else []
+            return [*body, *node.operands, *node.argument_map.values()]
+
+        done: set[Any] = set()
+        for start in self._functions.values():
+            path: list[tuple[Any, Iterator[Any]]] = [(start, iter(sources(start)))]
+            open_nodes = {start}
+            while path:
+                node, following = path[-1]
+                source = next(following, None)
+                if source is None:
+                    path.pop()
+                    open_nodes.discard(node)
+                    done.add(node)
+                elif source in open_nodes:
+                    raise RuntimeError(f"The value of '{start.uid}' in a model depends on itself.")
+                elif source not in done:
+                    open_nodes.add(source)
+                    path.append((source, iter(sources(source))))
+
     def _variable(self, entry: dict[str, Any]) -> Variable:
         def get(key: str) -> Any:
-            return _required(entry, key, "N4CNTK8VariableE", _VARIABLE_VERSION)
+            return required(entry, key, _VARIABLE, _VARIABLE_VERSION)
 
-        uid, kind, name = get("uid"), int(get("kind")), entry.get("name", "")
+        uid, kind = typed(get("uid"), str), int(typed(get("kind"), SizeT, int))
+        name = typed(entry.get("name", ""), str)
+        if uid in self._variables:
+            raise RuntimeError(f"The uid '{uid}' occurs more than once in a model.")
         _reserve(uid)
         if kind in (_KINDS["Parameter"], _KINDS["Constant"]):
-            value = get("value")
+            value = typed(get("value"), np.ndarray)
             if value.dtype not in _DATA_TYPES:
                 raise unavailable(f"a {value.dtype} value in a model")
             if kind == _KINDS["Parameter"]:
@@ -221,14 +260,15 @@ class _Reader:
         if kind not in (_KINDS["Input"], _KINDS["Placeholder"]):
             raise RuntimeError(f"A variable of kind {kind} cannot be stored in a model.")
         axes = [
-            Axis(None, axis.name, axis.is_ordered) for axis in reversed(entry.get("dynamic_axis", []))
+            Axis(None, axis.name, axis.is_ordered)
+            for axis in reversed(vector(entry.get("dynamic_axis", []), AxisValue))
         ]  # the file has the batch axis last
-        dtype = {1: np.float32, 2: np.float64}.get(int(get("data_type")), np.float32)
+        dtype = {1: np.float32, 2: np.float64}.get(int(typed(get("data_type"), SizeT, int)), np.float32)
         return Variable(
-            _python_shape(get("shape")),
+            _python_shape(typed(get("shape"), Shape)),
             dtype,
-            bool(entry.get("needs_gradient", False)),
-            bool(entry.get("is_sparse", False)),
+            typed(entry.get("needs_gradient", False), bool),
+            typed(entry.get("is_sparse", False), bool),
             axes,
             name,
             kind="Input" if kind == _KINDS["Input"] else "Placeholder",
@@ -244,36 +284,48 @@ class _Reader:
         from ..ops.functions import CompositeFunction, PrimitiveFunction
 
         def get(key: str) -> Any:
-            return _required(entry, key, "N4CNTK17PrimitiveFunctionE", _FUNCTION_VERSION)
+            return required(entry, key, _PRIMITIVE, _FUNCTION_VERSION)
 
-        kind = get("type")
+        kind = typed(get("type"), str)
         if kind != "PrimitiveFunction":
             raise unavailable(f"the function type '{kind}' in a model")
-        uid, code = get("uid"), int(get("op"))
+        uid, code = typed(get("uid"), str), int(typed(get("op"), SizeT, int))
+        name = typed(entry.get("name", ""), str)
         if code not in Op.__members__.values():
             raise RuntimeError(f"Unknown operation code {code} in a model.")
         op = Op(code)
         _reserve(uid)
-        operands = [self._lookup(v) for v in get("inputs")]
+        if uid in self._functions:
+            raise RuntimeError(f"The uid '{uid}' occurs more than once in a model.")
+        operands = [self._lookup(v) for v in vector(get("inputs"), str)]
+        attributes = typed(get("attributes"), dict)
+        check_function(op, len(operands), attributes)
         options: dict[str, Any] = {}
+        size = 1
         if op is Op.Block:
-            keys = [self._lookup(v) for v in get("block_function_composite_arguments_map_keys")]
-            values = [self._lookup(v) for v in get("block_function_composite_arguments_map_values")]
-            head = get("block_function_composite")
-            inner = self._functions.get(
-                _required(head, "root", "N4CNTK17CompositeFunctionE", _COMPOSITE_VERSION)
+            keys, values = (
+                [self._lookup(v) for v in vector(get(f"block_function_composite_arguments_map_{part}"), str)]
+                for part in ("keys", "values")
             )
+            head = get("block_function_composite")
+            inner = self._functions.get(typed(required(head, "root", _COMPOSITE, _COMPOSITE_VERSION), str))
             if inner is None:
                 raise RuntimeError(f"The body of block '{uid}' is not found in the dictionary.")
+            if len(keys) != len(values) or len(set(keys)) != len(keys):
+                raise RuntimeError(f"The arguments of block '{uid}' do not match its placeholders.")
+            if any(not key.is_placeholder or key in self._arguments for key in keys):
+                raise RuntimeError(f"The arguments of block '{uid}' are not placeholders of its own.")
+            arguments = dict(zip(keys, values, strict=True))
+            self._arguments.update(arguments)
+            size = self._size(inner)
             options = {
-                "body": CompositeFunction(inner, uid=head.get("uid")),
-                "block_name": get("block_function_op_name"),
-                "argument_map": dict(zip(keys, values, strict=True)),
+                "body": CompositeFunction(inner, uid=typed(head.get("uid", ""), str) or None),
+                "block_name": typed(get("block_function_op_name"), str),
+                "argument_map": arguments,
             }
-        function = PrimitiveFunction(
-            op, operands, get("attributes"), entry.get("name", ""), uid=uid, **options
-        )
+        function = PrimitiveFunction(op, operands, attributes, name, uid=uid, **options)
         self._functions[uid] = function
+        self._sizes[function] = size
         for i, result in enumerate(function.results):
             if op is Op.Combine:
                 self._variables.setdefault(f"{uid}_Output_{i}", result)
@@ -283,9 +335,18 @@ class _Reader:
                 self._stand_ins[stand_in] = result
             self._variables[result.uid] = result
 
+    def _size(self, inner: PrimitiveFunction) -> int:
+        """The functions in a body, counting those of its blocks; bodies in bodies could grow that number
+        exponentially."""
+        size = 1 + sum(self._sizes[function] for function in producers_first([inner]))
+        if sum(self._sizes.values()) + size > _REPEATS * (len(self._functions) + 1):
+            raise RuntimeError("The blocks of a model are nested too deeply.")
+        return size
+
 
 def _reserve(uid: str) -> None:
-    match = re.search(r"(\d+)(?:_Output_\d+)?$", uid)
+    # A number of more digits than any counter reaches is no number of ours.
+    match = re.search(r"(?<!\d)(\d{1,15})(?:_Output_\d+)?$", uid[-40:])
     if match:
         uids.reserve(int(match.group(1)))
 

@@ -19,6 +19,9 @@ MASK64 = (1 << 64) - 1
 INFERRED_DIMENSION = MASK64  # Python -1
 FREE_DIMENSION = MASK64 - 2  # Python -3
 
+_MAX_RANK = 64  # NumPy's own; more would be a damaged file
+_MAX_DEPTH = 100  # of nested messages, as in the protobuf libraries
+
 
 class ParseError(ValueError):
     """The bytes are not a CNTK v2 dictionary."""
@@ -45,7 +48,7 @@ class AxisValue(NamedTuple):
 # DictionaryValue.Type and the oneof field that carries it.
 _NONE, _BOOL, _INT, _SIZET, _FLOAT, _DOUBLE, _STRING, _SHAPE, _AXIS, _VECTOR, _DICT, _ARRAY = range(12)
 
-_DATA_TYPES = {
+_DATA_TYPES: dict[int, np.dtype] = {
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),
     4: np.dtype("<f2"),
@@ -194,18 +197,24 @@ def _signed32(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
+def _message(value: Any, wire: int) -> memoryview:
+    _need(wire, 2)
+    message: memoryview = value
+    return message
+
+
 def _read_shape(buf: memoryview) -> Shape:
     dims: list[int] = []
     for field, wire, value in _fields(buf):
         if field != 1:
             continue
-        if wire == 0:
-            dims.append(value)
-            continue
-        pos = 0
-        while pos < len(value):
-            dim, pos = _read_varint(value, pos)
+        # A reader accepts numbers that are not packed too.
+        numbers, pos = (memoryview(_varint(value)) if wire == 0 else _message(value, wire)), 0
+        while pos < len(numbers):
+            dim, pos = _read_varint(numbers, pos)
             dims.append(dim)
+            if len(dims) > _MAX_RANK:
+                raise ParseError("a shape with too many dimensions")
     return Shape(dims)
 
 
@@ -239,9 +248,10 @@ def _read_array(buf: memoryview) -> np.ndarray:
             _need(wire, 0)
             code = value
         elif field == 3:
-            shape = _read_shape(value)
+            shape = _read_shape(_message(value, wire))
         elif field in (4, 5, 6, 7):
-            payload = b"".join(bytes(v) for f, w, v in _fields(value) if f == 1 and w in (1, 2, 5))
+            parts = _fields(_message(value, wire))
+            payload = b"".join(bytes(v) for f, w, v in parts if f == 1 and w in (1, 2, 5))
             if field == 7:
                 values = np.array(_zigzag(memoryview(payload)))
             else:
@@ -261,10 +271,15 @@ def _read_array(buf: memoryview) -> np.ndarray:
         values = np.zeros(0, _DATA_TYPES[code])
     if values.size != count:
         raise ParseError("an array's values do not fill its shape")
-    return values.astype(_DATA_TYPES[code]).reshape(dims)
+    try:
+        return values.astype(_DATA_TYPES[code]).reshape(dims)
+    except ValueError as error:  # an empty array with a dimension no array can have
+        raise ParseError("an array with an impossible shape") from error
 
 
-def _read_value(buf: memoryview) -> Any:
+def _read_value(buf: memoryview, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ParseError("messages are nested too deeply")
     kind = _NONE
     body: Any = None
     body_wire = 0
@@ -296,15 +311,19 @@ def _read_value(buf: memoryview) -> Any:
     if kind == _AXIS:
         return _read_axis(payload)
     if kind == _VECTOR:
-        return [_read_value(value) for field, wire, value in _fields(payload) if field == 1 and wire == 2]
+        return [
+            _read_value(value, depth + 2)
+            for field, wire, value in _fields(payload)
+            if field == 1 and wire == 2
+        ]
     if kind == _DICT:
-        return _read_dictionary(payload)
+        return _read_dictionary(payload, depth + 1)
     if kind == _ARRAY:
         return _read_array(payload)
     raise ParseError(f"value of unknown type {kind}")
 
 
-def _read_dictionary(buf: memoryview) -> dict[str, Any]:
+def _read_dictionary(buf: memoryview, depth: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field, wire, value in _fields(buf):
         if field != 2:
@@ -316,11 +335,11 @@ def _read_dictionary(buf: memoryview) -> dict[str, Any]:
                 key = _text(entry, entry_wire)
             elif entry_field == 2:
                 _need(entry_wire, 2)
-                item = _read_value(entry)
+                item = _read_value(entry, depth + 2)
         out[key] = item
     return out
 
 
 def load(data: bytes) -> dict[str, Any]:
     """Parse one `Dictionary`; raises `ParseError` when `data` is something else."""
-    return _read_dictionary(memoryview(data))
+    return _read_dictionary(memoryview(data), 0)

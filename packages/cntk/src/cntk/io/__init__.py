@@ -129,22 +129,14 @@ class _Stream:
         alias = definition["stream_alias"]
         self.field = Field(name if alias is None else alias, int(np.prod(layout)), self.sparse)
         self.data: StreamData | None = None
-        self.tensor: torch.Tensor | None = None
-
-    def attach(self, data: StreamData) -> None:
-        self.data = data
-        if data.indptr is None:
-            self.tensor = torch.from_numpy(data.samples)
 
     def minibatch(self, sequences: np.ndarray, end_of_sweep: bool) -> MinibatchData:
         assert self.data is not None
         layout = self.info.m_sample_layout
         count = len(sequences)
         if self.data.offsets is None:
-            if self.tensor is not None:
-                picked = self.tensor.index_select(0, torch.from_numpy(sequences))
-            else:
-                picked = torch.from_numpy(self.data.gather(sequences))
+            # NumPy gathers: torch would share these few rows out to threads, and wait for them.
+            picked = torch.from_numpy(self.data.gather(sequences))
             value = Value(picked.reshape(count, 1, *layout), None, self.sparse)
             return MinibatchData(value, count, count, end_of_sweep)
         starts = self.data.offsets[sequences]
@@ -266,7 +258,7 @@ class MinibatchSource:
         fields = [stream.field for stream in self._streams]
         parsed = parse_file(self._deserializer.filename, fields)
         for stream, data in zip(self._streams, parsed, strict=True):
-            stream.attach(data)
+            stream.data = data
         definers = [d for s, d in zip(self._streams, parsed, strict=True) if s.info.m_defines_mb_size]
         # The size of a sequence is that of its longest stream, unless one stream is declared to define it.
         self._lengths = np.max([data.lengths for data in definers or parsed], axis=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ import numpy as np
 from ..internal.native import write_stderr
 
 _CHUNK = 4 << 20
-_NUMBER = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\Z")
-_INDEX = re.compile(rb"[0-9]+\Z")
+_PATTERN = rb"[+-]?[0-9]++(?:\.[0-9]*+)?(?:[eE][+-]?[0-9]++)?"
+_NUMBERS = re.compile(rb"(?:" + _PATTERN + rb"(?: ++|\Z))*+\Z")
+_NUMBER = re.compile(_PATTERN + rb"\Z")
+_INDEX = re.compile(rb"0*([0-9]{1,18})\Z")
 _ID = re.compile(rb"[0-9]+")
 # Everything that is not printable separates, as a blank does.
 _SEPARATE = bytes(c if 32 < c < 127 or c >= 128 else 32 for c in range(256))
@@ -59,7 +62,7 @@ class StreamData:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Samples by number, dense."""
         if self.indptr is None or self.indices is None or self.values is None:
-            return self.samples[rows]
+            return self.samples.take(rows, axis=0)
         result = np.zeros((len(rows), self.field.dim), np.float32)
         for i, row in enumerate(rows):
             part = slice(self.indptr[row], self.indptr[row + 1])
@@ -105,15 +108,16 @@ class _Collector:
 
     def __init__(self, field: Field):
         self.field = field
-        self.rows: list[list[float]] = []
+        # Arrays: a list of Python numbers would take ten times the memory.
+        self.dense = array("f")
         self.indptr = [0]
-        self.indices: list[int] = []
-        self.values: list[float] = []
+        self.indices = array("q")
+        self.values = array("f")
         self.offsets = [0]
 
     @property
     def count(self) -> int:
-        return len(self.indptr) - 1 if self.field.is_sparse else len(self.rows)
+        return len(self.indptr) - 1 if self.field.is_sparse else len(self.dense) // self.field.dim
 
     def finish(self) -> StreamData:
         offsets = np.array(self.offsets, np.int64)
@@ -125,10 +129,10 @@ class _Collector:
                 np.zeros((0, self.field.dim), np.float32),
                 None if single else offsets,
                 np.array(self.indptr, np.int64),
-                np.array(self.indices, np.int64),
-                np.array(self.values, np.float32),
+                np.frombuffer(self.indices, np.int64),
+                np.frombuffer(self.values, np.float32),
             )
-        samples = np.array(self.rows, np.float32).reshape(len(self.rows), self.field.dim)
+        samples = np.frombuffer(self.dense, np.float32).reshape(-1, self.field.dim)
         return StreamData(self.field, samples, None if single else offsets)
 
 
@@ -181,7 +185,7 @@ def _parse_rows(data: bytes, path: str, fields: list[Field]) -> list[StreamData]
             if name in seen and not has_ids:
                 raise _failed(path, offset, f"Input ('{name.decode()}') has more than one sample in the row")
             seen.add(name)
-            _add_sample(collector, text.split(), path, offset)
+            _add_sample(collector, text, path, offset)
         if not seen:
             raise _failed(path, offset, "A row without a sample of any input was found")
         offset += len(line) + 1
@@ -189,25 +193,28 @@ def _parse_rows(data: bytes, path: str, fields: list[Field]) -> list[StreamData]
     return [collectors[field.alias.encode()].finish() for field in fields]
 
 
-def _add_sample(collector: _Collector, tokens: list[bytes], path: str, offset: int) -> None:
+def _add_sample(collector: _Collector, text: bytes, path: str, offset: int) -> None:
     field = collector.field
+    tokens = text.split()
     if field.is_sparse:
         for token in tokens:
             index, colon, value = token.partition(b":")
-            if not colon or not _INDEX.match(index) or not _NUMBER.match(value) or int(index) >= field.dim:
+            digits = _INDEX.match(index)
+            if not colon or not digits or not _NUMBER.match(value) or int(digits[1]) >= field.dim:
                 raise _failed(path, offset, "An invalid sparse value was found")
-            collector.indices.append(int(index))
+            collector.indices.append(int(digits[1]))
             collector.values.append(float(value))
         collector.indptr.append(len(collector.indices))
         return
-    if len(tokens) > field.dim or not all(_NUMBER.match(token) for token in tokens):
+    if len(tokens) > field.dim or not _NUMBERS.match(text.strip()):
         raise _failed(path, offset, "An invalid dense sample was found")
     if len(tokens) < field.dim:
         write_stderr(
             f"WARNING: A dense sample at offset {offset} in the input file ({path}) has a sparse suffix "
             f"(expected size = {field.dim}, actual size = {len(tokens)}).\n"
         )
-    collector.rows.append([float(token) for token in tokens] + [0.0] * (field.dim - len(tokens)))
+    collector.dense.extend(map(float, tokens))
+    collector.dense.frombytes(bytes(4 * (field.dim - len(tokens))))
 
 
 # Uniform dense files
@@ -272,10 +279,10 @@ def _parse_uniform(data: bytes, fields: list[Field]) -> list[StreamData] | None:
 def _uniform_chunk(text: np.ndarray, rows: int, order: list[Field], names: list[bytes]) -> np.ndarray | None:
     """The numbers of a chunk of whole rows as [rows, all dims], or None when it is not as expected."""
     newlines = np.flatnonzero(text == 10)
-    pipes = np.flatnonzero(text == 124)
-    if len(pipes) != rows * len(order):
+    bars = np.flatnonzero(text == 124)
+    if len(bars) != rows * len(order):
         return None
-    pipes = pipes.reshape(rows, len(order))
+    pipes = bars.reshape(rows, len(order))
     if (
         not np.array_equal(pipes[1:, 0], newlines[:-1] + 1)
         or pipes[0, 0] != 0

@@ -28,9 +28,8 @@ def Sequential(layers: Sequence[Any], name: str = "") -> Function:
         result = layer(result)
     if isinstance(result, Variable):
         return ops.combine([result], name=name)
-    if name:
-        result = ops.alias(result, name)
-    return result
+    applied: Function = result
+    return ops.alias(applied, name) if name else applied
 
 
 def For(what_range: Iterable[int], constructor: Callable[..., Any], name: str = "") -> Function:

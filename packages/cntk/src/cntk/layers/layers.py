@@ -237,7 +237,7 @@ def Dropout(
         if not 0.0 < keep_prob <= 1.0:
             raise ValueError("Dropout: keep_prob must be in the interval (0,1]")
         dropout_rate = 1.0 - keep_prob
-    rate = dropout_rate
+    rate = dropout_rate or 0.0
 
     @BlockFunction("Dropout", name)
     def drop(x: Any) -> Any:

@@ -61,11 +61,14 @@ class Learner:
             raise ValueError("Learner's parameters list must not contain duplicates.")
         if noise != 0.0:
             raise unavailable("gaussian_noise_injection_std_dev")
-        self.mean_mode = bool(use_mean_gradient) or minibatch_size == IGNORE
-        self._legacy_mean = bool(use_mean_gradient)
-        self.minibatch_size = IGNORE if self.mean_mode and minibatch_size is None else minibatch_size
+        if minibatch_size is None and use_mean_gradient:
+            minibatch_size = IGNORE
+        self.mean_mode = minibatch_size == IGNORE
+        self.minibatch_size = minibatch_size
         self._schedule = infer_schedule(lr, minibatch_size, epoch_size)
-        self._minibatch_size_option = minibatch_size
+        if use_mean_gradient and self._schedule.minibatch_size == 1:
+            # Long ago a rate per sample with mean gradients meant: apply the rate to the mean as it is.
+            self._schedule.minibatch_size = IGNORE
         self._l1, self._l2 = l1, l2
         self._clip, self._clip_truncates = clip, clip_truncates
         self._samples = self._minibatches = self._sweeps = 0
@@ -93,11 +96,11 @@ class Learner:
 
     def reset_learning_rate(self, learning_rate: TrainingParameterSchedule) -> None:
         """A new schedule that begins now."""
-        schedule = infer_schedule(learning_rate, self._minibatch_size_option, None)
+        schedule = infer_schedule(learning_rate, self.minibatch_size, None)
         self._schedule = schedule.shifted(self._sweeps if schedule.by_sweep else self._samples)
 
     def _effective_rate(self, samples: int) -> float:
-        rate, size = self.learning_rate(), 0 if self._legacy_mean else self._schedule.minibatch_size
+        rate, size = self.learning_rate(), self._schedule.minibatch_size
         if self.mean_mode:
             return rate if size == 0 else rate * samples / size
         return rate / samples if size == 0 else rate / size
@@ -132,7 +135,9 @@ class Learner:
             if parameter not in gradient_values:
                 raise RuntimeError(f"Learner.update: no gradient for '{parameter!r}'")
             value = gradient_values[parameter]
-            array = np.asarray(value.asarray() if hasattr(value, "asarray") else value, parameter.dtype)
+            array: np.ndarray = np.asarray(
+                value.asarray() if hasattr(value, "asarray") else value, parameter.dtype
+            )
             gradients.append(torch.tensor(array, device=torch_device()))
         return self.apply(gradients, training_sample_count, is_sweep_end)
 
@@ -192,7 +197,7 @@ class _MomentumLearner(Learner):
         **options: Any,
     ):
         super().__init__(parameters, lr, **options)
-        self._momentum = infer_schedule(momentum, options["minibatch_size"], options["epoch_size"])
+        self._momentum = infer_schedule(momentum, self.minibatch_size, options["epoch_size"])
         self._unit_gain = unit_gain
         self._nesterov = nesterov
         self._velocity: list[torch.Tensor] | None = None

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..variables import is_scalar
+
 IGNORE = 0  # "the values are for whatever size the minibatch has"
 
 
@@ -39,10 +41,10 @@ class TrainingParameterSchedule:
         self.by_sweep = self.epoch_size == 0
         unit = self.epoch_size or 1
         if isinstance(schedule, (bool, str)) or not (
-            np.isscalar(schedule) or isinstance(schedule, (list, tuple))
+            is_scalar(schedule) or isinstance(schedule, (list, tuple))
         ):
             raise ValueError(f"schedule must be either a float or a list, not {type(schedule)}")
-        items = [schedule] if np.isscalar(schedule) else list(schedule)
+        items = [schedule] if is_scalar(schedule) else list(schedule)
         if not items:
             raise RuntimeError("TrainingParameterSchedule::ConstructSchedule : schedule is empty.")
         self.starts: list[int] = []
@@ -123,7 +125,7 @@ def momentum_as_time_constant_schedule(
             (item[0], per_sample(item[1])) if isinstance(item, (tuple, list)) else per_sample(item)
             for item in momentum
         ]
-    elif np.isscalar(momentum) and not isinstance(momentum, str):
+    elif is_scalar(momentum) and not isinstance(momentum, str):
         values = per_sample(momentum)
     else:
         values = momentum  # refused by the schedule itself, with CNTK's message
@@ -137,7 +139,7 @@ def infer_schedule(
     if isinstance(value, TrainingParameterSchedule):
         if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
             value.minibatch_size = minibatch_size
-        return value
+        return value.shifted(0)  # a copy: another learner may give the same schedule another size
     if isinstance(value, (int, float, list)) and not isinstance(value, bool):
         return TrainingParameterSchedule(value, minibatch_size, epoch_size)
     raise ValueError(

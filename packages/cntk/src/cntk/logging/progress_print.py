@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def _build_block() -> str:
         lines.append("With 1bit-SGD: no")
     lines += ["With ASGD: yes", "Math lib: mkl"]
     if gpu:
-        lines += [f"CUDA version: {torch.version.cuda}", f"CUDNN version: {torch.backends.cudnn.version()}"]
+        cudnn_version: Callable[[], int | None] = torch.backends.cudnn.version
+        lines += [f"CUDA version: {torch.version.cuda}", f"CUDNN version: {cudnn_version()}"]
     lines += [
         "Build Branch: HEAD",
         "Build SHA1: ae9c9c7c5f9e6072cc9c94c254f816dbdc1c5be6",

@@ -15,7 +15,7 @@ from ..internal.missing import module_getattr, unavailable
 from ..internal.opcodes import Op
 from ..internal.proto import INFERRED_DIMENSION, AxisValue, Shape, SizeT
 from ..internal.uids import AUTO_SEED, resolve_seed
-from ..variables import Constant, Parameter, Variable, sanitize_dtype, sanitize_shape
+from ..variables import Constant, Parameter, Variable, is_scalar, sanitize_dtype, sanitize_shape
 from .functions import (
     BlockFunction,
     CloneMethod,
@@ -334,7 +334,7 @@ def _reduction(kind: str, x: Any, axis: Any, keepdims: bool, name: str) -> Compo
         where: dict[str, Any] = {"axis": AxisValue(ALL_STATIC_AXES, "AllStaticAxes", False)}
         keepdims = False
     else:
-        axes = [axis] if np.isscalar(axis) else list(axis)
+        axes = [axis] if is_scalar(axis) else list(axis)
         stored = [AxisValue(-1 - a, f"staticAxisIdx={-1 - a}", True) for a in axes]
         where = {"axis": stored[0]} if len(stored) == 1 else {"axisVec": stored}
     attributes = {**where, "reductionOpName": kind, "reductionKeepDimensions": bool(keepdims)}

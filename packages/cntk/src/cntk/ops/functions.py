@@ -23,7 +23,7 @@ from ..internal.opcodes import UID_PREFIX, Op
 from ..internal.operators import TensorOpsMixin
 from ..internal.proto import AxisValue, Shape
 from ..internal.uids import new_uid
-from ..variables import Constant, Parameter, Variable
+from ..variables import Constant, Parameter, Variable, is_scalar
 
 
 @unique
@@ -45,7 +45,6 @@ class Function(TensorOpsMixin):
     """A function of variables; calling it with variables composes, with arrays evaluates."""
 
     uid: str
-    _name: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Function:
         if cls is Function:
@@ -83,7 +82,7 @@ class Function(TensorOpsMixin):
 
     @property
     def name(self) -> str:
-        return self._name
+        raise NotImplementedError
 
     # Views on the graph
     @property
@@ -422,6 +421,10 @@ class PrimitiveFunction(Function):
         return self.operands[::-1] if self.op in (Op.Times, Op.TransposeTimes) else self.operands
 
     @property
+    def name(self) -> str:
+        return self._name
+
+    @property
     def display_name(self) -> str:
         return self.block_name if self.op is Op.Block else self.op.name
 
@@ -467,7 +470,7 @@ class CompositeFunction(Function):
         return "CompositeFunctionOpName"
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         return self.root.name
 
     @property
@@ -542,7 +545,7 @@ def to_variable(value: Any, dtype: Any = np.float32) -> Variable:
         return value
     if isinstance(value, Function):
         return value.output
-    if np.isscalar(value) and not isinstance(value, str):
+    if is_scalar(value) and not isinstance(value, str):
         return Constant(float(value), (), dtype)
     if isinstance(value, (np.ndarray, list, tuple)):
         return Constant(np.asarray(value, dtype=dtype), dtype=dtype)
