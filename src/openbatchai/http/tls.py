@@ -11,6 +11,7 @@ import ipaddress
 import os
 import ssl
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,20 +53,27 @@ class CertificateAuthority:
     """Signs a certificate per set of names, on demand, and keeps the contexts in memory."""
 
     def __init__(
-        self, directory: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+        self,
+        directory: Path,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+        now: Callable[[], datetime],
     ) -> None:
         self._directory = directory
+        self._now = now
         self._key = key
         self._certificate = certificate
         self._leaves: dict[tuple[str, ...], _Leaf] = {}
 
     @classmethod
-    def load_or_create(cls, directory: Path) -> "CertificateAuthority":
+    def load_or_create(
+        cls, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> "CertificateAuthority":
         """The CA kept in `directory`; a missing or damaged one is made anew, an ageing one renewed."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = _load_or_create_key(directory / "ca.key")
         certificate = _load_or_create_certificate(directory / "ca.pem", key)
-        authority = cls(directory, key, certificate)
+        authority = cls(directory, key, certificate, now)
         authority._write_bundle()
         return authority
 
@@ -81,13 +89,13 @@ class CertificateAuthority:
     def server_context(self, *names: str) -> ssl.SSLContext:
         """A server context whose certificate is valid for all `names` (DNS names, wildcards, addresses)."""
         leaf = self._leaves.get(names)
-        if leaf is None or datetime.now(UTC) >= leaf.renew_at:
+        if leaf is None or self._now() >= leaf.renew_at:
             leaf = self._issue(names)
             self._leaves[names] = leaf
         return leaf.context
 
     def _issue(self, names: tuple[str, ...]) -> _Leaf:
-        now = datetime.now(UTC)
+        now = self._now()
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _sign_leaf(names, key, self._certificate, self._key, now)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

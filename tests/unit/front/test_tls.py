@@ -124,13 +124,14 @@ def test_contexts_are_kept_per_names(directory):
     assert ca.server_context("a") is not ca.server_context("b")
 
 
-def test_a_leaf_is_renewed_in_the_middle_of_its_life(directory, monkeypatch):
-    ca = CertificateAuthority.load_or_create(directory)
+def test_a_leaf_is_renewed_in_the_middle_of_its_life(directory):
+    times = [datetime.now(UTC)]
+    ca = CertificateAuthority.load_or_create(directory, lambda: times[-1])
     first = ca.server_context("a")
-    monkeypatch.setattr(tls, "_LEAF_LIFE", timedelta(days=-1))
-    second = ca.server_context("b")
+    times.append(times[0] + timedelta(days=190))
     assert ca.server_context("a") is first
-    assert ca.server_context("b") is not second
+    times.append(times[0] + timedelta(days=200))
+    assert ca.server_context("a") is not first
 
 
 def test_a_failed_write_leaves_the_old_file(directory, monkeypatch):
