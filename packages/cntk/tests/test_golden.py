@@ -308,3 +308,43 @@ def test_errors(golden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         compared += 1
     assert not wrong, "\n".join(wrong)
     assert compared >= 150
+
+
+def _model(golden: Any, case: dict[str, Any], folder: Path) -> None:
+    loaded = C.Function.load(str(golden.folder / case["model_file"]))
+    again = folder / "again.dnn"
+    loaded.save(str(again))
+    for function in (loaded, C.Function.load(str(again))):
+        assert str(function) == case["loaded_str"]
+        assert [p.name for p in function.parameters] == case["loaded_parameter_names"]
+        assert [p.uid for p in function.parameters] == case["loaded_parameter_uids"]
+        assert [v.name for v in function.outputs] == case["loaded_output_names"]
+        for variables, entries in ((function.parameters, "parameters"), (function.constants, "constants")):
+            for variable, entry in zip(variables, case[entries], strict=True):
+                np.testing.assert_array_equal(variable.value, golden.array(case, entry["npz"]))
+        given = {v.name: v for v in function.arguments}
+        feeds = {given[e["name"]]: golden.array(case, e["npz"]) for e in case["inputs"] if e["name"] in given}
+        named = [(function.find_by_name(e["name"]), e["npz"]) for e in case["named_nodes"]]
+        for output, entry in zip(function.outputs, case["outputs"], strict=True):
+            value = function.eval(feeds, [output])
+            np.testing.assert_allclose(value, golden.array(case, entry["npz"]), atol=1e-5, rtol=1e-5)
+        for node, key in named:
+            np.testing.assert_allclose(node.eval(feeds), golden.array(case, key), atol=1e-5, rtol=1e-5)
+
+
+def test_models(golden: Any, tmp_path: Path) -> None:
+    """Files that CNTK wrote: loaded, and saved and loaded again."""
+    compared, wrong = 0, []
+    for name, case in golden.cases.items():
+        if case["category"] != "models":
+            continue
+        try:
+            _model(golden, case, tmp_path)
+        except NotAvailableError:
+            continue
+        except (AssertionError, ValueError, RuntimeError) as error:
+            wrong.append(f"{name}: {error!r}")
+            continue
+        compared += 1
+    assert not wrong, "\n".join(wrong)
+    assert compared >= 7
