@@ -174,3 +174,10 @@ def test_numbers_of_many_digits(tmp_path: Path) -> None:
     assert s.gather(np.arange(1)).tolist() == [[0, 0, 0, 2]]
     with pytest.raises(RuntimeError, match="Reached the maximum number of allowed errors"):
         parse(tmp_path, f"|s {'1' * 5000}:2\n", [Field("s", 4, True)])
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\n\n\n", "\r\n\r\n", " \n\n"])
+def test_blank_rows_at_the_end(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cntk.io.ctf._parse_rows", None)  # the fast path takes it
+    (x,) = parse(tmp_path, f"|x 1 2\n|x 3 4{end}", [X])
+    assert x.samples.tolist() == [[1, 2], [3, 4]]

@@ -271,3 +271,19 @@ def test_mistakes_have_cntks_words() -> None:
         assert C.ops.input(3).shape == (3,)
     assert C.__version__ == "2.7"
     assert C.ops.input is C.input
+
+
+def test_float32_and_float64_do_not_mix() -> None:
+    y = C.input_variable(3, np.float64)
+    with C.default_options(dtype=np.float64):
+        layer = C.layers.Dense(2, activation=C.relu)
+    assert layer(y).eval(np.ones((2, 3))).dtype == np.float64
+    single = C.layers.Sequential([C.layers.Activation(C.tanh), C.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"with different DataTypes 'Float' and 'Double'\.$"):
+        single(y).eval(np.ones((2, 3)))
+
+
+def test_no_data_is_not_a_number() -> None:
+    x = C.input_variable(())
+    with pytest.raises(ValueError, match="batch must be a list of NumPy arrays"):
+        (x + 1).eval({x: None})

@@ -218,3 +218,12 @@ def test_running_statistics_start_again_when_their_count_is_reset() -> None:
         assert z.aggregate_count.value == 2
         trainer.train_minibatch({x: data + 1, y: data})
         assert expected < z.aggregate_mean.value[0] < expected + 0.1
+
+
+def test_a_minibatch_without_samples(linear: Any) -> None:
+    x, y, z, _ = linear
+    loss = C.squared_error(z, y)
+    trainer = C.Trainer(z, (loss, loss), C.sgd(z.parameters, 0.1))
+    for call in (trainer.train_minibatch, trainer.test_minibatch):
+        with pytest.raises(ValueError, match="has no samples"):
+            call({x: np.zeros((0, 2)), y: np.zeros((0, 1))})

@@ -117,3 +117,10 @@ def test_mistakes(ten: Path) -> None:
         _ = source(ten).streams.nosuch
     with pytest.raises(NotImplementedError, match="frame_mode and truncation_length is not available"):
         source(ten, frame_mode=True)
+
+
+@pytest.mark.parametrize("shape", [0, -1, (2, 0)])
+def test_a_stream_needs_a_size(ten: Path, shape: Any) -> None:
+    streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=shape))
+    with pytest.raises(ValueError, match="the shape must be positive"):
+        C.io.MinibatchSource(C.io.CTFDeserializer(str(ten), streams))

@@ -76,6 +76,11 @@ def use_default_device() -> DeviceDescriptor:
 
 def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
     """Choose the default device; False when one is already in use and it is another one."""
+    if not isinstance(new_default_device, DeviceDescriptor):
+        raise NotImplementedError(
+            "Wrong number or type of arguments for overloaded function "
+            "'DeviceDescriptor_try_set_default_device'."
+        )
     if _Default.frozen:
         return _Default.device == new_default_device
     _Default.device = new_default_device

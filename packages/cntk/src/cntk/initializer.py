@@ -19,6 +19,15 @@ from .internal.uids import resolve_seed
 _UNSET = 2147483647  # CNTK's SentinelValueForInferParamInitRank
 
 
+# CNTK's names, where they differ.
+_NAMES = {
+    "glorot_uniform": "glorotUniform",
+    "glorot_normal": "glorotNormal",
+    "he_uniform": "heUniform",
+    "he_normal": "heNormal",
+}
+
+
 @dataclass(frozen=True)
 class Initializer:
     """One initialiser with its layout: which axes are outputs, which are the receptive field."""
@@ -29,6 +38,11 @@ class Initializer:
     filter_rank: int = _UNSET
     seed: int | None = None
     value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            kind = _NAMES.get(self.kind, self.kind)
+            raise ValueError(f"CreateInitializer: scale value for initializer '{kind}' cannot be 0.")
 
     def fans(self, shape: tuple[int, ...]) -> tuple[float, float]:
         """(fan-in, fan-out), both with the receptive field.

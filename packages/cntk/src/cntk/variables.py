@@ -57,9 +57,12 @@ def sanitize_shape(shape: Any) -> tuple[int, ...]:
 
 
 def sanitize_dtype(dtype: Any) -> np.dtype:
-    result: np.dtype = np.dtype(dtype)
+    try:
+        result: np.dtype = np.dtype(dtype)
+    except TypeError:
+        raise ValueError(f'data type "{dtype}" is not supported') from None
     if result not in _TORCH_TYPES:
-        raise ValueError(f"data type {result} is not supported; use float32 or float64")
+        raise ValueError(f'data type "{result.type}" is not supported')
     return result
 
 
@@ -70,7 +73,7 @@ def torch_dtype(dtype: np.dtype) -> torch.dtype:
 def shape_text(shape: ShapeOrUnknown) -> str:
     if shape is None:
         return "[???]"
-    return "[" + " x ".join("?" if dim in (INFERRED, FREE) else str(dim) for dim in shape) + "]"
+    return "[" + " x ".join({INFERRED: "?", FREE: "*"}.get(dim, str(dim)) for dim in shape) + "]"
 
 
 class Variable(TensorOpsMixin):
@@ -160,8 +163,8 @@ class Variable(TensorOpsMixin):
         return any(axis.is_sequence_axis for axis in self._dynamic_axes)
 
     def __repr__(self) -> str:
-        if self.is_placeholder and self._shape is None:
-            return f"Placeholder('{self._name or self.uid}', [???], [???])"
+        if self._shape is None:
+            return f"{self.kind_name}('{self._name or self.uid}', [???], [???])"
         axes = ", ".join("#" if axis.is_batch_axis else "*" for axis in self._dynamic_axes)
         return f"{self.kind_name}('{self._name or self.uid}', [{axes}], {shape_text(self._shape)})"
 
@@ -192,6 +195,11 @@ class _Stored(Variable):
         super().__init__(shape, dtype, kind == "Parameter", name=name, kind=kind, uid=uid)
         if is_scalar(init):
             init = Initializer("constant", value=float(init))
+        if FREE in self.shape:
+            raise ValueError(
+                f"Parameter/Constant '{self!r}' has invalid shape '{shape_text(self._shape)}'; it is illegal "
+                "for a Parameter/Constant to have a FreeDimension."
+            )
         self._init = init.seeded() if isinstance(init, Initializer) else init
         self._tensor: torch.Tensor | None = None
 
@@ -237,7 +245,10 @@ class _Stored(Variable):
         if not self.known_shape and array.ndim == len(self.shape):
             self.set_inferred_shape(array.shape)
         if array.shape != self.shape and array.size != 1:
-            raise ValueError(f"Value of shape {array.shape} cannot be assigned to {self!r}")
+            raise RuntimeError(
+                f"Variable '{self!r}' SetValue(): 'source' shape '{shape_text(array.shape)}' differs "
+                f"'destination' shape '{shape_text(self._shape)}'."
+            )
         with torch.no_grad():
             self.tensor.copy_(torch.tensor(np.broadcast_to(array, self.shape)))
 
@@ -279,7 +290,7 @@ class Constant(_Stored):
         uid: str | None = None,
     ):
         if value is None:
-            raise ValueError("Constant: a value is required")
+            raise ValueError("you need to specify at least shape or value")
         dtype = get_default_override(None, dtype=dtype)
         super().__init__("Constant", shape, value, dtype, name, uid)
 

@@ -38,6 +38,21 @@ def _from_batch(variable: Variable, data: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _as_array(variable: Variable, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        # Samples of different shapes: name the first one that is wrong.
+        for i, sample in enumerate(value):
+            shape = np.shape(sample)
+            if shape != variable.shape:
+                raise ValueError(
+                    f"Value::Create: The shape '{shape_text(shape)}' of sequence #{i} is not compatible with "
+                    f"the sample shape '{shape_text(variable.shape)}'."
+                ) from None
+        raise
+
+
 def feed(variable: Variable, value: Any) -> torch.Tensor:
     """One argument as a tensor on the default device."""
     if variable.has_sequence_axis():
@@ -64,9 +79,9 @@ def feed(variable: Variable, value: Any) -> torch.Tensor:
         if variable.has_batch_axis():
             tensor = _from_batch(variable, tensor)
     else:
-        if isinstance(value, str):
+        if value is None or isinstance(value, str):
             raise ValueError("batch must be a list of NumPy arrays or SciPy CSR matrices")
-        array = np.asarray(value)
+        array = _as_array(variable, value)
         if not variable.has_batch_axis():
             if array.shape != variable.shape:
                 raise ValueError(

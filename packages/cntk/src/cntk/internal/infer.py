@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..axis import Axis
 from ..variables import INFERRED, ShapeOrUnknown, Variable, _Stored, shape_text
 from .geometry import window
@@ -144,7 +146,12 @@ def _convolution(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
     if INFERRED in w and isinstance(weight, _Stored):
         w = (w[0], x[0] // groups, *w[2:])
         weight.set_inferred_shape(w)
-    if w[1] * groups != x[0]:
+    if groups != 1 and w[1] * groups != x[0]:
+        raise RuntimeError(
+            "groups: number of input channels (C) must be equal to number of input kernel channels (kC) * "
+            "groups (G)."
+        )
+    if w[1] != x[0] and groups == 1:
         raise ValueError(f"Convolution operation requires that kernel dim {w[1]} <= input dim {x[0]}.")
     rank = len(x)
     attributes.setdefault("dilation", Shape([1]))  # files of before CNTK 2.4 do not have it
@@ -309,6 +316,18 @@ _RULES: dict[Op, Callable[[Op, Sequence[Variable], Attributes], ShapeOrUnknown]]
 }
 
 
+def check_data_types(op: Op, inputs: Sequence[Variable], known: Sequence[Variable]) -> None:
+    """All operands of a primitive must be float32 or all float64."""
+    different = next((v for v in known if v._dtype != known[0]._dtype), None)
+    if different is not None:
+        names = ", ".join(repr(v) for v in inputs)
+        first, second = ("Double" if v._dtype == np.float64 else "Float" for v in (known[0], different))
+        raise ValueError(
+            f"Primitive op '{op.name}' passed operands '{names}' with different DataTypes '{first}' and "
+            f"'{second}'."
+        )
+
+
 def infer_output(
     op: Op, inputs: Sequence[Variable], attributes: Attributes
 ) -> tuple[ShapeOrUnknown, tuple[Axis, ...]]:
@@ -316,6 +335,8 @@ def infer_output(
     rule = _RULES.get(op)
     if rule is None:
         raise unavailable(f"the operation {op.name} (code {int(op)})")
+    # A placeholder takes the type of what replaces it.
+    check_data_types(op, inputs, [v for v in inputs if v._shape is not None and not v.is_placeholder])
     axes = merge_dynamic_axes(inputs)
     if op is Op.ReduceElements and attributes.get("axis", AxisValue(0, "", True)).static_axis_idx == ALL_AXES:
         axes = ()

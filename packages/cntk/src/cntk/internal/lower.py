@@ -15,6 +15,7 @@ import torch
 from ..variables import Constant, Parameter, Variable, _Stored
 from . import kernels
 from .graph import graph_version, producers_first
+from .infer import check_data_types
 from .kernels import Kernel, Node
 from .missing import unavailable
 from .opcodes import Op
@@ -138,6 +139,7 @@ class Program:
         if function.body is not None:
             self._steps.append(_Step(_FUSED_BLOCKS[function.block_name][2], operands, output, None))
             return
+        check_data_types(function.op, operands, operands)
         node = Node(function.op, operands, function.raw_attributes, output, self.training)
         self._steps.append(_Step(None, operands, output, node))
 

@@ -156,7 +156,7 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise RuntimeError(f"Cannot open file '{path}' for writing.") from error
+        raise RuntimeError(f"Cannot open file '{filename}' for writing.") from error
 
 
 # Reading

@@ -117,6 +117,8 @@ class _Stream:
         if shape is None:
             raise ValueError(f"StreamDef of stream '{name}': the shape is required")
         layout = sanitize_shape(shape)
+        if any(dim < 1 for dim in layout):
+            raise ValueError(f"StreamDef of stream '{name}': the shape must be positive, not {shape}")
         self.sparse = bool(definition["is_sparse"])
         self.info = StreamInformation(
             name,
@@ -339,6 +341,9 @@ class MinibatchSource:
         if input_map is None:
             return data
         by_name = {stream.info.m_name: data[stream.info] for stream in self._streams}
+        for stream in input_map.values():
+            if not isinstance(stream, StreamInformation):
+                raise KeyError(stream)
         return {variable: by_name[stream.m_name] for variable, stream in input_map.items()}
 
 

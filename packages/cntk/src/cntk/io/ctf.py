@@ -89,6 +89,8 @@ def parse_file(path: str, fields: list[Field]) -> list[StreamData]:
     if not data.endswith(b"\n"):
         write_stderr(f"WARNING: A newline is missing at the end of the input file ({path}).\n")
         data += b"\n"
+    if data.endswith((b"\n\n", b"\n\r\n")):
+        data = data.rstrip() + b"\n"  # blank rows at the end are no rows, and no reason to read row by row
     uniform = _parse_uniform(data, fields)
     return uniform if uniform is not None else _parse_rows(data, path, fields)
 

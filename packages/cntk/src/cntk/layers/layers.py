@@ -27,11 +27,14 @@ _OWN_ENGINE = default_override_or(False)
 _NO_REGULARIZATION = default_override_or(False)
 
 
-def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
+def _per_axis(window: tuple[int, ...], value: Any, what: str) -> tuple[Any, ...]:
     """A scalar stands for every axis."""
-    values = (value,) * rank if np.isscalar(value) else tuple(value)
-    if len(values) != rank:
-        raise ValueError(f"{what} must be a scalar or a tuple of {rank} values")
+    values = (value,) * len(window) if np.isscalar(value) else tuple(value)
+    if len(values) != len(window):
+        raise ValueError(
+            f"{what} parameter ({value}) must be a scalar or have same number of elements as the "
+            f"filter_shape parameter ({window})"
+        )
     return values
 
 
@@ -105,9 +108,9 @@ def Convolution(
     filters = sanitize_shape(num_filters)
     if len(filters) != 1:
         raise unavailable("cntk.layers.Convolution with several output axes")
-    strides = _per_axis(strides, rank, "Convolution: strides")
-    padding = tuple(bool(p) for p in _per_axis(pad, rank, "Convolution: pad"))
-    dilation = _per_axis(dilation, rank, "Convolution: dilation")
+    strides = _per_axis(window, strides, "strides")
+    padding = tuple(bool(p) for p in _per_axis(window, pad, "pad"))
+    dilation = _per_axis(window, dilation, "dilation")
     # Leading axis out, then channels, then the receptive field.
     weights = initializer_with_rank(init, output_rank=-1, filter_rank=rank)
     W = Parameter((*filters, INFERRED, *window), init=weights, name="W")
@@ -204,9 +207,8 @@ def _pooling(
 ) -> Function:
     pad = get_default_override(layer, pad=pad)
     window = sanitize_shape(filter_shape)
-    rank = len(window)
-    strides = _per_axis(strides, rank, f"{op_name}: strides")
-    padding = [bool(p) for p in _per_axis(pad, rank, f"{op_name}: pad")]
+    strides = _per_axis(window, strides, "strides")
+    padding = [bool(p) for p in _per_axis(window, pad, "pad")]
 
     @BlockFunction(op_name, name)
     def pool(x: Any) -> Any:
@@ -234,8 +236,8 @@ def Dropout(
     if dropout_rate is not None and keep_prob is not None:
         raise ValueError("Dropout: dropout_rate and keep_prob cannot be specified at the same time.")
     if keep_prob is not None:
-        if not 0.0 < keep_prob <= 1.0:
-            raise ValueError("Dropout: keep_prob must be in the interval (0,1]")
+        if not 0.0 <= keep_prob < 1.0:
+            raise ValueError("Dropout: keep_prob must be in the interval [0,1)")
         dropout_rate = 1.0 - keep_prob
     rate = dropout_rate or 0.0
 
@@ -265,7 +267,9 @@ def BatchNormalization(
     own_engine = get_default_override(BatchNormalization, use_cntk_engine=use_cntk_engine)
     regularization = get_default_override(BatchNormalization, disable_regularization=disable_regularization)
     if map_rank not in (None, 1):
-        raise NotImplementedError("map_rank can only be 1 or None for now")
+        raise NotImplementedError(
+            "Untested code branch: BatchNormalization map_rank can only be 1 or None for now"
+        )
     shape = (INFERRED,)
     scale = Parameter(shape, init=init_scale, name="scale")
     bias = Parameter(shape, init=0, name="bias")

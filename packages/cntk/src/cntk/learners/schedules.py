@@ -30,6 +30,8 @@ class TrainingParameterSchedule:
     """
 
     def __init__(self, schedule: Any, minibatch_size: int | None = None, epoch_size: int | None = None):
+        if minibatch_size is not None and minibatch_size < 0:
+            raise OverflowError("minibatch_size must not be negative")
         self.minibatch_size = 0 if minibatch_size is None else int(minibatch_size)
         self.is_minibatch_size_explicitly_specified = minibatch_size is not None
         if epoch_size is not None and (isinstance(epoch_size, float) or epoch_size < 0):
@@ -137,6 +139,8 @@ def infer_schedule(
 ) -> TrainingParameterSchedule:
     """What a learner does with a bare number or list, and with a schedule that names no minibatch size."""
     if isinstance(value, TrainingParameterSchedule):
+        if minibatch_size is not None and minibatch_size < 0:
+            raise OverflowError("minibatch_size must not be negative")
         if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
             value.minibatch_size = minibatch_size
         return value.shifted(0)  # a copy: another learner may give the same schedule another size

@@ -403,7 +403,9 @@ class PrimitiveFunction(Function):
         result._shape, result._dynamic_axes = infer_output(self.op, self.operands, self.raw_attributes)
         result.needs_gradient = any(v.needs_gradient for v in self.operands)
         # The weight of a layer that was made before its input decides nothing: the data operand does.
-        result._dtype = next((v._dtype for v in self.operands if not v.is_placeholder), result._dtype)
+        result._dtype = next(
+            (v._dtype for v in self.operands if not v.is_placeholder), self.operands[0]._dtype
+        )
 
     def substitute(self, mapping: dict[Variable, Variable]) -> None:
         self.operands = [mapping.get(v, v) for v in self.operands]
@@ -545,11 +547,11 @@ def to_variable(value: Any, dtype: Any = np.float32) -> Variable:
         return value
     if isinstance(value, Function):
         return value.output
-    if is_scalar(value) and not isinstance(value, str):
+    if is_scalar(value):
         return Constant(float(value), (), dtype)
     if isinstance(value, (np.ndarray, list, tuple)):
         return Constant(np.asarray(value, dtype=dtype), dtype=dtype)
-    raise TypeError(f"Object of type {type(value)} cannot be cast to Variable")
+    raise ValueError(f"could not convert instance of type {type(value)} to an array")
 
 
 def make_block(

@@ -41,6 +41,9 @@ class Trainer:
         parts = tuple(criterion.outputs) if isinstance(criterion, Function) else tuple(criterion)
         if len(parts) not in (1, 2):
             raise ValueError(f"criterion must be a loss or a (loss, metric) pair, not {len(parts)} functions")
+        for part in parts:
+            if isinstance(part, str):
+                raise TypeError(f"Object of type {type(part)} cannot be cast to Variable")
         self._loss = to_variable(parts[0])
         self._metric = to_variable(parts[1]) if len(parts) == 2 and parts[1] is not None else None
         self._loss_function, self._metric_function = parts[0], parts[1] if len(parts) == 2 else None
@@ -146,8 +149,10 @@ class Trainer:
         wanted = [self._loss] + ([self._metric] if self._metric is not None else [])
         extra = [to_variable(v) for v in outputs or ()]
         program, values = self._run(arguments, wanted + extra, training=True)
-        total = values[0].sum()
         samples = len(values[0]) if self._loss.has_batch_axis() else 1
+        if samples == 0:
+            raise ValueError("Trainer: the minibatch has no samples.")
+        total = values[0].sum()
         parameters = {p: i for i, p in enumerate(program.parameters)}
         gradients = torch.autograd.grad(total, [p.tensor for p in program.parameters], allow_unused=True)
         if is_sweep_end is None:
@@ -186,6 +191,8 @@ class Trainer:
         with torch.no_grad():
             _, values = self._run(arguments, [self._metric], training=False)
         samples = len(values[0]) if self._metric.has_batch_axis() else 1
+        if samples == 0:
+            raise ValueError("Trainer: the minibatch has no samples.")
         metric = _per_batch(values[0])
         for writer in reversed(self._writers):
             writer.update_test(samples, metric)
