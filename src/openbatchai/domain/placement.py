@@ -102,6 +102,13 @@ def next_deadline(clusters: Sequence[ClusterView], now: datetime, idle_timeout: 
     return min((time for time in times if time > now), default=None)
 
 
+def queue_length_that_matters(scale: Scale, nodes: Sequence[NodeView]) -> int:
+    """How many of a cluster's jobs that fit, from the head of its queue, can change the plan: every job takes
+    a node at least, so no more can start than nodes are idle, and no more can be wanted than the maximum."""
+    idle = sum(node.state is NodeState.IDLE for node in nodes)
+    return scale.maximum if scale.automatic else idle
+
+
 def fitting(cluster: ClusterView) -> list[QueuedJob]:
     """The queue in order, without jobs that can never fit."""
     ordered = sorted(cluster.queue, key=lambda job: (-job.priority, job.id))

@@ -31,6 +31,7 @@ from openbatchai.domain.placement import (
     VacateNode,
     next_deadline,
     plan,
+    queue_length_that_matters,
 )
 from openbatchai.domain.ports import TaskKind
 from openbatchai.store import tables
@@ -53,34 +54,45 @@ def schedule(context: Context, unit: Unit) -> datetime | None:
 
 
 def _views(unit: Unit) -> list[ClusterView]:
-    nodes: dict[int, list[Node]] = defaultdict(list)
+    nodes: dict[int, list[NodeView]] = defaultdict(list)
+    job_of_run = _running_jobs(unit)
     for node in unit.nodes.list(order=unit.nodes.table.c.id):
-        nodes[node.cluster_id].append(node)
-    live = (ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.TERMINATING)
-    queued: dict[int, list[QueuedJob]] = defaultdict(list)
-    job_of_run: dict[str, int] = {}
-    # Only the columns that matter: a queue may be long, and the rest of a job is large.
-    c = tables.jobs.c
-    columns = select(c.id, c.cluster_id, c.priority, c.node_count, c.execution_state, c.run_id)
-    for job in unit.connection.execute(columns.where(c.execution_state.in_(live)).order_by(c.id)):
-        if job.execution_state is ExecutionState.QUEUED:
-            queued[job.cluster_id].append(QueuedJob(job.id, job.priority, job.node_count))
-        else:
-            job_of_run[job.run_id] = job.id
+        job_id = job_of_run.get(node.run_id)
+        nodes[node.cluster_id].append(
+            NodeView(node.id, node.state, node.changed, job_id, node.leave_after_run)
+        )
     return [
         ClusterView(
             cluster.id,
-            scale_of(cluster.spec),
+            scale := scale_of(cluster.spec),
             cluster.target,
             cluster.deleting,
-            tuple(
-                NodeView(n.id, n.state, n.changed, job_of_run.get(n.run_id), n.leave_after_run)
-                for n in nodes[cluster.id]
-            ),
-            tuple(queued[cluster.id]),
+            tuple(nodes[cluster.id]),
+            _queue(unit, cluster.id, scale.maximum, queue_length_that_matters(scale, nodes[cluster.id])),
         )
         for cluster in unit.clusters.list(order=unit.clusters.table.c.id)
     ]
+
+
+def _running_jobs(unit: Unit) -> dict[str, int]:
+    c = tables.jobs.c
+    live = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
+    rows = unit.connection.execute(select(c.run_id, c.id).where(c.execution_state.in_(live)))
+    return {row.run_id: row.id for row in rows}
+
+
+def _queue(unit: Unit, cluster_id: int, widest: int, length: int) -> tuple[QueuedJob, ...]:
+    """The head of the queue. However long it is, what cannot matter is not read."""
+    if length == 0:
+        return ()
+    c = tables.jobs.c
+    head = (
+        select(c.id, c.priority, c.node_count)
+        .where(c.cluster_id == cluster_id, c.execution_state == ExecutionState.QUEUED, c.node_count <= widest)
+        .order_by(c.priority.desc(), c.id)
+        .limit(length)
+    )
+    return tuple(QueuedJob(row.id, row.priority, row.node_count) for row in unit.connection.execute(head))
 
 
 def _apply(context: Context, unit: Unit, decision: Decision) -> None:

@@ -236,7 +236,9 @@ jobs = Table(
     _json("cluster_spec"),
     Column("secrets", Text, nullable=False),
     UniqueConstraint("experiment_id", "key"),
-    Index("ix_jobs_live", "execution_state", "cluster_id"),
+    Index("ix_jobs_queue", "cluster_id", "execution_state", "priority", "id"),
+    Index("ix_jobs_state", "execution_state"),
+    Index("ix_jobs_deleting", "deleting"),
     sqlite_autoincrement=True,
 )
 

@@ -20,6 +20,7 @@ from openbatchai.domain.placement import (
     fitting,
     next_deadline,
     plan,
+    queue_length_that_matters,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -156,6 +157,13 @@ def test_rules_hold_for_any_cluster(nodes, queue, scale, target):
     added = sum(d.count for d in found if isinstance(d, AddNodes))
     goal = next((d.target for d in found if isinstance(d, SetTarget)), cluster.target)
     assert len(on_duty) + added - len(gone) == goal
+
+
+@given(nodes_of_any_state, queues, scales, st.integers(0, 8))
+def test_the_head_of_the_queue_decides_as_the_whole_queue_would(nodes, queue, scale, target):
+    whole = a_cluster(*nodes, scale=scale, target=target, queue=queue)
+    head = fitting(whole)[: queue_length_that_matters(scale, nodes)]
+    assert plan([replace(whole, queue=tuple(head))], NOW, TIMEOUT) == plan([whole], NOW, TIMEOUT)
 
 
 @given(queues, st.integers(1, 6))
