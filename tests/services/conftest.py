@@ -107,6 +107,7 @@ class Plane:
         for _ in range(50):
             self.changed = False
             deadline = self.reconciler.step()
+            self.reconciler.clean()
             if not self.changed:
                 return deadline
         raise AssertionError("the reconciler does not come to rest")

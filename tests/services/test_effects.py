@@ -1,5 +1,7 @@
 """Effects are carried out once each, in order, whatever happens in between."""
 
+import threading
+
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.engines.fake import FakeEngine
 from openbatchai.loops.reconciler import Reconciler
@@ -7,7 +9,7 @@ from openbatchai.services import jobs
 from openbatchai.services.context import Context
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_lifecycle import PLACE, job, put_cluster, put_job, states
+from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
 
 
 class Unreachable(FakeEngine):
@@ -77,3 +79,67 @@ def test_a_service_that_died_between_decision_and_effect_carries_on(plane):
     plane.settle()
     assert job(plane).execution_state == ExecutionState.RUNNING
     assert len([task for task in plane.engine.started if task.run_id]) == 1
+
+
+class Stubborn(FakeEngine):
+    """An engine on which giving nodes back takes until the test allows it."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.asked = threading.Event()
+        self.allowed = threading.Event()
+
+    def release(self, node_ids):
+        self.asked.set()
+        assert self.allowed.wait(30)
+        super().release(node_ids)
+
+
+def test_a_node_that_leaves_slowly_keeps_no_job_waiting(plane):
+    on(plane, Stubborn(plane.clock, plane.content))
+    put_cluster(plane)
+    put_cluster(plane, name="other")
+    plane.settle()
+    finished = threading.Event()
+
+    def look():
+        if plane.rows("jobs", execution_state=ExecutionState.SUCCEEDED):
+            finished.set()
+
+    plane.store.after_commit(look)
+    plane.reconciler.start()
+    resize(plane, 0)
+    assert plane.engine.asked.wait(30)
+    put_job(plane, cluster="other")
+    assert finished.wait(30)
+    plane.engine.allowed.set()
+    plane.reconciler.stop()
+
+
+def test_a_new_node_waits_for_those_that_leave(plane):
+    """Their GPUs may be what it gets."""
+    put_cluster(plane)
+    plane.settle()
+    resize(plane, 0)
+    plane.reconciler.step()
+    resize(plane, 1)
+    plane.reconciler.step()
+    plane.reconciler.step()
+    assert states(plane) == ["leaving", "preparing"]
+    assert len(plane.engine.started) == 1
+    plane.settle()
+    assert states(plane) == ["idle"]
+
+
+def test_a_start_that_keeps_failing_holds_no_other_node(plane):
+    on(plane, Unreachable(plane.clock, plane.content))
+    put_cluster(plane)
+    put_cluster(plane, name="other")
+    plane.settle()
+    put_job(plane, cluster="other")
+    plane.engine.down = True
+    plane.settle()
+    resize(plane, 0)
+    plane.settle()
+    [other] = [cluster for cluster in plane.rows("clusters") if cluster.name == "other"]
+    assert [node.cluster_id for node in plane.rows("nodes")] == [other.id]

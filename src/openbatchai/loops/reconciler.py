@@ -6,6 +6,7 @@ whatever a lost wake-up would have told.
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import datetime
 
 from openbatchai.services import deletion, execution, scheduling
@@ -18,35 +19,47 @@ SWEEP_S = 5.0
 
 
 class Reconciler:
-    """One thread per service; `step` may also be called by hand when it is not running."""
+    """Two threads per service, one of them for what takes long. When they do not run, `step` and `clean` may
+    be called by hand."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._wake = threading.Event()
+        self._wakes = (threading.Event(), threading.Event())
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        works = (self.step, self.clean)
+        self._threads = [
+            threading.Thread(target=self._run, args=pair, name=f"reconciler-{pair[1].__name__}", daemon=True)
+            for pair in zip(self._wakes, works, strict=True)
+        ]
         context.store.after_commit(self.wake)
         context.engine.on_change(self.wake)
 
     def wake(self) -> None:
-        self._wake.set()
+        for event in self._wakes:
+            event.set()
 
     def start(self) -> None:
-        self._wake.set()
-        self._thread.start()
+        self.wake()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop after the present step; what is running on the engine goes on."""
         self._stopping = True
-        self._wake.set()
-        self._thread.join()
+        self.wake()
+        for thread in self._threads:
+            thread.join()
 
     def step(self) -> datetime | None:
         """One round. Returns when the next is due if nothing happens before."""
         deadline = self._context.store.write(self._decide)
-        execution.carry_out(self._context)
+        execution.carry_out(self._context, slow=False)
         execution.observe(self._context)
         return deadline
+
+    def clean(self) -> None:
+        """Release nodes, and remove what nobody needs any more."""
+        execution.carry_out(self._context, slow=True)
 
     def _decide(self, unit: Unit) -> datetime | None:
         held = execution.finish_runs(self._context, unit)
@@ -54,15 +67,15 @@ class Reconciler:
         due = scheduling.schedule(self._context, unit)
         return min((time for time in (held, due) if time is not None), default=None)
 
-    def _run(self) -> None:
+    def _run(self, wake: threading.Event, work: Callable[[], datetime | None]) -> None:
         timeout = SWEEP_S
         while not self._stopping:
-            self._wake.wait(timeout)
-            self._wake.clear()
+            wake.wait(timeout)
+            wake.clear()
             if self._stopping:
                 return
             try:
-                timeout = self._seconds_until(self.step())
+                timeout = self._seconds_until(work())
             except Exception:
                 # One bad row must not end the service: the next sweep tries again.
                 log.exception("a reconciliation step failed")

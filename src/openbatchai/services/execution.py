@@ -44,10 +44,15 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 # --- effects ---------------------------------------------------------------------------------------
 
 
-def carry_out(context: Context) -> bool:
-    """All effects of the outbox; True when none failed. A failed one stays for the next sweep."""
+# What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
+# no job waits for it.
+_SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT})
+
+
+def carry_out(context: Context, *, slow: bool) -> None:
+    """The effects of one lane, in the order of their decision. A failed one stays for the next sweep."""
     with context.store.read() as unit:
-        effects = unit.outbox.list(order=unit.outbox.table.c.id)
+        effects = _lane(unit, slow)
     failed: set[str] = set()
     done: list[Effect] = []
     for effect in effects:
@@ -63,7 +68,28 @@ def carry_out(context: Context) -> bool:
     if done:
         # Together: after a crash before this commit they are all repeated, and none minds.
         context.store.write(lambda unit: _remove_effects(unit, done))
-    return not failed
+
+
+def _lane(unit: Unit, slow: bool) -> list[Effect]:
+    """Those effects of the lane that need not wait for one of the other lane, decided before: a release for
+    what is still to be started on its node, a new node for those that leave, whose GPUs it may get."""
+    lane: list[Effect] = []
+    before: set[str] = set()
+    leaving = False
+    for effect in unit.outbox.list(order=unit.outbox.table.c.id):
+        if (effect.kind in _SLOW) is not slow:
+            before.add(effect.object_id)
+            leaving = leaving or effect.kind == RELEASE_NODE
+        elif slow and before and before & _concerned(unit, effect):
+            continue
+        elif not (leaving and effect.kind == PROVISION_NODE):
+            lane.append(effect)
+    return lane
+
+
+def _concerned(unit: Unit, effect: Effect) -> set[str]:
+    tasks = unit.tasks.list(node_id=effect.object_id) if effect.kind == RELEASE_NODE else []
+    return {effect.object_id, *(task.id for task in tasks)}
 
 
 def _carry_out(context: Context, effect: Effect) -> None:
@@ -85,8 +111,9 @@ def _carry_out(context: Context, effect: Effect) -> None:
 
 def _remove_effects(unit: Unit, effects: Sequence[Effect]) -> None:
     unit.outbox.remove(id=[effect.id for effect in effects])
-    # The deletion of a group ends with that of its accounts' content.
-    unit.changed = unit.changed or any(effect.kind == DELETE_ACCOUNT for effect in effects)
+    # The other lane may wait for these, and the deletion of a group for that of its accounts' content.
+    slow = any(effect.kind in _SLOW for effect in effects)
+    unit.changed = unit.changed or slow or unit.outbox.count() > 0
 
 
 def _delete_account(context: Context, account: str) -> None:
@@ -173,8 +200,10 @@ def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
     if task is None or task.ended:
         return None
     if task.kind == TaskKind.NODE_PREPARATION:
-        cluster = unit.clusters.get(id=task.cluster_id)
-        return None if cluster is None else node_preparation(task.id, task.node_id, cluster)
+        node, cluster = unit.nodes.get(id=task.node_id), unit.clusters.get(id=task.cluster_id)
+        if node is None or node.state is not NodeState.PREPARING or cluster is None:
+            return None
+        return node_preparation(task.id, task.node_id, cluster)
     job = unit.jobs.get(id=task.job_id)
     if job is None or job.run_id != task.run_id or job.requeue or job.stop_reason:
         return None
