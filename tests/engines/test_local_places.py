@@ -395,3 +395,12 @@ def test_waiting_threads_sleep_unless_the_job_says_otherwise(local, build, out):
     local.run(build.task("echo $OMP_WAIT_POLICY", id="task-2", environment={"OMP_WAIT_POLICY": "ACTIVE"}))
 
     assert printed(out) == "PASSIVE\nACTIVE\n"
+
+
+@pytest.mark.parametrize(("fresh", "expected"), [(True, "new\n"), (False, "old\nnew\n")])
+def test_output_begins_empty_only_when_the_task_says_so(local, build, out, fresh, expected):
+    local.run(build.task("echo old"))
+
+    local.run(build.task("echo new", id="task-2", fresh_output=fresh))
+
+    assert printed(out) == expected

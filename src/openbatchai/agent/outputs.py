@@ -7,9 +7,10 @@ _TAIL_BYTES = 2048
 _TAIL_LINES = 10
 
 
-def create(path: str) -> None:
+def create(path: str, *, empty: bool) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666))
+    how = os.O_TRUNC if empty else os.O_APPEND
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666))
 
 
 def write(path: str, content: str) -> None:

@@ -170,6 +170,7 @@ class Task:
     `AZ_BATCHAI_JOB_MOUNT_ROOT`, `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same
     mapping. They are expanded on the node; an unknown name expands to nothing, as in a shell. `secrets` are
     environment variables that appear in no log. `wall_clock_s` counts from the start of the task.
+    With `fresh_output` the processes' output files begin empty; otherwise what is in them is kept.
     `run_id` is shared by the tasks of one run; `job_path` is the job's place under a shared job root,
     e.g. "ws/exp/job".
     """
@@ -183,6 +184,7 @@ class Task:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     directories: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    fresh_output: bool = False
     container: Container | None = None
     log: str | None = None
     wall_clock_s: float | None = None

@@ -149,6 +149,7 @@ class Preparation:
             "mounts": links,
             "directories": list(task.directories),
             "files": dict(task.files),
+            "fresh_output": task.fresh_output,
             "log": task.log,
             "steps": _steps(task, mapped=interpreter is not None),
             "container": None if interpreter else self._container(task, node, places, mounts),
