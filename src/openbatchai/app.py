@@ -27,14 +27,14 @@ from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
-from openbatchai.http.tls import CertificateAuthority
+from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
 from openbatchai.services.bootstrap import Credentials, StoredPrincipals
 from openbatchai.services.context import Context
-from openbatchai.services.identity import Identity
+from openbatchai.services.identity import Identity, new_secret
 from openbatchai.store import schema
 from openbatchai.store.secrets import SecretBox
 from openbatchai.store.unit import Store, open_engine
@@ -182,10 +182,14 @@ class Service:
         return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
 
     def _proxy_credentials(self) -> tuple[str, str] | None:
-        """Beyond loopback the proxy lets in only who knows the first principal's secret."""
+        """Beyond loopback the proxy lets in only who knows its password. That is in the environment of every
+        job, so it opens nothing else."""
         if self._host in ("127.0.0.1", "localhost", "::1"):
             return None
-        return self.credentials.client_id, self.credentials.client_secret
+        path = self.home.keys / "proxy.password"
+        if not path.exists():
+            write_file(path, new_secret().encode(), 0o600)
+        return "openbatchai", path.read_text()
 
     def _verify_storage_token(self, token: str) -> str | None:
         try:

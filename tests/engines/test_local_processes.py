@@ -203,8 +203,8 @@ def _give_back_its_task(directory: Path, root: Path) -> None:
         "bash": "/bin/bash", "cwd": str(job / "temp"), "wake": str(root / "wake"),
         "cpus": None, "wall_clock_s": None, "grace_s": 1,
         "host_environment": {"PATH": os.defpath}, "environment": {}, "task_environment": {}, "secrets": {},
-        "identity": {"OPENBATCHAI_TASK_ID": "task-1"}, "mounts": [], "directories": [], "files": {}, "fresh_output": False,
-        "log": None, "steps": [{"kind": "toolkit", "processes": [process]}], "container": None,
+        "identity": {"OPENBATCHAI_TASK_ID": "task-1"}, "mounts": [], "directories": [], "files": {},
+        "fresh_output": False, "log": None, "steps": [{"kind": "toolkit", "processes": [process]}], "container": None,
     }  # fmt: skip
     (directory / "task.json").write_text(json.dumps(spec))
 
