@@ -25,7 +25,7 @@ from openbatchai.domain.ports import Engine
 from openbatchai.http import aad, arm, blob, files
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
-from openbatchai.http.listeners import Listener, PortInUseError
+from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
@@ -95,7 +95,7 @@ class Service:
                 listener = self._listener(name, apps)
                 await _bind(listener, self._wanted[name], name in self._settings.ports)
                 self._listeners[name] = listener
-        except PortInUseError:
+        except (PortInUseError, AddressError):
             await self.stop()
             raise
         ports = {name: listener.port for name, listener in self._listeners.items()}

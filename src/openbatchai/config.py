@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ DEFAULT_PORT = 27180
 DEFAULT_IDLE_TIMEOUT_S = 300.0
 
 LISTENERS = ("arm", "proxy", "blob", "file")
+
+_UNSAFE = re.compile(r"""[\s"'`$\\:;*?<>|&(){}\[\]!#~]""")
 
 
 class HomeInUseError(Exception):
@@ -90,12 +93,23 @@ class Home:
         return self.path / "service.lock"
 
     def create(self) -> None:
-        """Raises HomeUnusableError."""
+        """Raises HomeUnusableError.
+
+        What may hold output of jobs, or tell of them, is for the owner only, whatever the home's own mode.
+        """
+        if found := _UNSAFE.search(str(self.path)):
+            raise HomeUnusableError(
+                f"the home {self.path} cannot be used: command lines of jobs name paths below it without "
+                f"quotes, which {found[0]!r} would break"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            probe = self.path / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            for directory in (self.storage, self.engine, self.keys):
+                directory.mkdir(mode=0o700, exist_ok=True)
+                directory.chmod(0o700)
+            for file in (self.database, self.log):
+                file.touch(mode=0o600)
+                file.chmod(0o600)
         except OSError as error:
             raise HomeUnusableError(f"the home {self.path} cannot be written: {error.strerror}") from None
 

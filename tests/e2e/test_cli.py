@@ -208,6 +208,14 @@ class TestStartAndStop:
 
 
 class TestRefusedHomes:
+    def test_one_whose_path_would_break_command_lines(self, new_service, tmp_path):
+        home = tmp_path / "my home"
+        done = new_service().batchai("up", "--detach", "--home", str(home))
+        assert done.returncode == 1
+        assert str(home) in done.stderr
+        assert "cannot be used" in done.stderr
+        assert not home.exists()
+
     def test_one_that_a_service_runs_on(self, new_service):
         service = new_service().up()
         done = service.batchai("up", "--detach")
@@ -229,10 +237,10 @@ class TestRefusedHomes:
         assert "newer" in done.stderr
         assert digests(service.home, "service.log", "service.lock") == before
 
-    @pytest.mark.parametrize("place", ["below a file", "/proc/batchai"])
+    @pytest.mark.parametrize("place", ["below-a-file", "/proc/batchai"])
     def test_one_that_cannot_be_written(self, new_service, tmp_path, place):
-        (tmp_path / "below a file").touch()
-        home = str(tmp_path / place / "home") if place == "below a file" else place
+        (tmp_path / "below-a-file").touch()
+        home = str(tmp_path / place / "home") if place == "below-a-file" else place
         for words in (["up", "--detach"], ["up"]):
             done = new_service().batchai(*words, "--home", home)
             assert done.returncode == 1
@@ -270,3 +278,28 @@ def test_down_waits_until_the_service_is_gone(new_service):
     assert service.batchai("down").returncode == 0
     assert ended(pid)
     assert service.batchai("status").returncode == 3
+
+
+class TestRefusedAddresses:
+    @pytest.mark.parametrize("port", ["0", "65533", "99999"])
+    def test_ports_out_of_range(self, new_service, port):
+        done = new_service().batchai("up", "--port", port)
+        assert done.returncode == 1
+        assert "--port must be a number from 1 to 65532" in done.stderr
+
+    def test_a_host_that_is_none_of_this_machine(self, new_service):
+        done = new_service().batchai("up", "--host", "no.such.host.invalid")
+        assert done.returncode == 1
+        assert "cannot listen on no.such.host.invalid" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_a_home_holds_is_for_its_owner_only(new_service, tmp_path):
+    """Also in a directory that was there before, and is open to all."""
+    home = tmp_path / "open"
+    home.mkdir(mode=0o755)
+    service = new_service()
+    service.home = home
+    service.up()
+    private = ("control.db", "control.db-wal", "service.log", "storage", "engine", "keys")
+    assert [name for name in private if (home / name).stat().st_mode & 0o077] == []

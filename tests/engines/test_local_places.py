@@ -390,11 +390,11 @@ def test_files_that_a_task_brings_are_there_before_its_steps(local, build, out):
     assert printed(out) == "a\nb\n"
 
 
-def test_waiting_threads_sleep_unless_the_job_says_otherwise(local, build, out):
-    local.run(build.task("echo $OMP_WAIT_POLICY"))
-    local.run(build.task("echo $OMP_WAIT_POLICY", id="task-2", environment={"OMP_WAIT_POLICY": "ACTIVE"}))
+def test_waiting_threads_soon_sleep_unless_the_job_says_otherwise(local, build, out):
+    local.run(build.task("echo $GOMP_SPINCOUNT"))
+    local.run(build.task("echo $GOMP_SPINCOUNT", id="task-2", environment={"GOMP_SPINCOUNT": "infinite"}))
 
-    assert printed(out) == "PASSIVE\nACTIVE\n"
+    assert printed(out) == "20000\ninfinite\n"
 
 
 @pytest.mark.parametrize(("fresh", "expected"), [(True, "new\n"), (False, "old\nnew\n")])

@@ -24,6 +24,7 @@ from .environment import FORMATS, client_environment, run_with_environment
 NOT_RUNNING = 3
 NOT_ANSWERING = 4
 _DOWN_LIMIT_S = 60.0
+_HIGHEST_PORT = 65535
 # Through this descriptor a detached service tells its parent that it answers, or why it cannot.
 _READY_FD = "OPENBATCHAI_READY_FD"
 
@@ -33,6 +34,8 @@ def up(
 ) -> None:
     """Start the service."""
     place = Home.named(home)
+    if port is not None and not 0 < port <= _HIGHEST_PORT - len(config.LISTENERS) + 1:
+        raise CLIError(f"--port must be a number from 1 to {_HIGHEST_PORT - len(config.LISTENERS) + 1}.")
     if detach:
         _print_endpoint(start_detached(place, host, port))
         return
@@ -57,7 +60,7 @@ def _serve(home: Home, host: str, port: int | None) -> None:
         # make is garbage, and looking for some meanwhile would cost a tenth of the start.
         gc.disable()
         from openbatchai.app import run as run_service
-        from openbatchai.http.listeners import PortInUseError
+        from openbatchai.http.listeners import AddressError, PortInUseError
         from openbatchai.store.schema import NewerSchemaError
 
         gc.freeze()
@@ -66,7 +69,9 @@ def _serve(home: Home, host: str, port: int | None) -> None:
         raise CLIError(str(error)) from None
     try:
         run_service(home, host, port, _tell_ready)
-    except (HomeInUseError, HomeUnusableError, NewerSchemaError, PortInUseError) as error:
+    except PortInUseError as error:
+        raise CLIError(f"{error}; `batchai up --port N` takes four other ones, from N on") from None
+    except (HomeInUseError, HomeUnusableError, NewerSchemaError, AddressError) as error:
         raise CLIError(str(error)) from None
 
 

@@ -31,6 +31,8 @@ TOOL_TYPES = {
 PROCESS_LIMIT = 1000
 
 _PARAMETER_SERVER_PORT = 2222
+# torchrun's own default; each node has an address of its own, and runs one job at a time.
+_RENDEZVOUS_PORT = 29500
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def _mpi_environment(rank: _Rank, nodes: Sequence[NodeFacts]) -> dict[str, str]:
         "WORLD_SIZE": str(rank.size),
         "LOCAL_RANK": str(rank.local_rank),
         "MASTER_ADDR": nodes[0].address,
+        "MASTER_PORT": str(_RENDEZVOUS_PORT),
     }
 
 

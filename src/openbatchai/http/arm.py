@@ -136,8 +136,8 @@ class _Arm:
             return ServiceError(
                 404,
                 Code.INVALID_RESOURCE_TYPE,
-                f"The resource type '{kind}' could not be found in the namespace 'Microsoft.BatchAI' for api "
-                f"version '{version}'.",
+                f"The resource type '{kind}' of the namespace 'Microsoft.BatchAI' is not offered by this "
+                f"service in api version '{version}'.",
             )
         return ServiceError(
             400,

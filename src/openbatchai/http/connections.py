@@ -51,15 +51,22 @@ class PortInUseError(OSError):
         self.port = port
 
 
+class AddressError(OSError):
+    """The address is none of this machine's."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {host}: {reason}")
+
+
 def bind(host: str, port: int) -> socket.socket:
-    """A listening, non-blocking socket; port 0 picks a free one."""
+    """A listening, non-blocking socket; port 0 picks a free one. Raises PortInUseError, AddressError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(host, port) from error
-        raise
+        raise AddressError(host, error.strerror or str(error)) from error
     listening.setblocking(False)
     return listening
 

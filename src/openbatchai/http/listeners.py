@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from openbatchai.http.connections import (
     HEAD_DEADLINE_S,
     Acceptor,
+    AddressError,
     Connections,
     PortInUseError,
     bind,
@@ -16,7 +17,7 @@ from openbatchai.http.connections import (
 )
 from openbatchai.http.tls import CertificateAuthority
 
-__all__ = ["Listener", "PortInUseError"]
+__all__ = ["AddressError", "Listener", "PortInUseError"]
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1")
 
