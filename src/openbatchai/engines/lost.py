@@ -39,8 +39,9 @@ def settle(directory: Path) -> bool:
         if records.ended(directory):
             return True
         spec = records.identity(directory)
-        _remove_container(directory)
+        # The runtime's own programs first: one still at work could make the container after its removal.
         _end_processes(spec.get("id") or task_id(directory.name), _session(directory))
+        _remove_container(directory)
         agents.mark_started(directory)
         # The last words lie behind the links.
         fault = _fault(directory, list(spec.get("secrets", {}).values()))
