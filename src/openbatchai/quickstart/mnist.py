@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -51,28 +51,32 @@ def load(directory: Path) -> Dataset:
 
 
 def fetch(
-    directory: Path, tell: Callable[[str], None], mirrors: Sequence[str] = MIRRORS, trust: bool = True
+    directory: Path,
+    tell: Callable[[str], None],
+    mirrors: Sequence[str] = MIRRORS,
+    digests: Mapping[str, str] = SHA256,
+    trust: bool = True,
 ) -> None:
     """Fetch what `directory` lacks, each file checked before it gets its name. Raises MnistError.
 
-    `trust`: follow the user's proxy and CA variables.
+    `digests`: SHA-256 of each file's content. `trust`: follow the user's proxy and CA variables.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with httpx.Client(follow_redirects=True, timeout=30, trust_env=trust) as client:
-        for name in SHA256:
+        for name, digest in digests.items():
             if _find(directory, name) is None:
-                _keep(directory / f"{name}.gz", _fetch_one(client, name, mirrors, tell))
+                urls = [f"{mirror}{name}.gz" for mirror in mirrors]
+                _keep(directory / f"{name}.gz", _fetch_one(client, urls, digest, tell))
 
 
-def _fetch_one(client: httpx.Client, name: str, mirrors: Sequence[str], tell: Callable[[str], None]) -> bytes:
+def _fetch_one(client: httpx.Client, urls: Sequence[str], digest: str, tell: Callable[[str], None]) -> bytes:
     refusals = []
-    for mirror in mirrors:
-        url = f"{mirror}{name}.gz"
+    for url in urls:
         tell(url)
         try:
             answer = client.get(url)
             answer.raise_for_status()
-            check(name, _unpacked(answer.content))
+            check(_unpacked(answer.content), digest)
         except (httpx.HTTPError, MnistError) as error:
             refusals.append(f"{url}: {error or type(error).__name__}")
         else:
@@ -80,11 +84,11 @@ def _fetch_one(client: httpx.Client, name: str, mirrors: Sequence[str], tell: Ca
     raise MnistError("MNIST could not be fetched:\n  " + "\n  ".join(refusals))
 
 
-def check(name: str, content: bytes) -> None:
+def check(content: bytes, digest: str) -> None:
     """Raises MnistError unless `content` is byte for byte the original file."""
     found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
-        raise MnistError(f"{name} has SHA-256 {found}, the original {SHA256[name]}")
+    if found != digest:
+        raise MnistError(f"its content has SHA-256 {found}, the original {digest}")
 
 
 def _keep(path: Path, content: bytes) -> None:

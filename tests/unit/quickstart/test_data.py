@@ -160,4 +160,4 @@ class TestMnistFiles:
     def test_only_the_original_bytes_pass_the_check(self):
         labels = b"\0\0\x08\x01" + bytes(100)
         with pytest.raises(mnist.MnistError, match=hashlib.sha256(labels).hexdigest()):
-            mnist.check("t10k-labels-idx1-ubyte", labels)
+            mnist.check(labels, mnist.SHA256["t10k-labels-idx1-ubyte"])

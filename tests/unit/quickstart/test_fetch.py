@@ -9,14 +9,9 @@ import pytest
 
 from openbatchai.quickstart import mnist
 
-
-@pytest.fixture
-def originals(monkeypatch):
-    """Four small files in the place of the real ones, which are 11 MB that no test should fetch."""
-    contents = {name: f"content of {name}".encode() for name in mnist.SHA256}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(mnist, "SHA256", digests)
-    return contents
+# Four small files in the place of the real ones, which are 11 MB that no test should fetch.
+ORIGINALS = {name: f"content of {name}".encode() for name in mnist.SHA256}
+DIGESTS = {name: hashlib.sha256(content).hexdigest() for name, content in ORIGINALS.items()}
 
 
 @pytest.fixture
@@ -51,33 +46,33 @@ def mirror():
 
 def fetch(directory, *mirrors):
     told = []
-    mnist.fetch(directory, told.append, mirrors, trust=False)
+    mnist.fetch(directory, told.append, mirrors, DIGESTS, trust=False)
     return told
 
 
-def test_what_is_fetched_is_kept(tmp_path, originals, mirror):
-    told = fetch(tmp_path, mirror(originals))
+def test_what_is_fetched_is_kept(tmp_path, mirror):
+    told = fetch(tmp_path, mirror(ORIGINALS))
     assert len(told) == 4
     assert mnist.complete(tmp_path)
     assert (
         gzip.decompress((tmp_path / "t10k-labels-idx1-ubyte.gz").read_bytes())
-        == (originals["t10k-labels-idx1-ubyte"])
+        == (ORIGINALS["t10k-labels-idx1-ubyte"])
     )
     assert fetch(tmp_path, "http://127.0.0.1:1/") == []
 
 
-def test_the_next_mirror_replaces_one_that_lies_or_lacks(tmp_path, originals, mirror):
-    lying = mirror(dict.fromkeys(originals, b"other"))
-    fetch(tmp_path, lying, mirror({}), mirror(originals))
+def test_the_next_mirror_replaces_one_that_lies_or_lacks(tmp_path, mirror):
+    lying = mirror(dict.fromkeys(ORIGINALS, b"other"))
+    fetch(tmp_path, lying, mirror({}), mirror(ORIGINALS))
     assert mnist.complete(tmp_path)
 
 
-def test_nothing_unchecked_is_kept(tmp_path, originals, mirror):
+def test_nothing_unchecked_is_kept(tmp_path, mirror):
     with pytest.raises(mnist.MnistError, match="SHA-256"):
-        fetch(tmp_path, mirror(dict.fromkeys(originals, b"other")))
+        fetch(tmp_path, mirror(dict.fromkeys(ORIGINALS, b"other")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreachable_mirror_is_named(tmp_path, originals):
+def test_an_unreachable_mirror_is_named(tmp_path):
     with pytest.raises(mnist.MnistError, match=r"127\.0\.0\.1:1"):
         fetch(tmp_path, "http://127.0.0.1:1/")
