@@ -150,6 +150,12 @@ class TestSurroundings:
         assert seen["AZ_BATCH_HOST_LIST"]
         assert seen["AZ_BATCH_NODE_ID"].startswith("tvm-")
 
+    def test_a_job_reaches_azures_names_through_the_service_unless_it_opts_out(self, lab):
+        command = "python -c \"import urllib.request as r; print(r.urlopen('https://management.azure.com/healthz').status)\""
+        assert lab.succeeds(command) == "200\n"
+        direct = lab.submit(command, environmentVariables=[{"name": "no_proxy", "value": "*"}])
+        assert lab.finished(direct)["executionState"] == "failed"
+
     def test_the_services_environment_does_not_reach_the_job(self, new_service):
         service = new_service()
         done = service.batchai("up", "--detach", env={"A_VARIABLE_OF_THE_SERVICE": "here"})
