@@ -19,6 +19,7 @@ from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -48,6 +49,7 @@ class Storage:
         tree = BlobTree(self.places, clock)
         self.blobs = Blobs(tree)
         self.appends = Appends(tree)
+        self.tagged = Tagged(tree)
         self.files = Files(self.places, clock)
 
     def close(self) -> None:
