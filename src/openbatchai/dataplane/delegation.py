@@ -1,4 +1,4 @@
-"""User delegation keys: what a token of the authority is turned into to sign SAS tokens with (storage.md 4.5).
+"""User delegation keys: what who holds a token of the authority signs SAS tokens with (storage.md 4.5).
 
 A key is a function of a secret of the home and of its own fields, which every token signed with it repeats.
 So nothing about keys is stored, and none can be made by who does not know the secret.
