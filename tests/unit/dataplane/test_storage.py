@@ -20,8 +20,8 @@ from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
 from openbatchai.dataplane.errors import StorageError
-from openbatchai.dataplane.files import FileSettings
 from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.sharetree import FileSettings
 from openbatchai.domain.ports import ItemRef, MountRefusedError, StorageService
 
 KEY = base64.b64encode(b"k" * 64).decode()
@@ -208,7 +208,7 @@ def test_every_fsync_policy_writes(tmp_path, policy):
     put(storage, "a/b", b"content")
     share = ItemRef(StorageService.FILE, "acct", "share", "f")
     storage.create_container(share)
-    storage.files.create_file(share, 4, FileSettings())
+    storage.files.create(share, 4, FileSettings())
     storage.files.put_range(share, 0, b"1234")
     assert (tmp_path / "acct/blob/data/a/b").read_bytes() == b"content"
     assert (tmp_path / "acct/file/share/f").read_bytes() == b"1234"
