@@ -118,16 +118,14 @@ def test_prefixes_that_climb_find_nothing(storage, prefix):
     assert names(storage, prefix=prefix) == []
 
 
-def test_a_record_left_pending_by_a_crash_counts_only_with_its_file(storage):
+def test_a_record_whose_file_a_crash_kept_from_arriving_describes_nothing(storage):
     storage.create_container(blob())
     item = put(storage, "b", b"old", metadata={"v": "1"})
     key = (StorageService.BLOB, "data", "b")
     side = storage.places.store("acct")
 
-    side.put(key, Record(Identity(1, 2, 3), metadata={"v": "2"}), pending=True)
+    side.announce(key, Record(Identity(1, 2, 3), metadata={"v": "2"}), replaces=item.record)
     assert storage.blobs.properties(blob("b")).metadata == {"v": "1"}
-    side.put(key, Record(item.identity, metadata={"v": "3"}), pending=True)
-    assert storage.blobs.properties(blob("b")).metadata == {"v": "3"}
     storage.blobs.set_metadata(blob("b"), {"v": "4"}, Conditions())
     assert storage.blobs.properties(blob("b")).metadata == {"v": "4"}
 
