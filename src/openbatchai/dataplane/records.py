@@ -201,19 +201,18 @@ def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_i
     )
 
 
-def choose_blob_record(
-    found: os.stat_result, committed: Record | None, pending: Record | None
-) -> Record | None:
+def choose_blob_record(found: os.stat_result, newest: Record | None, older: Record | None) -> Record | None:
     """The record that describes the blob as it lies there.
 
-    A pending record counts only when its file has arrived: the service may have died before the rename.
+    That is the older one while the newest one's file has yet to be renamed into place. A file that neither
+    describes was changed from outside and inherits from the newest.
     """
     identity = Identity.of(found)
-    if pending is not None and pending.identity == identity:
-        return pending
-    if committed is None or committed.identity == identity:
-        return committed
-    return replace(committed, md5="", blob_type=_type_after_change(committed, identity))
+    if newest is None or newest.identity == identity:
+        return newest
+    if older is not None and older.identity == identity:
+        return older
+    return replace(newest, md5="", blob_type=_type_after_change(newest, identity))
 
 
 def _type_after_change(record: Record, now: Identity) -> str:
