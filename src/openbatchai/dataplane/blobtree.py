@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
 from openbatchai.dataplane.places import Places, remove_empty_directories
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
@@ -76,8 +77,8 @@ class BlobTree:
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return Upload(self.places.upload_path(account), hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return Upload(self.places.upload_path(account), hashing=hashing, checks=checks)
 
     # --- finding
 
