@@ -121,7 +121,7 @@ class Plane:
         record = Record(Identity.of(os.fstat(upload.fd)), metadata=metadata)
         replaces = self.storage.blobs.properties(REF).record if self.content is not None else None
         self.storage.places.store("acct").announce(KEY, record, replaces=replaces)
-        return upload.path
+        return Path(upload.path)
 
     # --- what must hold
 
