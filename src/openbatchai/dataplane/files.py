@@ -44,7 +44,7 @@ class Files:
     # --- directories
 
     def create_directory(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             if not ref.path or _find(share, ref.path) is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
             path = _place_for(share, ref.path)
@@ -59,7 +59,7 @@ class Files:
             return self._described(share, ref, path)
 
     def delete_directory(self, ref: ItemRef) -> None:
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             path = self._existing(share, ref, directory=True)
             if not path:
                 raise StorageError(
@@ -103,7 +103,7 @@ class Files:
 
         With `only_new` an existing one is a conflict.
         """
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             path = _place_for(share, ref.path)
             if only_new and beneath.stat_beneath(share, path) is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
@@ -148,7 +148,7 @@ class Files:
 
     def set_properties(self, ref: ItemRef, size: int | None, settings: FileSettings) -> Item:
         """`size` resizes the file; None leaves it."""
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             path = self._existing(share, ref, directory=False)
             if size is not None:
                 fd = self._open(share, path, os.O_WRONLY)
@@ -162,12 +162,12 @@ class Files:
             )
 
     def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str], *, directory: bool) -> Item:
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             path = self._existing(share, ref, directory=directory)
             return self._change(share, ref, path, lambda record: replace(record, metadata=dict(metadata)))
 
     def delete_file(self, ref: ItemRef) -> None:
-        with self._share(ref) as share, self._locked(ref):
+        with self._locked(ref), self._share(ref) as share:
             path = self._existing(share, ref, directory=False)
             parent_path, name = beneath.split(path)
             with _parent(share, parent_path) as parent:
