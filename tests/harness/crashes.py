@@ -29,9 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from harness.asgi import ACCOUNT, Direct
 
 # Functions of the operating system that change what is on disk or make it durable.
-STEPS = frozenset(
-    ["chmod", "copy_file_range", "fchmod", "fdatasync", "fsync", "ftruncate", "link", "mkdir", "open", "posix_fallocate", "pwrite", "pwritev", "remove", "removexattr", "rename", "replace", "rmdir", "sendfile", "setxattr", "symlink", "truncate", "unlink", "utime", "write"]
-)
+STEPS = {
+    *("chmod", "copy_file_range", "fchmod", "fdatasync", "fsync", "ftruncate", "link", "mkdir", "open"),
+    *("posix_fallocate", "pwrite", "pwritev", "remove", "removexattr", "rename", "replace", "rmdir"),
+    *("sendfile", "setxattr", "symlink", "truncate", "unlink", "utime", "write"),
+}
 View = dict[str, Any]
 Call = Callable[[Direct], None]
 
@@ -77,7 +79,7 @@ def call(
     **headers: str,
 ) -> Call:
     """`query` as `name=value&name`; a header's underscores stand for hyphens."""
-    parameters = dict((part.split("=", 1) + [""])[:2] for part in query.split("&") if part)
+    parameters = dict(part.partition("=")[::2] for part in query.split("&") if part)
     every = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda data: must(data.ask(service, method, path, parameters, every, body))
 
@@ -137,8 +139,6 @@ def cut_short(limit: int, then: Call) -> Call:
 
 
 # --- what a client sees
-
-_VARYING = frozenset(["date", "etag", "last-modified", "x-ms-request-id", "x-ms-creation-time", "x-ms-file-id"])
 
 
 def _kept(name: str) -> bool:
@@ -277,8 +277,7 @@ def started(root: Path) -> View:
     """What a client sees right after a start, and then, when that has cleaned up, still."""
     data = Direct(root)
     first = view(data)
-    data.close()
-    data = Direct(root)
+    data.storage.recovered.result()
     second = view(data)
     data.close()
     return first if first == second else {"changed by the cleaning": [first, second]}
@@ -396,6 +395,10 @@ CASES = [
         "file-resize",
         FILE,
         call("file", "PUT", "share/f", "comp=properties", x_ms_content_length="300", x_ms_content_type="a/b"),
+        # Two things in one call: its length may have changed alone.
+        lambda old, new, found: (
+            found["file f"] | {"content-type": ""} == new["file f"] | {"content-type": ""}
+        ),
     ),
     Case("file-metadata", FILE, call("file", "PUT", "share/f", "comp=metadata", x_ms_meta_k="new")),
     Case("file-delete", FILE, call("file", "DELETE", "share/f")),

@@ -1,7 +1,8 @@
 """Azure Files on a plain directory: ranges are written in place, names match without regard to case.
 
 In place is the service's own semantics (storage.md 9): a job sees a file that is being uploaded just as it
-would over SMB. There is no commit, so nothing of a file is ever in staging.
+would over SMB. There is no commit; only a file or directory that is being made is in staging until it is
+whole.
 """
 
 import errno
@@ -11,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from openbatchai.dataplane import beneath, holes
 from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
@@ -18,9 +20,16 @@ from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.ranges import Span
-from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Item, Record, item_of
+from openbatchai.dataplane.records import (
+    NO_CONTENT_HEADERS,
+    ContentHeaders,
+    Identity,
+    Item,
+    Record,
+    item_of,
+)
 from openbatchai.dataplane.sidestore import Key, SideStore
-from openbatchai.dataplane.uploads import write_at
+from openbatchai.dataplane.uploads import Upload, write_at
 from openbatchai.domain.ports import Clock, ItemRef
 
 # Ends excluded.
@@ -49,13 +58,18 @@ class Files:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
             path = _place_for(share, ref.path)
             parent_path, name = beneath.split(path)
-            with _parent(share, parent_path) as parent:
-                try:
-                    beneath.make_directory(parent, name)
-                except FileExistsError:
-                    raise StorageError(StorageCode.RESOURCE_EXISTS) from None
-                self._places.sync_directory(parent)
-            self._new_record(ref, path, share, FileSettings(metadata=metadata))
+            made = self._places.made_path(ref.account)
+            made.mkdir()
+            made.chmod(beneath.DIRECTORY_MODE)
+            try:
+                with _parent(share, parent_path) as parent:
+                    self._new_record(ref, path, made.stat(), FileSettings(metadata=metadata))
+                    _give_name(made, parent, name)
+                    self._places.sync_directory(parent)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    made.rmdir()
+                raise
             return self._described(share, ref, path)
 
     def delete_directory(self, ref: ItemRef) -> None:
@@ -109,16 +123,11 @@ class Files:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
             parent_path, name = beneath.split(path)
             with _parent(share, parent_path) as parent:
-                fd = _open_for_creation(share, parent, path, name)
-                try:
-                    os.ftruncate(fd, 0)
-                    os.ftruncate(fd, size)
-                    if not size:
-                        self._places.sync_content(fd)
-                finally:
-                    os.close(fd)
-                self._places.sync_directory(parent)
-            self._new_record(ref, path, share, settings)
+                fd = _open_existing(share, path)
+                if fd is None:
+                    self._make_file(ref, path, parent, name, size, settings)
+                else:
+                    self._empty_file(ref, path, fd, size, settings)
             return self._described(share, ref, path)
 
     def open(self, ref: ItemRef) -> OpenItem:
@@ -178,6 +187,29 @@ class Files:
 
     # --- parts
 
+    def _make_file(
+        self, ref: ItemRef, path: str, parent: int, name: str, size: int, settings: FileSettings
+    ) -> None:
+        """Complete, with its length and its record, before it gets its name."""
+        upload = Upload(self._places.made_path(ref.account), hashing=False)
+        try:
+            os.ftruncate(upload.fd, size)
+            self._places.sync_content(upload.fd)
+            self._new_record(ref, path, os.fstat(upload.fd), settings)
+            _give_name(upload.path, parent, name)
+            self._places.sync_directory(parent)
+        finally:
+            upload.discard()
+
+    def _empty_file(self, ref: ItemRef, path: str, fd: int, size: int, settings: FileSettings) -> None:
+        try:
+            os.ftruncate(fd, 0)
+            os.ftruncate(fd, size)
+            self._places.sync_content(fd)
+            self._new_record(ref, path, os.fstat(fd), settings)
+        finally:
+            os.close(fd)
+
     def _write(self, ref: ItemRef, span: Span, write: Callable[[int], None]) -> Item:
         # No lock: ranges of one file come in parallel, and the kernel orders writes to one inode.
         with self._share(ref) as share:
@@ -230,10 +262,9 @@ class Files:
         found = self._store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
         return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
 
-    def _new_record(self, ref: ItemRef, path: str, share: int, settings: FileSettings) -> None:
-        item = self._described(share, ref, path)
+    def _new_record(self, ref: ItemRef, path: str, found: os.stat_result, settings: FileSettings) -> None:
         record = Record(
-            identity=item.identity,
+            identity=Identity.of(found),
             content=settings.content,
             md5=settings.md5,
             metadata=dict(settings.metadata or {}),
@@ -266,22 +297,38 @@ class Files:
         return self._places.store(ref.account)
 
 
-def _open_for_creation(share: int, parent: int, path: str, name: str) -> int:
-    """An existing file (perhaps behind a link that stays inside the share), else a new one."""
+def _open_existing(share: int, path: str) -> int | None:
+    """An existing file (perhaps behind a link that stays inside the share) for writing; None for nothing."""
     found = beneath.stat_beneath(share, path)
-    if found is not None and not stat.S_ISREG(found.st_mode):
+    if found is None:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         raise StorageError(StorageCode.TYPE_MISMATCH)
     try:
-        if found is not None:
-            return beneath.open_file(share, path, os.O_WRONLY)
-        fd = os.open(
-            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, beneath.FILE_MODE, dir_fd=parent
-        )
-    except (FileExistsError, FileNotFoundError):
-        # A link that leads out of the share, or another request was faster.
+        return beneath.open_file(share, path, os.O_WRONLY)
+    except FileNotFoundError:
+        # A job was faster.
+        raise StorageError(StorageCode.RESOURCE_NOT_FOUND) from None
+
+
+def _give_name(made: Path, parent: int, name: str) -> None:
+    """Let what was made ready appear under its name; what a job has put there meanwhile stays."""
+    try:
+        if made.is_dir():
+            # An empty directory gives way to this one, which is the same thing.
+            os.rename(made, name, dst_dir_fd=parent)
+        else:
+            # A rename would replace what is there. The other name goes when the upload is discarded.
+            os.link(made, name, dst_dir_fd=parent)
+    except (FileExistsError, NotADirectoryError):
         raise StorageError(StorageCode.RESOURCE_EXISTS) from None
-    os.fchmod(fd, beneath.FILE_MODE)
-    return fd
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
+        # A file system without hard links.
+        os.rename(made, name, dst_dir_fd=parent)
 
 
 @contextmanager

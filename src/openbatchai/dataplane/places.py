@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -218,9 +218,9 @@ class Places:
         with open_directory_fd(directory) as fd:
             self.sync_directory(fd)
 
-    def in_background(self, work: Callable[[], None]) -> None:
-        """After what else is waiting to be done when nobody waits for it; close() waits for it."""
-        self._remover.submit(work)
+    def in_background(self, work: Callable[[], None]) -> "Future[None]":
+        """After what else waits to be done in the background. Long work looks at `closing`."""
+        return self._remover.submit(work)
 
     @property
     def closing(self) -> bool:

@@ -103,7 +103,7 @@ class SideStore:
 
     def keys_after(self, last: Key | None, limit: int) -> list[Key]:
         """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
-        rows = self._read(
+        rows = self.database.read(
             "SELECT DISTINCT service, container, path FROM item WHERE (service, container, path) > (?, ?, ?)"
             " ORDER BY service, container, path LIMIT ?",
             (*(_text(last) if last else ("", "", "")), limit),
@@ -113,7 +113,7 @@ class SideStore:
     # --- containers and services
 
     def containers(self) -> list[tuple[StorageService, str]]:
-        rows = self._read("SELECT service, name FROM container", ())
+        rows = self.database.read("SELECT service, name FROM container", ())
         return [(StorageService(str(service)), str(name)) for service, name in rows]
 
     def container(self, service: StorageService, name: str) -> str | None:

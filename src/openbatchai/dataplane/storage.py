@@ -44,7 +44,8 @@ class Storage:
         self.clock = clock
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
-        self.places.in_background(lambda: recovery.drop_orphans(self.places))
+        # Done once nothing is left of what a killed service was doing; clients need not wait for it.
+        self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
         tree = BlobTree(self.places, clock)
