@@ -204,10 +204,10 @@ def litter(root: Path) -> list[str]:
     staged = [*(home / ".staging").glob("*/*")]
     found = [str(path.relative_to(home)) for path in staged if path.parent.name != "blocks"]
     with sqlite3.connect(home / ".meta" / "side.db") as side:
-        rows = side.execute("SELECT service, container, path, pending FROM item").fetchall()
-        for service, container, path, pending in rows:
-            if pending or not os.path.lexists(home / service / container / path):
-                found.append(f"row of {service} {container} {path!r}, pending {pending}")
+        rows = side.execute("SELECT service, container, path FROM item").fetchall()
+        for service, container, path in rows:
+            if not os.path.lexists(home / service / container / path):
+                found.append(f"row of {service} {container} {path!r}")
         for service, name in side.execute("SELECT service, name FROM container").fetchall():
             if not (home / service / name).is_dir():
                 found.append(f"row of {service} container {name}")

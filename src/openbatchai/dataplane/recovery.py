@@ -104,9 +104,9 @@ def _same(blob: int, offset: int, block: int, length: int) -> bool:
 
 
 def drop_orphans(places: Places) -> None:
-    """Drop the rows of items that are not there, and decide about those that were left pending.
+    """Drop the rows of items that are not there, left by a killed service or by a job that deletes.
 
-    Rows also outlive what a job deletes. In the background: each row is looked at under its item's lock, so
+    In the background: each row is looked at under its item's lock, so
     clients may be at work meanwhile.
     """
     for home in sorted(places.root.iterdir()):
@@ -132,8 +132,6 @@ def _check(places: Places, account: str, key: Key) -> None:
         found = _stat(places, account, key)
         if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             places.store(account).drop(key)
-        else:
-            places.store(account).settle(key, Identity.of(found))
 
 
 def _stat(places: Places, account: str, key: Key) -> os.stat_result | None:
