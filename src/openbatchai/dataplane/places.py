@@ -163,9 +163,9 @@ class Places:
 
     # --- staging
 
-    def upload_path(self, account: str) -> str:
+    def upload_path(self, account: str) -> Path:
         self.store(account)
-        return f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{uuid.uuid4().hex}"
+        return Path(f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{uuid.uuid4().hex}")
 
     def blocks_home(self, ref: ItemRef) -> Path:
         """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""

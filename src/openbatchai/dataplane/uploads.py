@@ -15,7 +15,7 @@ _COPY_BYTES = 64 << 20
 class Upload:
     """Bytes arriving in order. `discard` is safe at any time, also after the file was taken by a rename."""
 
-    def __init__(self, path: str, *, hashing: bool) -> None:
+    def __init__(self, path: Path, *, hashing: bool) -> None:
         self.path = path
         self._is_staged = True
         self.size = 0
@@ -56,7 +56,7 @@ class Upload:
         if self._is_staged:
             self._is_staged = False
             with suppress(FileNotFoundError):
-                Path(self.path).unlink()
+                self.path.unlink()
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:

@@ -123,7 +123,7 @@ class Plane:
         record = Record(Identity.of(os.fstat(upload.fd)), metadata=metadata)
         replaces = self.storage.blobs.properties(REF).record if self.content is not None else None
         self.storage.places.store("acct").announce(KEY, record, replaces=replaces)
-        return Path(upload.path)
+        return upload.path
 
     # --- what must hold
 

@@ -144,7 +144,7 @@ def test_restart_cleans_uploads_and_keeps_blocks(tmp_path):
     first.close()
 
     second = open_storage(tmp_path)
-    assert not Path(torn.path).exists()
+    assert not torn.path.exists()
     second.blobs.put_block_list(blob("b"), [(Source.LATEST, block_id)], BlobProperties(), Conditions())
     assert (tmp_path / "acct/blob/data/b").read_bytes() == b"block"
     second.close()
