@@ -72,6 +72,7 @@ class BlobTree:
         return self.places.container(ref.account, _BLOB, ref.container)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+        """Taken before container(): while it is held, the container is not taken away."""
         return self.places.locked(ref.account, key_of(ref))
 
     def store(self, ref: ItemRef) -> SideStore:
@@ -135,7 +136,7 @@ class BlobTree:
     ) -> Item:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.find(container, ref)
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
@@ -175,7 +176,7 @@ class BlobTree:
         keeps_version: bool = False,
     ) -> Item:
         """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             record = current.record or Record(
@@ -189,7 +190,7 @@ class BlobTree:
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
         parent_path, name = beneath.split(ref.path)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             with beneath.directory_beneath(container, parent_path) as parent:
@@ -221,7 +222,7 @@ class BlobTree:
 
 def _rename_over(upload: Upload, parent: int, name: str) -> None:
     try:
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
     except IsADirectoryError:
         # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
         try:
@@ -230,7 +231,7 @@ def _rename_over(upload: Upload, parent: int, name: str) -> None:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
                 raise StorageError(StorageCode.PATH_CONFLICT) from None
             raise
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
 
 
 def key_of(ref: ItemRef) -> Key:
