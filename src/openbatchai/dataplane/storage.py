@@ -13,6 +13,7 @@ from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -58,6 +59,7 @@ class Storage:
         share_tree = ShareTree(self.places, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.copies = Copies(tree, self.files)
 
     def close(self) -> None:
         self.places.close()
