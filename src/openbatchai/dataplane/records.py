@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from openbatchai.dataplane.conditions import Version
+from openbatchai.dataplane.smb import DEFAULT_PERMISSION_KEY
 
 DEFAULT_TYPE = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
@@ -67,6 +68,11 @@ class Record:
     touched_ns: int = 0
     stamp: int = 0
     append_blocks: int = 0
+    # SMB properties, as answered; "" where no client set them. The change time holds while the file is the
+    # one of `identity`.
+    attributes: str = ""
+    permission_key: str = ""
+    changed_ns: int = 0
 
     def document(self) -> str:
         # By hand: asdict() copies deeply, which is a tenth of the cost of a small write.
@@ -148,6 +154,21 @@ class Item:
     @property
     def blob_type(self) -> str:
         return self.record.blob_type if self.record else "BlockBlob"
+
+    @property
+    def attributes(self) -> str:
+        own = self.record.attributes if self.record else ""
+        return own or ("Directory" if self.is_directory else "Archive")
+
+    @property
+    def permission_key(self) -> str:
+        return (self.record.permission_key if self.record else "") or DEFAULT_PERMISSION_KEY
+
+    @property
+    def changed_ns(self) -> int:
+        record = self.record
+        wanted = record is not None and record.changed_ns and record.identity == self.identity
+        return record.changed_ns if record is not None and wanted else self.ctime_ns
 
 
 def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0) -> Item:
