@@ -71,6 +71,16 @@ class SideStore:
             found[path] = (record, None) if newest is None else (newest, record)
         return found
 
+    def tagged_after(self, after: tuple[str, str], container: str, limit: int) -> list[tuple[str, str]]:
+        """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
+        rows = self.database.read(
+            "SELECT DISTINCT container, path FROM item WHERE service = ? AND (container, path) > (?, ?)"
+            " AND (? = '' OR container = ?) AND instr(document, '\"tags\":') > 0"
+            " ORDER BY container, path LIMIT ?",
+            (StorageService.BLOB.value, *after, container, container, limit),
+        )
+        return [(str(row[0]), str(row[1])) for row in rows]
+
     def blocks(self, key: Key, identity: Identity) -> str:
         """The committed block list of the file with this identity, as it was given to announce()."""
         rows = self.database.read(

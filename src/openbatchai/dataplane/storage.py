@@ -21,6 +21,7 @@ from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.sharetree import ShareTree
+from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -50,6 +51,7 @@ class Storage:
         tree = BlobTree(self.places, clock)
         self.blobs = Blobs(tree)
         self.appends = Appends(tree)
+        self.tagged = Tagged(tree)
         share_tree = ShareTree(self.places, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
