@@ -55,8 +55,8 @@ class Blobs:
         return self._tree.replace(ref, upload, wanted, conditions, blob_type=blob_type)
 
     def put_block(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
-        with self._tree.container(ref):
-            self._tree.places.sync_staged(upload.fd)
+        self._tree.places.sync_staged(upload.fd)
+        with self._tree.locked(ref), self._tree.container(ref):
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(

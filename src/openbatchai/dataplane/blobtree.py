@@ -71,6 +71,7 @@ class BlobTree:
         return self.places.container(ref.account, _BLOB, ref.container)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+        """Taken before container(): while it is held, the container is not taken away."""
         return self.places.locked(ref.account, key_of(ref))
 
     def store(self, ref: ItemRef) -> SideStore:
@@ -134,7 +135,7 @@ class BlobTree:
     ) -> Item:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.find(container, ref)
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
@@ -174,7 +175,7 @@ class BlobTree:
         keeps_version: bool = False,
     ) -> Item:
         """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             record = current.record or Record(
@@ -188,7 +189,7 @@ class BlobTree:
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
         parent_path, name = beneath.split(ref.path)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             with beneath.directory_beneath(container, parent_path) as parent:

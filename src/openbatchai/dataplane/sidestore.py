@@ -140,7 +140,20 @@ class SideStore:
             for table in TABLES_OF_ITEMS:
                 connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
 
+    def keys_after(self, last: Key | None, limit: int) -> list[Key]:
+        """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
+        rows = self.database.read(
+            "SELECT DISTINCT service, container, path FROM item WHERE (service, container, path) > (?, ?, ?)"
+            " ORDER BY service, container, path LIMIT ?",
+            (*(_text(last) if last else ("", "", "")), limit),
+        )
+        return [(StorageService(str(service)), str(name), str(path)) for service, name, path in rows]
+
     # --- containers and services
+
+    def containers(self) -> list[tuple[StorageService, str]]:
+        rows = self.database.read("SELECT service, name FROM container", ())
+        return [(StorageService(str(service)), str(name)) for service, name in rows]
 
     def container(self, service: StorageService, name: str) -> str | None:
         rows = self.database.read(
