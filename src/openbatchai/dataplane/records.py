@@ -199,6 +199,10 @@ class Item:
         return own or ("Directory" if self.is_directory else "Archive")
 
     @property
+    def is_read_only(self) -> bool:
+        return self.record is not None and "ReadOnly" in self.record.attributes
+
+    @property
     def permission_key(self) -> str:
         return (self.record.permission_key if self.record else "") or DEFAULT_PERMISSION_KEY
 

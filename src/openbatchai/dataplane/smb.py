@@ -101,8 +101,7 @@ def attributes_text(attributes: int, *, directory: bool) -> str:
     names = [
         attribute.name
         for attribute in Attributes
-        if attribute.name
-        and (attribute & attributes or (directory and attribute is Attributes.Directory))
+        if attribute.name and (attribute & attributes or (directory and attribute is Attributes.Directory))
     ]
     return " | ".join(names) or "None"
 

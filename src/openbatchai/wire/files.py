@@ -123,10 +123,15 @@ def _entry(item: ItemFacts, version: str, include: frozenset[str], extended: boo
     return f"<{kind}>{name_element(item.name, version)}{identity}{properties}{after}</{kind}>"
 
 
-def ranges_document(ranges: Iterable[tuple[int, int]]) -> bytes:
-    """`ranges` end excluded; on the wire the last byte is named."""
-    body = "".join(f"<Range><Start>{start}</Start><End>{end - 1}</End></Range>" for start, end in ranges)
-    return f"{DECLARATION}<Ranges>{body}</Ranges>".encode()
+def ranges_document(ranges: Iterable[tuple[int, int, bool]], next_marker: str | None = None) -> bytes:
+    """`ranges` are start, end (excluded; the wire names the last byte) and whether they were cleared."""
+    body = "".join(
+        f"<{name}><Start>{start}</Start><End>{end - 1}</End></{name}>"
+        for start, end, cleared in ranges
+        for name in ("ClearRange" if cleared else "Range",)
+    )
+    after = element("NextMarker", next_marker) if next_marker is not None else ""
+    return f"{DECLARATION}<Ranges>{body}{after}</Ranges>".encode()
 
 
 def share_stats_document(used_bytes: int) -> bytes:
