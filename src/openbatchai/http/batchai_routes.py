@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from openbatchai.domain.model import ClusterResource, JobResource
+from openbatchai.domain.model import ClusterResource, FileServerResource, JobResource
 from openbatchai.domain.ports import ItemRef
-from openbatchai.services import clusters, jobs, operations, outputs, workspaces
+from openbatchai.services import clusters, file_servers, jobs, operations, outputs, workspaces
 from openbatchai.services.jobs import Place
 from openbatchai.wire import arm
 from openbatchai.wire.batchai import version as wire
@@ -66,10 +66,22 @@ def _job_routes(h: "_Handlers", path: str) -> list[Route]:
     ]
 
 
+def _file_server_routes(h: "_Handlers", parent: str) -> list[Route]:
+    path = f"{parent}/fileServers/{{name}}"
+    return [
+        Route("PUT", path, h.put_file_server),
+        Route("GET", path, h.get_file_server),
+        Route("DELETE", path, h.delete_file_server),
+        Route("GET", f"{parent}/fileServers", h.list_file_servers),
+    ]
+
+
 def _flat_routes(h: "_Handlers") -> list[Route]:
     return [
         *_cluster_routes(h, f"{_GROUP}/clusters/{{name}}"),
         *_job_routes(h, f"{_GROUP}/jobs/{{name}}"),
+        *_file_server_routes(h, _GROUP),
+        Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/fileServers", h.list_file_servers),
         Route("GET", f"{_GROUP}/clusters", h.list_clusters),
         Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/clusters", h.list_clusters),
         Route("GET", f"{_GROUP}/jobs", h.list_jobs),
@@ -91,6 +103,7 @@ def _nested_routes(h: "_Handlers") -> list[Route]:
         Route("DELETE", _EXPERIMENT, h.delete_experiment),
         Route("GET", f"{_WORKSPACE}/clusters", h.list_clusters),
         *_cluster_routes(h, f"{_WORKSPACE}/clusters/{{name}}"),
+        *_file_server_routes(h, _WORKSPACE),
         Route("GET", f"{_EXPERIMENT}/jobs", h.list_jobs),
         *_job_routes(h, f"{_EXPERIMENT}/jobs/{{name}}"),
     ]
@@ -202,6 +215,42 @@ class _Handlers:
     def _cluster(self, call: Call, found: ClusterResource) -> Answer:
         body = self._version.cluster(found, call.subscription)
         return self._one(body, found.cluster.etag, found.cluster.modified)
+
+    # --- file servers ------------------------------------------------------------------------------
+
+    def put_file_server(self, call: Call, **names: str) -> Answer:
+        wanted = self._version.file_server_request(call.json())
+        found, operation = file_servers.put(
+            call.context, names["group"], names.get("workspace"), names["name"], wanted, call.actor
+        )
+        return (
+            self._file_server(call, found)
+            if operation is None
+            else accepted(call, operation, provider_path(call))
+        )
+
+    def get_file_server(self, call: Call, **names: str) -> Answer:
+        found = file_servers.get(
+            call.context, names["group"], names.get("workspace"), names["name"], self._version.not_found
+        )
+        return self._file_server(call, found)
+
+    def list_file_servers(self, call: Call, **names: str) -> Answer:
+        if "workspace" in names:
+            found = file_servers.list_of_workspace(call.context, names["group"], names["workspace"])
+        else:
+            found = file_servers.list_flat(call.context, names.get("group"))
+        return self._page(call, [self._version.file_server(item, call.subscription) for item in found])
+
+    def delete_file_server(self, call: Call, **names: str) -> Answer:
+        operation = file_servers.delete(
+            call.context, names["group"], names.get("workspace"), names["name"], call.actor
+        )
+        return accepted(call, operation, provider_path(call))
+
+    def _file_server(self, call: Call, found: FileServerResource) -> Answer:
+        body = self._version.file_server(found, call.subscription)
+        return self._one(body, found.server.etag, found.server.modified)
 
     # --- jobs --------------------------------------------------------------------------------------
 
