@@ -94,6 +94,6 @@ def test_a_directory_that_the_server_has_not_fails_the_job_with_its_name(lab):
         "sourceDirectory": "../../nodes",
     }
     job = lab.submit("true", cluster={"id": cluster}, mountVolumes={"fileServers": [reference]})
-    [error] = lab.finished(job)["errors"]
+    [error] = lab.finished(job)["executionInfo"]["errors"]
     assert error["code"] == "NFSMountError"
     assert "../../nodes" in str(error["details"])

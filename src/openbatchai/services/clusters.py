@@ -8,7 +8,7 @@ from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Cluster, ClusterResource, Json, Operation, Submission, Workspace
 from openbatchai.store.unit import Unit
 
-from . import deletion, file_servers
+from . import deletion, file_servers, usages
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
 from .flat import NotFound, flat_workspace, flat_workspaces
 from .transitions import move_cluster
@@ -58,31 +58,31 @@ def _add(
     now = context.clock.now()
     scale = scale_of(wanted.spec)
     middle = f"workspaces/{parent.name}/clusters" if not wanted.location else "clusters"
-    cluster = unit.clusters.add(
-        Cluster(
-            id=0,
-            workspace_id=parent.id,
-            key=ids.fold(name),
-            name=name,
-            spec=wanted.spec,
-            legacy=wanted.legacy,
-            location=wanted.location,
-            tags=wanted.tags,
-            fingerprint=fingerprint,
-            deleting=False,
-            created=now,
-            changed=now,
-            etag=new_etag(),
-            modified=now,
-            # Even a cluster of no nodes is written as resizing only when it has a way to go.
-            allocation_state=AllocationState.RESIZING if scale.initial else AllocationState.STEADY,
-            allocation_changed=now,
-            target=scale.initial,
-            errors=[],
-            setup_suffix=f"{context.subscription}/{group_name}/{middle}/{name}/{uuid.uuid4()}",
-            secrets=wanted.secrets,
-        )
+    cluster = Cluster(
+        id=0,
+        workspace_id=parent.id,
+        key=ids.fold(name),
+        name=name,
+        spec=wanted.spec,
+        legacy=wanted.legacy,
+        location=wanted.location,
+        tags=wanted.tags,
+        fingerprint=fingerprint,
+        deleting=False,
+        created=now,
+        changed=now,
+        etag=new_etag(),
+        modified=now,
+        # Even a cluster of no nodes is written as resizing only when it has a way to go.
+        allocation_state=AllocationState.RESIZING if scale.initial else AllocationState.STEADY,
+        allocation_changed=now,
+        target=scale.initial,
+        errors=[],
+        setup_suffix=f"{context.subscription}/{group_name}/{middle}/{name}/{uuid.uuid4()}",
+        secrets=wanted.secrets,
     )
+    usages.check(context, unit, cluster, parent.location)
+    unit.clusters.add(cluster)
     record(unit, now, "cluster", str(cluster.id), "", cluster.allocation_state, "create", actor=actor)
     return cluster
 
@@ -173,6 +173,7 @@ def patch(
             cluster.tags = tags
         if scale_settings is not None:
             cluster.spec = cluster.spec | {"scaleSettings": scale_settings}
+            usages.check(context, unit, cluster, parent.location)
         cluster.etag, cluster.modified = new_etag(), now
         unit.clusters.save(cluster)
         state = cluster.allocation_state

@@ -50,6 +50,7 @@ def _file_entry(file: OutputFile) -> Json | None:
 VERSION = Version(
     "2017-09-01-preview",
     flat=True,
+    has_usages=False,
     layout=FLAT_LAYOUT,
     types={
         "cluster": "Microsoft.BatchAI/Clusters",

@@ -60,6 +60,7 @@ class Version:
 
     name: str
     flat: bool = False
+    has_usages: bool = True
     layout: str = STANDARD_LAYOUT
     types: Mapping[str, str] = field(
         default_factory=lambda: {
