@@ -221,7 +221,7 @@ class BlobTree:
 
 def _rename_over(upload: Upload, parent: int, name: str) -> None:
     try:
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
     except IsADirectoryError:
         # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
         try:
@@ -230,7 +230,7 @@ def _rename_over(upload: Upload, parent: int, name: str) -> None:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
                 raise StorageError(StorageCode.PATH_CONFLICT) from None
             raise
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
 
 
 def key_of(ref: ItemRef) -> Key:

@@ -17,6 +17,7 @@ class Upload:
 
     def __init__(self, path: Path, *, hashing: bool) -> None:
         self.path = path
+        self._is_staged = True
         self.size = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         # The umask of the service must not keep the jobs of its group from writing.
@@ -43,12 +44,19 @@ class Upload:
         if expected and expected != self.md5:
             raise StorageError(StorageCode.MD5_MISMATCH)
 
+    def rename(self, name: str | os.PathLike[str], directory: int | None = None) -> None:
+        """Give the file its name, beneath the open `directory` or as a path."""
+        os.rename(self.path, name, dst_dir_fd=directory)
+        self._is_staged = False
+
     def discard(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        if self._is_staged:
+            self._is_staged = False
+            with suppress(FileNotFoundError):
+                self.path.unlink()
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
