@@ -209,7 +209,7 @@ class BlobTree:
             try:
                 fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
-                beneath.make_parents(container, path)
+                beneath.make_parents(container, path, self.places.sync_directory)
                 fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
         except (NotADirectoryError, FileNotFoundError):
             raise StorageError(StorageCode.PATH_CONFLICT) from None
