@@ -5,29 +5,14 @@ into place, as `pending`, and confirmed afterwards: whichever of the two the ser
 that matches the file is found (records.choose_blob_record).
 """
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.sidedb import SideDatabase
+from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS item (
-    service TEXT NOT NULL, container TEXT NOT NULL, path TEXT NOT NULL, pending INTEGER NOT NULL,
-    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    document TEXT NOT NULL, blocks TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (service, container, path, pending)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS container (
-    service TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (service, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_properties (
-    service TEXT PRIMARY KEY, document TEXT NOT NULL
-) WITHOUT ROWID;
-"""
 _UPSERT = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
 
@@ -36,23 +21,19 @@ Key = tuple[StorageService, str, str]
 
 
 class SideStore:
+    """Items, containers and service properties. Other concerns put classes of their own over `database`."""
+
     def __init__(self, file: Path, *, durable: bool) -> None:
-        self._lock = threading.Lock()
-        # Autocommit: each statement is a transaction of its own unless _transaction() says otherwise.
-        self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        self._connection.executescript(_SCHEMA)
+        self.database = SideDatabase(file, MIGRATIONS, durable=durable)
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self.database.close()
 
     # --- items
 
     def records(self, key: Key) -> tuple[Record | None, Record | None]:
         """The confirmed and the pending record of an item."""
-        rows = self._read(
+        rows = self.database.read(
             f"SELECT pending, ino, size, mtime_ns, document FROM item WHERE {_WHERE_ITEM}", _text(key)
         )
         found = {bool(row[0]): _record(row[1:]) for row in rows}
@@ -62,7 +43,7 @@ class SideStore:
         self, service: StorageService, container: str, first: str, last: str
     ) -> dict[str, tuple[Record | None, Record | None]]:
         """Records of all paths from `first` to `last`, both included."""
-        rows = self._read(
+        rows = self.database.read(
             "SELECT path, pending, ino, size, mtime_ns, document FROM item"
             " WHERE service = ? AND container = ? AND path >= ? AND path <= ?",
             (service.value, container, first, last),
@@ -77,7 +58,7 @@ class SideStore:
 
     def blocks(self, key: Key, identity: Identity) -> str:
         """The committed block list of the file with this identity, as it was given to put()."""
-        rows = self._read(
+        rows = self.database.read(
             f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND ino = ? AND size = ? AND mtime_ns = ?",
             (*_text(key), identity.ino, identity.size, identity.mtime_ns),
         )
@@ -86,15 +67,17 @@ class SideStore:
     def put(self, key: Key, record: Record, *, blocks: str | None = None, pending: bool = False) -> None:
         """Write a record; `blocks=None` keeps the block list that is there."""
         if blocks is None:
-            kept = self._read(f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
+            kept = self.database.read(
+                f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key)
+            )
             blocks = str(kept[0][0]) if kept else ""
         identity = record.identity
         values = (identity.ino, identity.size, identity.mtime_ns, record.document(), blocks)
-        self._write(_UPSERT, (*_text(key), int(pending), *values))
+        self.database.write(_UPSERT, (*_text(key), int(pending), *values))
 
     def confirm(self, key: Key) -> None:
         """The file of the pending record is in place: it replaces the former record."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             waiting = connection.execute(
                 f"SELECT 1 FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key)
             ).fetchone()
@@ -110,54 +93,45 @@ class SideStore:
         if waiting.identity == identity:
             self.confirm(key)
         else:
-            self._write(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key))
+            self.database.write(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key))
 
     def drop(self, key: Key) -> None:
-        self._write(f"DELETE FROM item WHERE {_WHERE_ITEM}", _text(key))
+        """Forget an item and everything that hangs on it."""
+        with self.database.transaction() as connection:
+            for table in TABLES_OF_ITEMS:
+                connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
 
     # --- containers and services
 
     def container(self, service: StorageService, name: str) -> str | None:
-        rows = self._read(
+        rows = self.database.read(
             "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
         )
         return str(rows[0][0]) if rows else None
 
     def put_container(self, service: StorageService, name: str, document: str) -> None:
-        self._write("INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document))
+        self.database.write(
+            "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
+        )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute("DELETE FROM container WHERE service = ? AND name = ?", (service.value, name))
-            connection.execute("DELETE FROM item WHERE service = ? AND container = ?", (service.value, name))
+            for table in TABLES_OF_ITEMS:
+                connection.execute(
+                    f"DELETE FROM {table} WHERE service = ? AND container = ?", (service.value, name)
+                )
 
     def service_properties(self, service: StorageService) -> str | None:
-        rows = self._read("SELECT document FROM service_properties WHERE service = ?", (service.value,))
+        rows = self.database.read(
+            "SELECT document FROM service_properties WHERE service = ?", (service.value,)
+        )
         return str(rows[0][0]) if rows else None
 
     def put_service_properties(self, service: StorageService, document: str) -> None:
-        self._write("INSERT OR REPLACE INTO service_properties VALUES (?, ?)", (service.value, document))
-
-    # --- the connection
-
-    def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, values: tuple[object, ...]) -> None:
-        with self._lock:
-            self._connection.execute(sql, values)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        self.database.write(
+            "INSERT OR REPLACE INTO service_properties VALUES (?, ?)", (service.value, document)
+        )
 
 
 def _text(key: Key) -> tuple[str, str, str]:
