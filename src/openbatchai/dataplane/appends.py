@@ -58,6 +58,7 @@ class Appends:
                 stamp=new_stamp(),
                 md5="",
                 append_blocks=record.append_blocks + 1,
+                lease=self._tree.kept_lease(current),
             )
             self._tree.store(ref).put(key_of(ref), record)
             return offset, item_of(ref.path, found, record)

@@ -45,16 +45,16 @@ class Storage:
         self.places = Places(root, fsync)
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
-        tree = BlobTree(self.places, clock)
-        self.blobs = Blobs(tree)
-        self.appends = Appends(tree)
+        self._tree = BlobTree(self.places, clock)
+        self.blobs = Blobs(self._tree)
+        self.appends = Appends(self._tree)
         self.files = Files(self.places, clock)
 
     def close(self) -> None:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query)
+        return list_blobs(self.places, account, container, query, self._tree.now_ns())
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)

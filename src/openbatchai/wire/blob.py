@@ -5,12 +5,15 @@ from collections.abc import Iterable
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
+    LeaseTold,
     ListRequest,
     MalformedXmlError,
     attribute,
     element,
     http_date,
     http_date_ns,
+    lease_headers,
+    lease_properties,
     list_head,
     metadata_element,
     name_element,
@@ -22,6 +25,7 @@ from openbatchai.wire.storage_xml import (
 INCLUDABLE = frozenset(
     {"metadata", "snapshots", "uncommittedblobs", "copy", "deleted", "tags", "versions", "system"}
 )
+_UNLEASED = "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
 
 
 def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
@@ -41,8 +45,7 @@ def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "Cache-Control": content.cache_control,
         "x-ms-blob-type": item.blob_type,
         "x-ms-creation-time": http_date_ns(item.created_ns),
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
+        **lease_headers(item.lease),
         "x-ms-server-encrypted": "true",
     }
     if item.blob_type == "BlockBlob":
@@ -97,10 +100,16 @@ def _blob(item: ItemFacts, version: str, with_metadata: bool) -> str:
         f"{element('Cache-Control', content.cache_control)}"
         f"{element('Content-Disposition', content.disposition)}"
         f"<BlobType>{item.blob_type}</BlobType>{tier}"
-        "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-        "<ServerEncrypted>true</ServerEncrypted></Properties>"
+        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted></Properties>"
         f"{metadata_element(item.metadata if with_metadata else None)}<OrMetadata /></Blob>"
     )
+
+
+def _lease_elements(lease: LeaseTold) -> str:
+    if lease.state == "available":
+        # Nearly all of a listing of thousands.
+        return _UNLEASED
+    return "".join(f"<{name}>{text}</{name}>" for name, text in lease_properties(lease).items())
 
 
 def parse_block_list(body: bytes) -> list[tuple[str, str]]:

@@ -326,7 +326,6 @@ def test_unimplemented_calls_answer_with_a_client_error(container):
     refused = []
     for call in (
         blob.create_snapshot,
-        blob.acquire_lease,
         lambda: blob.start_copy_from_url(blob.url),
         lambda: blob.set_blob_tags({"a": "b"}),
         lambda: container.delete_blobs("b"),

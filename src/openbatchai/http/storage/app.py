@@ -143,11 +143,6 @@ class StorageApp:
         call = self._find(target)
         exchange.grant.demand(call.scope, call.permissions)
         refuse_unsupported(exchange.headers, exchange.query)
-        if "x-ms-lease-id" in exchange.headers:
-            on_item = bool(target.ref.path)
-            raise StorageError(
-                StorageCode.LEASE_NOT_PRESENT_BLOB if on_item else StorageCode.LEASE_NOT_PRESENT_CONTAINER
-            )
         check_target_path(target.ref)
         await call.handler(exchange)
 

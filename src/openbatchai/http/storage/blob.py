@@ -11,6 +11,7 @@ from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.leases import BlobLeaseCalls
 from openbatchai.http.storage.target import Target
 
 
@@ -29,6 +30,7 @@ def create_app(
         BlobItemCalls(storage),
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
+        BlobLeaseCalls(storage),
     )
     return StorageApp(
         StorageService.BLOB,
