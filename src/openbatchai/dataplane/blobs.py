@@ -10,7 +10,8 @@ from openbatchai.dataplane.blocks import Block, BlockLists, Blocks, Source
 from openbatchai.dataplane.conditions import UNCONDITIONAL, Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import Lease, LeaseRequest
-from openbatchai.dataplane.records import ContentHeaders, Identity, Item
+from openbatchai.dataplane.records import ContentHeaders, Identity, Item, Record
+from openbatchai.dataplane.tiers import with_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef
 
@@ -68,9 +69,9 @@ class Blobs:
         self, ref: ItemRef, block_id: str, upload: Upload, conditions: Conditions = UNCONDITIONAL
     ) -> None:
         """Of `conditions` only the lease: a block does not change the blob yet."""
-        with self._tree.container(ref) as container:
+        self._tree.places.sync_staged(upload.fd)
+        with self._tree.locked(ref), self._tree.container(ref) as container:
             self._tree.check_write(ref, self._tree.find(container, ref), conditions)
-            self._tree.places.sync_staged(upload.fd)
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(
@@ -101,8 +102,19 @@ class Blobs:
     def set_content(self, ref: ItemRef, content: ContentHeaders, md5: str, conditions: Conditions) -> Item:
         return self._tree.update(ref, conditions, lambda record: replace(record, content=content, md5=md5))
 
-    def set_tier(self, ref: ItemRef, tier: str, conditions: Conditions) -> Item:
-        return self._tree.update(ref, conditions, lambda record: replace(record, tier=tier))
+    def set_tags(self, ref: ItemRef, tags: Mapping[str, str], conditions: Conditions) -> Item:
+        def change(record: Record) -> Record:
+            return replace(record, tags=dict(tags))
+
+        return self._tree.update(ref, conditions, change, keeps_version=True)
+
+    def set_tier(self, ref: ItemRef, tier: str, priority: str, conditions: Conditions) -> bool:
+        """Remember the tier; whether the blob now is on its way out of the archive."""
+        now_ns = self._tree.now_ns()
+        changed = self._tree.update(
+            ref, conditions, lambda record: with_tier(record, tier, priority, now_ns), keeps_version=True
+        )
+        return bool(changed.rehydrating_to)
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> None:
         self._tree.remove(ref, conditions)

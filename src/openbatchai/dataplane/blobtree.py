@@ -10,7 +10,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
@@ -28,6 +28,7 @@ from openbatchai.dataplane.records import (
     item_of,
 )
 from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.tiers import rehydrated
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
 
@@ -45,6 +46,11 @@ class BlobProperties:
     metadata: Mapping[str, str] | None = None
     md5: str = ""
     tier: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    sequence_number: int = 0
+    append_blocks: int = 0
+    is_sealed: bool = False
+    copy: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class BlobTree:
         return self.places.container(ref.account, _BLOB, ref.container)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+        """Taken before container(): while it is held, the container is not taken away."""
         return self.places.locked(ref.account, key_of(ref))
 
     def store(self, ref: ItemRef) -> SideStore:
@@ -89,14 +96,10 @@ class BlobTree:
             raise StorageError(StorageCode.BLOB_NOT_FOUND)
         return item
 
-    def settled(self, container: int, ref: ItemRef) -> Item:
-        """The existing blob, about to change its record; called under its lock."""
-        item = self.existing(container, ref)
-        self.store(ref).settle(key_of(ref), item.identity)
-        return item
-
     def described(self, ref: ItemRef, found: os.stat_result) -> Item:
         record = choose_blob_record(found, *self.store(ref).records(key_of(ref)))
+        if record is not None and record.rehydrating_to:
+            record = rehydrated(record, self.now_ns())
         return item_of(ref.path, found, record, now_ns=self.now_ns())
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
@@ -134,8 +137,8 @@ class BlobTree:
 
     def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
         """Carry out a lease operation; neither ETag nor time of the blob change by it."""
-        with self.container(ref) as container, self.locked(ref):
-            current = self.settled(container, ref)
+        with self.locked(ref), self.container(ref) as container:
+            current = self.existing(container, ref)
             conditions.check_write(current.version)
             lease = change_lease(_lease(current), request, self.now_ns())
             record = current.record or first_record(current)
@@ -159,7 +162,7 @@ class BlobTree:
     ) -> Item:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.find(container, ref)
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
@@ -169,36 +172,53 @@ class BlobTree:
                 md5=wanted.md5,
                 blob_type=blob_type,
                 tier=wanted.tier,
+                tier_changed_ns=self.now_ns() if wanted.tier else 0,
+                tags=dict(wanted.tags),
+                sequence_number=wanted.sequence_number,
+                append_blocks=wanted.append_blocks,
+                is_sealed=wanted.is_sealed,
+                copy=dict(wanted.copy),
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
                 lease=self.kept_lease(current),
             )
-            self.store(ref).put(key_of(ref), record, blocks=blocks, pending=True)
             with self._parent(container, ref.path) as parent:
-                _rename_over(upload, parent, beneath.split(ref.path)[1])
+                store, key = self.store(ref), key_of(ref)
+                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+                try:
+                    _rename_over(upload, parent, beneath.split(ref.path)[1])
+                except BaseException:
+                    store.withdraw(key, record)
+                    raise
                 self.places.sync_directory(parent)
-            self.store(ref).confirm(key_of(ref))
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
-    def update(self, ref: ItemRef, conditions: Conditions, change: Callable[[Record], Record]) -> Item:
-        """Change the record, not the bytes."""
-        with self.container(ref) as container, self.locked(ref):
-            current = self.settled(container, ref)
+    def update(
+        self,
+        ref: ItemRef,
+        conditions: Conditions,
+        change: Callable[[Record], Record],
+        *,
+        keeps_version: bool = False,
+    ) -> Item:
+        """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
+        with self.locked(ref), self.container(ref) as container:
+            current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             record = replace(
                 change(current.record or first_record(current)),
                 identity=current.identity,
-                stamp=new_stamp(),
-                touched_ns=self.now_ns(),
                 lease=self.kept_lease(current),
             )
+            if not keeps_version:
+                record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
         parent_path, name = beneath.split(ref.path)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             with beneath.directory_beneath(container, parent_path) as parent:

@@ -62,19 +62,21 @@ class Containers:
 
     def create(self, ref: ItemRef, settings: ContainerSettings) -> Container:
         check_container_name(ref.container)
-        self._places.store(ref.account)
+        store = self._places.store(ref.account)
         path = self._places.container_path(ref.account, ref.service, ref.container)
-        try:
-            path.mkdir()
-        except FileExistsError:
-            is_file = ref.service is StorageService.FILE
-            raise StorageError(
-                StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS
-            ) from None
-        path.chmod(DIRECTORY_MODE)
-        # Nothing is left of one by that name that was removed from outside.
-        self._write(ref, settings, None)
-        return self.get(ref)
+        with self._places.locked_all():
+            if os.path.lexists(path):
+                is_file = ref.service is StorageService.FILE
+                raise StorageError(StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS)
+            # The record first: whoever sees the directory, after a crash too, sees it as it was asked for.
+            store.drop_container(ref.service, ref.container)
+            self._write(ref, settings, None)
+            made = self._places.made_path(ref.account)
+            made.mkdir()
+            made.chmod(DIRECTORY_MODE)
+            made.rename(path)
+            self._places.sync_path(path.parent)
+            return self.get(ref)
 
     def get(self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL) -> Container:
         """Of `conditions` only the lease: container reads know no others (storage.md 5.3)."""
@@ -105,7 +107,7 @@ class Containers:
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> None:
         """Only this needs the id of an active lease: a lease of a container guards its existence."""
-        with self._locked(ref):
+        with self._places.locked_all():
             conditions.check_write(self.get(ref).version)
             self._check_lease(ref, conditions, needed=True)
             self._places.remove_container(ref.account, ref.service, ref.container)

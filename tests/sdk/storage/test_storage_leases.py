@@ -1,12 +1,19 @@
 """Leases of blobs and containers, driven by azure-storage-blob 12.31 and plain requests."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobBlock, BlobLeaseClient, BlobServiceClient, ContainerClient
+from azure.storage.blob import (
+    BlobBlock,
+    BlobLeaseClient,
+    BlobServiceClient,
+    ContainerClient,
+    generate_blob_sas,
+)
 
 A, B = str(uuid.UUID(int=10)), str(uuid.UUID(int=11))
 
@@ -164,13 +171,20 @@ def test_absent_and_malformed(server, container, blob):
         412,
         "LeaseNotPresentWithBlobOperation",
     )
-    url = f"{blob.url}?comp=lease"
+    token = generate_blob_sas(
+        server.account,
+        container.container_name,
+        blob.blob_name,
+        account_key=server.key,
+        permission="w",
+        expiry=datetime.now(UTC) + timedelta(minutes=5),
+    )
+    url = f"{blob.url}?comp=lease&{token}"
     session = requests.Session()
     session.trust_env = False
 
     def lease(**headers: str) -> tuple[int, str | None]:
         named = {f"x-ms-{name.replace('_', '-')}": value for name, value in headers.items()}
-        named |= {"Authorization": f"Bearer {server.token}", "x-ms-version": "2020-10-02"}
         answer = session.put(url, headers=named)
         return answer.status_code, answer.headers.get("x-ms-error-code")
 
