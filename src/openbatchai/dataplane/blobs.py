@@ -9,6 +9,7 @@ from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree,
 from openbatchai.dataplane.blocks import Block, BlockLists, Blocks, Source
 from openbatchai.dataplane.conditions import UNCONDITIONAL, Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
 from openbatchai.dataplane.leases import Lease, LeaseRequest
 from openbatchai.dataplane.records import ContentHeaders, Identity, Item, Record
 from openbatchai.dataplane.tiers import with_tier
@@ -50,8 +51,8 @@ class Blobs:
 
     # --- writing
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return self._tree.new_upload(account, hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return self._tree.new_upload(account, hashing=hashing, checks=checks)
 
     def put(
         self,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
 from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.places import Places, remove_empty_directories
@@ -79,8 +80,8 @@ class BlobTree:
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return Upload(self.places.upload_path(account), hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return Upload(self.places.upload_path(account), hashing=hashing, checks=checks)
 
     # --- finding
 
@@ -238,7 +239,7 @@ class BlobTree:
             try:
                 fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
-                beneath.make_parents(container, path)
+                beneath.make_parents(container, path, self.places.sync_directory)
                 fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
         except (NotADirectoryError, FileNotFoundError):
             raise StorageError(StorageCode.PATH_CONFLICT) from None
@@ -250,7 +251,7 @@ class BlobTree:
 
 def _rename_over(upload: Upload, parent: int, name: str) -> None:
     try:
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
     except IsADirectoryError:
         # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
         try:
@@ -259,7 +260,7 @@ def _rename_over(upload: Upload, parent: int, name: str) -> None:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
                 raise StorageError(StorageCode.PATH_CONFLICT) from None
             raise
-        os.rename(upload.path, name, dst_dir_fd=parent)
+        upload.rename(name, parent)
 
 
 def first_record(item: Item) -> Record:

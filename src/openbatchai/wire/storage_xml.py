@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError
@@ -141,6 +142,7 @@ class Policy:
 # --- times
 
 
+@lru_cache(maxsize=4096)
 def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 

@@ -26,10 +26,7 @@ NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
-    StorageService.BLOB: re.compile(
-        r"x-ms-(?:structured-|encryption-|content-crc64|immutability-|legal-hold"
-        r"|range-get-content-crc64|rename-source|expiry-)"
-    ),
+    StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
     StorageService.FILE: re.compile(
         r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-"
         r"|legal-hold|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
