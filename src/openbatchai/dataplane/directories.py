@@ -69,7 +69,7 @@ class Directories:
                 raise StorageError(
                     StorageCode.INVALID_INPUT, "The root directory of a share cannot be deleted."
                 )
-            tree.check_write(tree.current(share, ref, path))
+            tree.check_write(tree.current(share, ref, path), None)
             parent_path, name = beneath.split(path)
             with shareentries.parent_of(share, parent_path) as parent:
                 try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from openbatchai.dataplane import beneath, holes, shareentries
 from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.leases import Lease, LeaseRequest
 from openbatchai.dataplane.rangediff import ByteRanges
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.records import Item, Record, item_of
@@ -53,6 +54,7 @@ class Files:
         settings: FileSettings,
         *,
         content: bytes = b"",
+        lease_id: str | None = None,
         only_new: bool = False,
     ) -> Item:
         """A file of `size` bytes, `content` and then zeros; an existing one keeps its inode, so who has it
@@ -64,7 +66,7 @@ class Files:
             current = tree.current(share, ref, path)
             if only_new and current is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
-            tree.check_write(current)
+            tree.check_write(current, lease_id)
             with shareentries.parent_of(share, beneath.split(path)[0]) as parent:
                 fd = shareentries.open_existing(share, path)
                 if fd is None:
@@ -80,36 +82,60 @@ class Files:
             fd = tree.open(share, path, os.O_RDONLY)
             return OpenItem(fd, tree.item(ref, path, os.fstat(fd)))
 
+    def check_read(self, item: Item, lease_id: str | None) -> None:
+        """Whether a request that names a lease may read the file."""
+        self._tree.check_read(item, lease_id)
+
+    def lease(self, ref: ItemRef, request: LeaseRequest) -> tuple[Item, Lease | None]:
+        return self._tree.lease(ref, request)
+
     def properties(self, ref: ItemRef) -> Item:
         with self._tree.share(ref) as share:
             path = self._tree.existing(share, ref, directory=False)
             return self._tree.described(share, ref, path)
 
-    def put_range(self, ref: ItemRef, start: int, data: bytes, *, keeps_write_time: bool = False) -> Item:
+    def put_range(
+        self,
+        ref: ItemRef,
+        start: int,
+        data: bytes,
+        *,
+        lease_id: str | None = None,
+        keeps_write_time: bool = False,
+    ) -> Item:
         span = Span(start, start + len(data))
-        return self._write(ref, span, lambda fd: write_at(fd, data, start), keeps_write_time=keeps_write_time)
+        return self._write(ref, span, lambda fd: write_at(fd, data, start), lease_id, keeps_write_time)
 
-    def clear_range(self, ref: ItemRef, span: Span, *, keeps_write_time: bool = False) -> Item:
+    def clear_range(
+        self, ref: ItemRef, span: Span, *, lease_id: str | None = None, keeps_write_time: bool = False
+    ) -> Item:
         return self._write(
-            ref, span, lambda fd: holes.clear(fd, span.start, span.end), keeps_write_time=keeps_write_time
+            ref, span, lambda fd: holes.clear(fd, span.start, span.end), lease_id, keeps_write_time
         )
 
-    def data_ranges(self, ref: ItemRef, limits: Callable[[int], Span]) -> RangeList:
+    def data_ranges(
+        self, ref: ItemRef, limits: Callable[[int], Span], *, lease_id: str | None = None
+    ) -> RangeList:
         opened = self.open(ref)
         try:
+            self._tree.check_read(opened.item, lease_id)
             span = limits(opened.item.size)
             return RangeList(opened.item, holes.data_ranges(opened.fd, span.start, span.end))
         finally:
             os.close(opened.fd)
 
-    def set_properties(self, ref: ItemRef, size: int | None, settings: FileSettings) -> Item:
+    def set_properties(
+        self, ref: ItemRef, size: int | None, settings: FileSettings, lease_id: str | None = None
+    ) -> Item:
         """`size` resizes the file; None leaves it."""
         tree, wishes = self._tree, settings.smb
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
             # The attributes of a read-only file may be changed, and with that its length.
             lifted = wishes.attributes is not None and not wishes.attributes & Attributes.ReadOnly
-            tree.check_write(tree.current(share, ref, path), ignores_read_only=size is None or lifted)
+            tree.check_write(
+                tree.current(share, ref, path), lease_id, ignores_read_only=size is None or lifted
+            )
             if size is not None or wishes.written is not Keep.AS_IS:
                 fd = tree.open(share, path, os.O_WRONLY)
                 try:
@@ -125,17 +151,18 @@ class Files:
 
             return tree.change(share, ref, path, change, wishes)
 
-    def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
+    def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str], lease_id: str | None = None) -> Item:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
+            tree.check_write(tree.current(share, ref, path), lease_id, ignores_read_only=True)
             return tree.change(share, ref, path, lambda record: replace(record, metadata=dict(metadata)))
 
-    def delete(self, ref: ItemRef) -> None:
+    def delete(self, ref: ItemRef, lease_id: str | None = None) -> None:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
-            tree.check_write(tree.current(share, ref, path))
+            tree.check_write(tree.current(share, ref, path), lease_id)
             parent_path, name = beneath.split(path)
             with shareentries.parent_of(share, parent_path) as parent:
                 with suppress(FileNotFoundError):
@@ -176,7 +203,12 @@ class Files:
         tree.new_record(ref, path, share, os.fstat(fd), settings)
 
     def _write(
-        self, ref: ItemRef, span: Span, write: Callable[[int], None], *, keeps_write_time: bool = False
+        self,
+        ref: ItemRef,
+        span: Span,
+        write: Callable[[int], None],
+        lease_id: str | None,
+        keeps_write_time: bool,
     ) -> Item:
         # No lock: ranges of one file come in parallel, and the kernel orders writes to one inode.
         tree = self._tree
@@ -186,7 +218,7 @@ class Files:
             try:
                 before = os.fstat(fd)
                 item = tree.item(ref, path, before)
-                tree.check_write(item)
+                tree.check_write(item, lease_id)
                 if span.end > before.st_size:
                     raise StorageError(
                         StorageCode.INVALID_RANGE, headers={"Content-Range": f"bytes */{before.st_size}"}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
+from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
@@ -87,22 +89,38 @@ class ShareTree:
             record = replace(
                 record, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
             )
-        return item_of(path, found, record)
+        return item_of(path, found, record, now_ns=self.now())
 
     def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
         base = f"{directory}/" if directory else ""
         found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
         return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
 
-    def check_write(self, current: Item | None, *, ignores_read_only: bool = False) -> None:
+    def check_read(self, current: Item, lease_id: str | None) -> None:
+        """412 for a lease that a request names and the file does not have."""
+        self._check_lease(current, lease_id, needed=False)
+
+    def check_write(
+        self, current: Item | None, lease_id: str | None, *, ignores_read_only: bool = False
+    ) -> None:
         """Whether the item may be changed as a client asks; `current=None`: nothing is there yet."""
+        self._check_lease(current, lease_id, needed=True)
         if current is not None and not ignores_read_only and current.is_read_only:
             raise StorageError(StorageCode.READ_ONLY)
+
+    def _check_lease(self, current: Item | None, lease_id: str | None, *, needed: bool) -> None:
+        lease = current.record.lease if current is not None and current.record is not None else None
+        if lease is not None or lease_id:
+            check_use(lease, self.now(), lease_id, FILE_CODES, needed=needed)
 
     def new_record(
         self, ref: ItemRef, path: str, share: int, found: os.stat_result, settings: FileSettings
     ) -> None:
-        """Describe the file or directory with the stat `found` that is, or is about to be, at `path`."""
+        """Describe the file or directory with the stat `found` that is, or is about to be, at `path`.
+
+        A lease stays with the name while the file is replaced.
+        """
+        former, _ = self.store(ref).records(key_of(ref, path))
         now, wishes = self.now(), settings.smb
         directory = stat.S_ISDIR(found.st_mode)
         record = Record(
@@ -117,6 +135,7 @@ class ShareTree:
             else "",
             permission_key=self._permission_key(ref, share, path, wishes.permission or PermissionWish()),
             changed_ns=_moment(wishes.changed, now, 0),
+            lease=after_write(former.lease, now) if former is not None else None,
         )
         self.store(ref).put(key_of(ref, path), record)
 
@@ -138,9 +157,22 @@ class ShareTree:
             identity=item.identity,
             touched_ns=self.now(),
             stamp=secrets.randbits(62),
+            lease=after_write(record.lease, self.now()),
         )
         self.store(ref).put(key_of(ref, path), record)
         return replace(item, record=record)
+
+    def lease(self, ref: ItemRef, request: LeaseRequest) -> tuple[Item, Lease | None]:
+        """Carry out a lease operation on a file; neither its ETag nor its times change by it."""
+        with self.locked(ref), self.share(ref) as share:
+            path = self.existing(share, ref, directory=False)
+            item = self.described(share, ref, path)
+            record = item.record or Record(
+                item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns
+            )
+            lease = change_lease(record.lease, request, self.now())
+            self.store(ref).put(key_of(ref, path), replace(record, lease=lease))
+            return item, lease
 
     def _with_smb(
         self, share: int, ref: ItemRef, path: str, record: Record, smb: SmbWishes, *, directory: bool

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from openbatchai.dataplane import Storage
+from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sharetree import FileSettings
@@ -15,6 +16,7 @@ from openbatchai.http.storage.file_smb import smb_of, smb_of_new
 from openbatchai.http.storage.request import (
     conditions_of,
     content_of,
+    lease_of,
     md5_header,
     metadata_of,
     required_size,
@@ -33,7 +35,7 @@ class FileItemCalls:
             self._files.open,
             wire.file_headers,
             "x-ms-content-md5",
-            lambda item, conditions: conditions.check_read(item.version),
+            self._check_read,
         )
 
     def calls(self) -> Calls:
@@ -54,27 +56,28 @@ class FileItemCalls:
         if headers.get("x-ms-type", "").lower() != "file":
             raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": "x-ms-type"})
         size = required_size(headers, "x-ms-content-length")
-        if size > _FILE_BYTES:
-            raise StorageError(StorageCode.OUT_OF_RANGE_INPUT, "A file has at most 4 TiB.")
+        check_size(size)
         settings = replace(
             file_settings(exchange),
             metadata=metadata_of(headers),
             smb=smb_of_new(headers, directory=False),
         )
         content = await read_range_body(exchange, None)
-        if len(content.data) > size:
+        if content.length > size:
             raise StorageError(
                 StorageCode.INVALID_HEADER,
                 "The content is longer than the file is to be.",
                 detail={"HeaderName": "x-ms-content-length"},
             )
+        lease = lease_of(headers)
         permissions = exchange.grant.permissions
         # With permission to create but not to write, an existing file stays as it is.
         only_new = permissions is not None and "w" not in permissions
 
         def create() -> Item:
-            content.check()
-            return self._files.create(exchange.ref, size, settings, content=content.data, only_new=only_new)
+            return self._files.create(
+                exchange.ref, size, settings, content=content.content(), lease_id=lease, only_new=only_new
+            )
 
         item = await exchange.run(create)
         own = wire.smb_headers(item, exchange.version)
@@ -85,7 +88,6 @@ class FileItemCalls:
 
     async def head_file(self, exchange: Exchange) -> None:
         item = await self._properties(exchange)
-        conditions_of(exchange.headers).check_read(item.version)
         headers = wire.file_headers(item, exchange.version)
         await exchange.reply_head(headers | ({"Content-MD5": item.md5} if item.md5 else {}), item.size)
 
@@ -94,25 +96,43 @@ class FileItemCalls:
         await exchange.reply(200, version_headers(item) | wire.metadata_headers(item))
 
     async def set_file_properties(self, exchange: Exchange) -> None:
-        size = size_header(exchange.headers, "x-ms-content-length")
-        settings = replace(file_settings(exchange), smb=smb_of(exchange.headers, directory=False))
-        item = await exchange.run(self._files.set_properties, exchange.ref, size, settings)
+        headers = exchange.headers
+        size = size_header(headers, "x-ms-content-length")
+        if size is not None:
+            check_size(size)
+        settings = replace(file_settings(exchange), smb=smb_of(headers, directory=False))
+        item = await exchange.run(self._files.set_properties, exchange.ref, size, settings, lease_of(headers))
         await exchange.reply(200, written_headers(item) | wire.smb_headers(item, exchange.version))
 
     async def set_file_metadata(self, exchange: Exchange) -> None:
         metadata = metadata_of(exchange.headers)
-
-        def write() -> Item:
-            return self._files.set_metadata(exchange.ref, metadata)
-
-        await exchange.reply(200, written_headers(await exchange.run(write)))
+        item = await exchange.run(
+            self._files.set_metadata, exchange.ref, metadata, lease_of(exchange.headers)
+        )
+        await exchange.reply(200, written_headers(item))
 
     async def delete_file(self, exchange: Exchange) -> None:
-        await exchange.run(self._files.delete, exchange.ref)
+        await exchange.run(self._files.delete, exchange.ref, lease_of(exchange.headers))
         await exchange.reply(202)
 
     async def _properties(self, exchange: Exchange) -> Item:
-        return await exchange.run(self._files.properties, exchange.ref)
+        conditions = conditions_of(exchange.headers)
+
+        def read() -> Item:
+            item = self._files.properties(exchange.ref)
+            self._check_read(item, conditions)
+            return item
+
+        return await exchange.run(read)
+
+    def _check_read(self, item: Item, conditions: Conditions) -> None:
+        self._files.check_read(item, conditions.lease_id)
+        conditions.check_read(item.version)
+
+
+def check_size(size: int) -> None:
+    if size > _FILE_BYTES:
+        raise StorageError(StorageCode.OUT_OF_RANGE_INPUT, "A file has at most 4 TiB.")
 
 
 def file_settings(exchange: Exchange) -> FileSettings:

@@ -7,14 +7,16 @@ from openbatchai.dataplane import Storage
 from openbatchai.dataplane.bloblist import decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.files import RangeList
+from openbatchai.dataplane.integrity import Checks, verified
 from openbatchai.dataplane.ranges import RangeHeader, Span
 from openbatchai.dataplane.records import Item
-from openbatchai.dataplane.uploads import md5_of
+from openbatchai.dataplane.structured import KIND
 from openbatchai.http.storage.answers import version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.file_smb import invalid_header
-from openbatchai.http.storage.request import md5_header, page_limit, range_of
+from openbatchai.http.storage.integrity import CRC64, STRUCTURED, body_limit, checks_of
+from openbatchai.http.storage.request import lease_of, page_limit, range_of
 from openbatchai.wire import files as wire
 
 MOST_RANGE_BYTES = 4 << 20
@@ -24,33 +26,42 @@ _PAGE = 10_000
 
 @dataclass(frozen=True)
 class RangeBody:
-    """Bytes to write, and the MD5 that the client says they have."""
+    """The body of a request that writes at most 4 MiB."""
 
-    data: bytes
-    md5: str
+    raw: bytes
+    checks: Checks
 
-    def check(self) -> None:
-        """Only when asked: hashing costs several times what writing does."""
-        if self.md5 and md5_of(self.data) != self.md5:
-            raise StorageError(StorageCode.MD5_MISMATCH)
+    @property
+    def length(self) -> int:
+        """Of the content, as the request says."""
+        return len(self.raw) if self.checks.enveloped is None else self.checks.enveloped
+
+    def content(self) -> bytes:
+        """400 when it is not what the request said. Hashed only when asked: that costs several times what
+        writing does."""
+        return verified(self.raw, self.checks)
 
     def headers(self) -> dict[str, str]:
-        return {"Content-MD5": self.md5} if self.md5 else {}
+        own = {"Content-MD5": self.checks.md5, CRC64: self.checks.crc64}
+        if self.checks.enveloped is not None:
+            own[STRUCTURED] = KIND
+        return {name: value for name, value in own.items() if value}
 
 
 async def read_range_body(exchange: Exchange, length: int | None) -> RangeBody:
-    """The body of a request that writes at most 4 MiB; `length` is what it must have."""
+    """`length` is what the content must have."""
+    too_large = StorageError(StorageCode.BODY_TOO_LARGE, detail={"MaxLimit": str(MOST_RANGE_BYTES)})
     if length is not None and length > MOST_RANGE_BYTES:
-        raise StorageError(StorageCode.BODY_TOO_LARGE, detail={"MaxLimit": str(MOST_RANGE_BYTES)})
-    md5 = md5_header(exchange.headers, "content-md5")
-    data = await exchange.read_body(MOST_RANGE_BYTES)
-    if length is not None and len(data) != length:
+        raise too_large
+    checks = checks_of(exchange.headers)
+    body = RangeBody(await exchange.read_body(body_limit(checks, MOST_RANGE_BYTES)), checks)
+    if length is not None and body.length != length:
         raise StorageError(
             StorageCode.INVALID_HEADER,
-            f"The range has {length} bytes, the body {len(data)}.",
+            f"The range has {length} bytes, the body {body.length}.",
             detail={"HeaderName": "x-ms-range"},
         )
-    return RangeBody(data, md5)
+    return body
 
 
 class FileRangeCalls:
@@ -70,9 +81,12 @@ class FileRangeCalls:
         keeps = keeps_write_time(headers)
         write = headers.get("x-ms-write", "").lower()
         if write == "clear":
-            item = await exchange.run(
-                lambda: self._files.clear_range(exchange.ref, span, keeps_write_time=keeps)
-            )
+            lease = lease_of(headers)
+
+            def clear() -> Item:
+                return self._files.clear_range(exchange.ref, span, lease_id=lease, keeps_write_time=keeps)
+
+            item = await exchange.run(clear)
             await exchange.reply(201, written_headers(item) | _write_time(item, exchange.version))
         elif write == "update":
             await self._update(exchange, span, keeps=keeps)
@@ -80,11 +94,12 @@ class FileRangeCalls:
             raise invalid_header("x-ms-write", write)
 
     async def _update(self, exchange: Exchange, span: Span, *, keeps: bool) -> None:
-        content = await read_range_body(exchange, span.length)
+        content, lease = await read_range_body(exchange, span.length), lease_of(exchange.headers)
 
         def write() -> Item:
-            content.check()
-            return self._files.put_range(exchange.ref, span.start, content.data, keeps_write_time=keeps)
+            return self._files.put_range(
+                exchange.ref, span.start, content.content(), lease_id=lease, keeps_write_time=keeps
+            )
 
         item = await exchange.run(write)
         own = _write_time(item, exchange.version) | content.headers()
@@ -95,6 +110,7 @@ class FileRangeCalls:
         requested = range_of(headers)
         paged = "maxresults" in query or "marker" in query
         limit = page_limit(query, _PAGE) if paged else None
+        lease = lease_of(headers)
         after = _offset(query.get("marker", ""))
 
         def limits(size: int) -> Span:
@@ -102,7 +118,7 @@ class FileRangeCalls:
             return Span(max(span.start, min(after, span.end)), span.end)
 
         def read() -> RangeList:
-            return self._files.data_ranges(exchange.ref, limits)
+            return self._files.data_ranges(exchange.ref, limits, lease_id=lease)
 
         found = await exchange.run(read)
         own = version_headers(found.item) | {"x-ms-content-length": str(found.item.size)}

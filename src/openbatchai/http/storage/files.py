@@ -10,6 +10,7 @@ from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
 from openbatchai.http.storage.file_handles import HandleCalls
 from openbatchai.http.storage.file_items import FileItemCalls
+from openbatchai.http.storage.file_leases import FileLeaseCalls
 from openbatchai.http.storage.file_permissions import PermissionCalls
 from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
@@ -36,6 +37,7 @@ def create_app(
         PermissionCalls(storage),
         DirectoryCalls(storage),
         HandleCalls(storage),
+        FileLeaseCalls(storage),
         FileItemCalls(storage),
         FileRangeCalls(storage),
     )
