@@ -20,5 +20,12 @@ CREATE TABLE IF NOT EXISTS service_properties (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST,)
+# Two slots in turn instead of a confirmed and a pending record; a pending one counted only with its file.
+_SLOTS = """
+ALTER TABLE item RENAME COLUMN pending TO slot;
+ALTER TABLE item ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+UPDATE item SET turn = 1 - slot;
+"""
+
+MIGRATIONS = (_FIRST, _SLOTS)
 TABLES_OF_ITEMS = ("item",)

@@ -1,11 +1,15 @@
 """The side store: one SQLite file per account with what the directories cannot hold.
 
-Losing it loses headers and metadata, never content. A blob's record is written before its file is renamed
-into place, as `pending`, and confirmed afterwards: whichever of the two the service survives, the record
-that matches the file is found (records.choose_blob_record).
+Losing it loses headers and metadata, never content.
+
+An item has two slots. The record of a file that is about to be renamed into place goes, in one write, to
+the slot that does not describe the file it replaces, so whichever of the two files a crash leaves, its record
+is there (records.choose_blob_record). `turn` tells which slot was written last. What never arrived is
+withdrawn, after a crash by the next start.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
@@ -13,11 +17,23 @@ from openbatchai.dataplane.sidedb import SideDatabase
 from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
-_UPSERT = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
+_IS = "ino = ? AND size = ? AND mtime_ns = ?"
+# The committed block list stays as long as it is the same content that is described.
+_UPSERT = """
+INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
+             THEN blocks ELSE excluded.blocks END,
+    turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
+    document = excluded.document
+"""
 
 # Where an item is, as the store keys it: service, container, path.
 Key = tuple[StorageService, str, str]
+# The records in an item's two slots, the newest first.
+Records = tuple[Record | None, Record | None]
 
 
 class SideStore:
@@ -31,69 +47,92 @@ class SideStore:
 
     # --- items
 
-    def records(self, key: Key) -> tuple[Record | None, Record | None]:
-        """The confirmed and the pending record of an item."""
+    def records(self, key: Key) -> Records:
         rows = self.database.read(
-            f"SELECT pending, ino, size, mtime_ns, document FROM item WHERE {_WHERE_ITEM}", _text(key)
+            f"SELECT ino, size, mtime_ns, document FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
+            _text(key),
         )
-        found = {bool(row[0]): _record(row[1:]) for row in rows}
-        return found.get(False), found.get(True)
+        return _two([_record(row) for row in rows])
 
     def records_between(
         self, service: StorageService, container: str, first: str, last: str
-    ) -> dict[str, tuple[Record | None, Record | None]]:
+    ) -> dict[str, Records]:
         """Records of all paths from `first` to `last`, both included."""
         rows = self.database.read(
-            "SELECT path, pending, ino, size, mtime_ns, document FROM item"
-            " WHERE service = ? AND container = ? AND path >= ? AND path <= ?",
+            "SELECT path, ino, size, mtime_ns, document FROM item"
+            " WHERE service = ? AND container = ? AND path >= ? AND path <= ? ORDER BY path, turn DESC",
             (service.value, container, first, last),
         )
-        found: dict[str, tuple[Record | None, Record | None]] = {}
-        for name, pending, *rest in rows:
+        found: dict[str, Records] = {}
+        for name, *rest in rows:
             path = str(name)
-            committed, waiting = found.get(path, (None, None))
+            newest = found.get(path, (None, None))[0]
             record = _record(rest)
-            found[path] = (committed, record) if pending else (record, waiting)
+            found[path] = (record, None) if newest is None else (newest, record)
         return found
 
-    def blocks(self, key: Key, identity: Identity) -> str:
-        """The committed block list of the file with this identity, as it was given to put()."""
+    def tagged_after(self, after: tuple[str, str], container: str, limit: int) -> list[tuple[str, str]]:
+        """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
         rows = self.database.read(
-            f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND ino = ? AND size = ? AND mtime_ns = ?",
-            (*_text(key), identity.ino, identity.size, identity.mtime_ns),
+            "SELECT DISTINCT container, path FROM item WHERE service = ? AND (container, path) > (?, ?)"
+            " AND (? = '' OR container = ?) AND instr(document, '\"tags\":') > 0"
+            " ORDER BY container, path LIMIT ?",
+            (StorageService.BLOB.value, *after, container, container, limit),
+        )
+        return [(str(row[0]), str(row[1])) for row in rows]
+
+    def blocks(self, key: Key, identity: Identity) -> str:
+        """The committed block list of the file with this identity, as it was given to announce()."""
+        rows = self.database.read(
+            f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND {_IS} ORDER BY turn DESC",
+            (*_text(key), *_three(identity)),
         )
         return str(rows[0][0]) if rows else ""
 
-    def put(self, key: Key, record: Record, *, blocks: str | None = None, pending: bool = False) -> None:
-        """Write a record; `blocks=None` keeps the block list that is there."""
-        if blocks is None:
-            kept = self.database.read(
-                f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key)
-            )
-            blocks = str(kept[0][0]) if kept else ""
-        identity = record.identity
-        values = (identity.ino, identity.size, identity.mtime_ns, record.document(), blocks)
-        self.database.write(_UPSERT, (*_text(key), int(pending), *values))
+    def announce(self, key: Key, record: Record, *, replaces: Record | None, blocks: str = "") -> None:
+        """Write the record of a file that a rename is about to bring; called under the item's lock.
 
-    def confirm(self, key: Key) -> None:
-        """The file of the pending record is in place: it replaces the former record."""
+        `replaces`, the record of the file that is there now, stays beside it.
+        """
+        slots = self._slots(key)
+        kept = next((slot for slot in slots if replaces and slot.identity == replaces.identity), None)
+        target = 1 - kept.number if kept else 0
+        self._put(key, target, slots, record, blocks)
+
+    def withdraw(self, key: Key, record: Record) -> None:
+        """The announced file does not come."""
+        self.database.write(
+            f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity))
+        )
+
+    def withdraw_all(self, identities: Iterable[Identity]) -> None:
+        """Files that may have been announced, of whatever item, do not come. Reads the whole table."""
+        wanted = [_three(identity) for identity in identities]
         with self.database.transaction() as connection:
-            waiting = connection.execute(
-                f"SELECT 1 FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key)
-            ).fetchone()
-            if waiting:
-                connection.execute(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
-                connection.execute(f"UPDATE item SET pending = 0 WHERE {_WHERE_ITEM}", _text(key))
+            connection.execute("CREATE TEMP TABLE gone (ino INTEGER, size INTEGER, mtime_ns INTEGER)")
+            connection.executemany("INSERT INTO gone VALUES (?, ?, ?)", wanted)
+            connection.execute("DELETE FROM item WHERE (ino, size, mtime_ns) IN (SELECT * FROM gone)")
+            connection.execute("DROP TABLE gone")
 
-    def settle(self, key: Key, identity: Identity) -> None:
-        """Before a record is changed: decide about one that a killed service left pending."""
-        _, waiting = self.records(key)
-        if waiting is None:
-            return
-        if waiting.identity == identity:
-            self.confirm(key)
-        else:
-            self.database.write(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key))
+    def put(self, key: Key, record: Record) -> None:
+        """Write the record of a file that is in place; called under the item's lock."""
+        slots = self._slots(key)
+        same = next((slot for slot in slots if slot.identity == record.identity), None)
+        target = same or (slots[0] if slots else None)
+        self._put(key, target.number if target else 0, slots, record, "")
+
+    def _slots(self, key: Key) -> list["_Slot"]:
+        """The slots in use, the newest first."""
+        rows = self.database.read(
+            f"SELECT slot, turn, ino, size, mtime_ns FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
+            _text(key),
+        )
+        return [_Slot(_number(slot), _number(turn), _identity(rest)) for slot, turn, *rest in rows]
+
+    def _put(self, key: Key, slot: int, slots: list["_Slot"], record: Record, blocks: str) -> None:
+        turn = slots[0].turn + 1 if slots else 0
+        values = (slot, turn, *_three(record.identity), record.document(), blocks)
+        self.database.write(_UPSERT, (*_text(key), *values))
 
     def drop(self, key: Key) -> None:
         """Forget an item and everything that hangs on it."""
@@ -101,7 +140,20 @@ class SideStore:
             for table in TABLES_OF_ITEMS:
                 connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
 
+    def keys_after(self, last: Key | None, limit: int) -> list[Key]:
+        """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
+        rows = self.database.read(
+            "SELECT DISTINCT service, container, path FROM item WHERE (service, container, path) > (?, ?, ?)"
+            " ORDER BY service, container, path LIMIT ?",
+            (*(_text(last) if last else ("", "", "")), limit),
+        )
+        return [(StorageService(str(service)), str(name), str(path)) for service, name, path in rows]
+
     # --- containers and services
+
+    def containers(self) -> list[tuple[StorageService, str]]:
+        rows = self.database.read("SELECT service, name FROM container", ())
+        return [(StorageService(str(service)), str(name)) for service, name in rows]
 
     def container(self, service: StorageService, name: str) -> str | None:
         rows = self.database.read(
@@ -138,9 +190,30 @@ def _text(key: Key) -> tuple[str, str, str]:
     return key[0].value, key[1], key[2]
 
 
-def _record(row: Iterable[object]) -> Record:
-    ino, size, mtime_ns, document = row
-    return Record.parse(Identity(_number(ino), _number(size), _number(mtime_ns)), str(document))
+def _three(identity: Identity) -> tuple[int, int, int]:
+    return identity.ino, identity.size, identity.mtime_ns
+
+
+@dataclass(frozen=True)
+class _Slot:
+    number: int
+    turn: int
+    identity: Identity
+
+
+def _two(records: list[Record]) -> Records:
+    newest, older, *_ = (*records, None, None)
+    return newest, older
+
+
+def _record(row: Sequence[object]) -> Record:
+    *identity, document = row
+    return Record.parse(_identity(identity), str(document))
+
+
+def _identity(row: Iterable[object]) -> Identity:
+    ino, size, mtime_ns = row
+    return Identity(_number(ino), _number(size), _number(mtime_ns))
 
 
 def _number(value: object) -> int:

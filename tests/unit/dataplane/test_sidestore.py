@@ -13,6 +13,7 @@ from openbatchai.domain.ports import StorageService
 
 KEY: Key = (StorageService.BLOB, "data", "a.bin")
 RECORD = Record(Identity(1, 2, 3), metadata={"k": "v"})
+WAITING = Record(Identity(4, 5, 6), metadata={"k": "w"})
 ONE = "CREATE TABLE one (x INTEGER)"
 TWO = "CREATE TABLE two (x INTEGER); INSERT INTO two SELECT x FROM one"
 
@@ -57,13 +58,18 @@ def test_a_file_from_before_versions_opens_with_everything_in_it(tmp_path: Path)
     file = tmp_path / "side.db"
     connection = sqlite3.connect(file)
     connection.executescript(MIGRATIONS[0])
-    values = ("blob", "data", "a.bin", 0, 1, 2, 3, RECORD.document(), "")
-    connection.execute("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    for pending, record in enumerate((RECORD, WAITING)):
+        identity = record.identity
+        values = ("blob", "data", "a.bin", pending, identity.ino, identity.size, identity.mtime_ns)
+        insert = "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        connection.execute(insert, (*values, record.document(), "blocks"))
     connection.commit()
     connection.close()
     assert version(file) == 0
     store = SideStore(file, durable=False)
-    assert store.records(KEY) == (RECORD, None)
+    # The confirmed one is what a file that neither describes inherits from.
+    assert store.records(KEY) == (RECORD, WAITING)
+    assert store.blocks(KEY, RECORD.identity) == "blocks"
     store.close()
     assert version(file) == len(MIGRATIONS)
 
