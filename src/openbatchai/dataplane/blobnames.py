@@ -68,7 +68,7 @@ def uncut(entry: str) -> str | None:
     """The text of a directory that holds the rest of a cut escape; None for any other name."""
     if not entry.startswith(PREFIX) or not entry.endswith(_CUT):
         return None
-    return _decoded(entry[len(PREFIX) : -len(_CUT)])
+    return _decoded(entry[len(PREFIX) : -len(_CUT)]) or None
 
 
 def is_canonical(component: str, pieces: Sequence[str], *, directory: bool) -> bool:

@@ -8,7 +8,7 @@ what was true a moment ago is tried, and tried again when it no longer holds.
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -54,13 +54,13 @@ def open_file(container: int, name: str, flags: int = os.O_RDONLY) -> int:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def directories(container: int, name: str) -> list[str]:
-    """Every directory that holds blobs below `name`, a blob name's part before a slash, or "" for all.
+def directories(container: int, components: Sequence[str]) -> list[str]:
+    """Every directory that holds blobs whose names begin with these components, each with its slash.
 
     The one whose blobs count first comes first.
     """
     found = [""]
-    for component in name.split("/") if name else ():
+    for component in components:
         paths = (_join(base, form) for base in found for form in blobnames.forms(component, directory=True))
         found = [path for path in paths if _is_directory(container, path)]
     return found
@@ -107,7 +107,7 @@ def remove(
         # A job may have made a file of the plain name beside the escape, which must not come up again.
         found = find(container, name)
     if is_folder:
-        for path in directories(container, name.removesuffix("/")):
+        for path in directories(container, name.removesuffix("/").split("/")):
             parent_path, entry = beneath.split(path)
             with suppress(OSError), beneath.directory_beneath(container, parent_path) as parent:
                 os.rmdir(entry, dir_fd=parent)
@@ -140,9 +140,8 @@ def _has_escapes(container: int, name: str) -> bool:
 
 
 def _candidates(container: int, name: str) -> Iterator[str]:
-    parent, _, last = name.rpartition("/")
-    bases = directories(container, parent) if "/" in name else [""]
-    for base in bases:
+    *parents, last = name.split("/")
+    for base in directories(container, parents):
         for form in blobnames.forms(last, directory=False):
             yield _join(base, form)
 

@@ -12,6 +12,7 @@ _ILLEGAL_IN_FILES = frozenset('"\\:|<>*?')
 _COMPONENT_BYTES = 255
 # Counted as the service does, in UTF-16.
 _BLOB_UNITS = 1024
+_BLOB_SEGMENTS = 254
 _FILE_CHARS = 2048
 _FILE_COMPONENT_CHARS = 255
 
@@ -46,6 +47,8 @@ def check_path(service: StorageService, path: str) -> None:
         # Whatever it is made of: what no file can be called is escaped (blobnames.py).
         if units > _BLOB_UNITS:
             raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "A blob name has at most 1,024 characters.")
+        if path.count("/") >= _BLOB_SEGMENTS:
+            raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "A blob name has at most 254 segments.")
         return
     _check_file_path(path, units)
 

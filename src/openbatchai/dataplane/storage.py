@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
-from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
@@ -55,6 +55,7 @@ class Storage:
         self.blobs = Blobs(tree)
         self.appends = Appends(tree)
         self.tagged = Tagged(tree)
+        self.listing = BlobListing(self.places)
         share_tree = ShareTree(self.places, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
@@ -63,7 +64,7 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query)
+        return self.listing.page(account, container, query)
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)
