@@ -73,8 +73,11 @@ class BlobListing:
         self._places = places
         self.sources: dict[str, ListingSource] = {}
 
-    def page(self, account: str, container: str, query: BlobQuery) -> "Page[Item | str]":
-        """Items and, with a delimiter, common prefixes (plain strings), merged in code point order."""
+    def page(self, account: str, container: str, query: BlobQuery, now_ns: int = 0) -> "Page[Item | str]":
+        """Items and, with a delimiter, common prefixes (plain strings), merged in code point order.
+
+        `now_ns` decides what is told of leases of limited duration.
+        """
         after = _decode_position(query.marker) if query.marker else None
         bound = _bound(query, after)
         extra = [
@@ -87,9 +90,11 @@ class BlobListing:
             found = list(islice(_entries(walk, query, bound, extra, after), query.limit + 1))
         page = found[: query.limit]
         next_marker = _encode_position(page[-1]) if len(found) > len(page) else ""
-        return Page(self._joined(account, container, page, in_full=not query.delimiter), next_marker)
+        return Page(self._joined(account, container, page, now_ns, in_full=not query.delimiter), next_marker)
 
-    def _joined(self, account: str, container: str, page: list[_Entry], *, in_full: bool) -> list[Item | str]:
+    def _joined(
+        self, account: str, container: str, page: list[_Entry], now_ns: int, *, in_full: bool
+    ) -> list[Item | str]:
         names = [name for name, _, found in page if isinstance(found, os.stat_result)]
         records: Mapping[str, Records] = {}
         if names:
@@ -108,7 +113,7 @@ class BlobListing:
                 entries.append(found)
             else:
                 record = choose_blob_record(found, *records.get(name, nothing))
-                entries.append(item_of(name, found, record))
+                entries.append(item_of(name, found, record, now_ns=now_ns))
         return entries
 
 

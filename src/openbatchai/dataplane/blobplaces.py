@@ -17,7 +17,6 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import remove_empty_directories
 
 _ATTEMPTS = 8
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,6 @@ def directories(container: int, components: Sequence[str]) -> list[str]:
         paths = (_join(base, form) for base in found for form in blobnames.forms(component, directory=True))
         found = [path for path in paths if _is_directory(container, path)]
     return found
-
-
-def store(
-    container: int, name: str, present: Found | None, move: Callable[[int, str], None], *, is_folder: bool
-) -> None:
-    """Put a blob's file in its place, which is that of the `present` one when there is one.
-
-    `move` gets the descriptor of a directory and a name in it and raises IsADirectoryError when that is
-    one. A blob that marks a folder lies beside a directory of its name, which jobs see.
-    """
-    for attempt in range(_ATTEMPTS):
-        try:
-            if present is not None and not attempt:
-                _move(container, present.path, move)
-            else:
-                _store_new(container, name, move, is_folder=is_folder)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError):
-            continue
-        return
-    raise StorageError(StorageCode.PATH_CONFLICT)
 
 
 def remove(
@@ -146,38 +125,99 @@ def _candidates(container: int, name: str) -> Iterator[str]:
             yield _join(base, form)
 
 
-def _store_new(container: int, name: str, move: Callable[[int, str], None], *, is_folder: bool) -> None:
-    parent_name, slash, last = name.rpartition("/")
-    if not is_folder and blobnames.is_plain_path(name):
-        # By far the commonest: the directory is there, and no other takes the name.
-        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            _move(container, name, move)
+class NewPlace:
+    """Where a blob that is put goes.
+
+    `move` gets a name and the descriptor of the directory it goes to, and raises IsADirectoryError when
+    that is a directory's; `sync` gets the descriptors of directories in which something was made.
+    """
+
+    def __init__(
+        self, container: int, name: str, move: Callable[[str, int], None], sync: Callable[[int], None]
+    ) -> None:
+        self._container = container
+        self._name = name
+        self._move_to = move
+        self._sync = sync
+
+    def take(self, present: Found | None, *, is_folder: bool) -> None:
+        """Put the file in its place, which is that of the `present` one when there is one.
+
+        A blob that marks a folder lies beside a directory of its name, which jobs see.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                if present is not None and not attempt:
+                    self._move(present.path)
+                else:
+                    self._take_new(is_folder=is_folder)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError):
+                continue
             return
-    base = _make_directories(container, parent_name) if slash else ""
-    places = blobnames.forms(last, directory=False)
-    if is_folder and len(places) > 1:
-        with suppress(FileExistsError):
-            _make_directory(container, _join(base, last))
-        if _is_directory(container, _join(base, last)):
+        raise StorageError(StorageCode.PATH_CONFLICT)
+
+    def _take_new(self, *, is_folder: bool) -> None:
+        if not is_folder and blobnames.is_plain_path(self._name):
+            # By far the commonest: the directory is there, and no other takes the name.
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                self._move(self._name)
+                return
+        *parents, last = self._name.split("/")
+        base = ""
+        for component in parents:
+            base = self._directory(base, component)
+        places = blobnames.forms(last, directory=False)
+        if is_folder and len(places) > 1 and self._makes(_join(base, last)):
             places = places[1:]
-    for form in places[:-1]:
-        with suppress(IsADirectoryError):
-            _move(container, _join(base, form), move)
-            return
-    _make_cuts(container, base, places[-1])
-    _move(container, _join(base, places[-1]), move)
+        for form in places[:-1]:
+            with suppress(IsADirectoryError):
+                self._move(_join(base, form))
+                return
+        self._make_cuts(base, places[-1])
+        self._move(_join(base, places[-1]))
 
+    def _move(self, path: str) -> None:
+        parent_path, entry = beneath.split(path)
+        with beneath.directory_beneath(self._container, parent_path) as parent:
+            try:
+                self._move_to(entry, parent)
+            except IsADirectoryError:
+                # Deleting the last blob under a prefix leaves its directories; empty ones give way.
+                if not _gives_way(parent, entry):
+                    raise
+                self._move_to(entry, parent)
+            self._sync(parent)
 
-def _move(container: int, path: str, move: Callable[[int, str], None]) -> None:
-    parent_path, entry = beneath.split(path)
-    with beneath.directory_beneath(container, parent_path) as parent:
-        try:
-            move(parent, entry)
-        except IsADirectoryError:
-            # Deleting the last blob under a prefix leaves its directories; empty ones give way.
-            if not _gives_way(parent, entry):
-                raise
-            move(parent, entry)
+    def _directory(self, base: str, component: str) -> str:
+        """The directory for blobs below a component; NotADirectoryError when jobs hold every form of it."""
+        forms = blobnames.forms(component, directory=True)
+        for form in forms:
+            if _is_directory(self._container, _join(base, form)):
+                return _join(base, form)
+        for form in forms:
+            self._make_cuts(base, form)
+            if self._makes(_join(base, form)):
+                return _join(base, form)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), component)
+
+    def _make_cuts(self, base: str, form: str) -> None:
+        """The directories that the pieces of a long escape are nested in."""
+        *cuts, _ = form.split("/")
+        for cut in cuts:
+            base = _join(base, cut)
+            self._makes(base)
+
+    def _makes(self, path: str) -> bool:
+        """Whether there is a directory now."""
+        parent_path, entry = beneath.split(path)
+        with (
+            suppress(FileExistsError),
+            beneath.directory_beneath(self._container, parent_path) as parent,
+        ):
+            beneath.make_directory(parent, entry)
+            self._sync(parent)
+            return True
+        return _is_directory(self._container, path)
 
 
 def _gives_way(parent: int, entry: str) -> bool:
@@ -188,43 +228,6 @@ def _gives_way(parent: int, entry: str) -> bool:
             return False
         raise
     return True
-
-
-def _make_directories(container: int, name: str) -> str:
-    """The directory for new blobs below `name`; NotADirectoryError when jobs hold every form of it."""
-    base = ""
-    for component in name.split("/"):
-        paths = [_join(base, form) for form in blobnames.forms(component, directory=True)]
-        base = next((path for path in paths if _is_directory(container, path)), "") or _make_one_of(
-            container, base, component
-        )
-    return base
-
-
-def _make_one_of(container: int, base: str, component: str) -> str:
-    for form in blobnames.forms(component, directory=True):
-        _make_cuts(container, base, form)
-        path = _join(base, form)
-        with suppress(FileExistsError):
-            _make_directory(container, path)
-        if _is_directory(container, path):
-            return path
-    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), component)
-
-
-def _make_cuts(container: int, base: str, form: str) -> None:
-    """The directories that the pieces of a long escape are nested in."""
-    *cuts, _ = form.split("/")
-    for cut in cuts:
-        base = _join(base, cut)
-        with suppress(FileExistsError):
-            _make_directory(container, base)
-
-
-def _make_directory(container: int, path: str) -> None:
-    parent_path, entry = beneath.split(path)
-    with beneath.directory_beneath(container, parent_path) as parent:
-        beneath.make_directory(parent, entry)
 
 
 def _join(base: str, form: str) -> str:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from openbatchai.dataplane import blobplaces
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
+from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
@@ -76,8 +79,8 @@ class BlobTree:
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return Upload(self.places.upload_path(account), hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return Upload(self.places.upload_path(account), hashing=hashing, checks=checks)
 
     # --- finding
 
@@ -95,7 +98,7 @@ class BlobTree:
         record = choose_blob_record(found, *self.store(ref).records(key_of(ref)))
         if record is not None and record.rehydrating_to:
             record = rehydrated(record, self.now_ns())
-        return item_of(ref.path, found, record)
+        return item_of(ref.path, found, record, now_ns=self.now_ns())
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
@@ -109,6 +112,11 @@ class BlobTree:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
 
+    def check_read(self, current: Item, conditions: Conditions) -> None:
+        """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""
+        conditions.check_read(current.version)
+        self._check_lease(current, conditions, needed=False)
+
     # --- changing
 
     def check_write(
@@ -119,6 +127,26 @@ class BlobTree:
         `creates`: the call makes the whole blob.
         """
         conditions.check_write(current.version if current else None, creates=creates)
+        self._check_lease(current, conditions, needed=True)
+
+    def kept_lease(self, current: Item | None) -> Lease | None:
+        """The lease that goes into the record of a blob whose content or record is replaced."""
+        return after_write(_lease(current), self.now_ns())
+
+    def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
+        """Carry out a lease operation; neither ETag nor time of the blob change by it."""
+        with self.locked(ref), self.container(ref) as container:
+            current = self.existing(container, ref)
+            conditions.check_write(current.version)
+            lease = change_lease(_lease(current), request, self.now_ns())
+            record = current.record or first_record(current)
+            self.store(ref).put(key_of(ref), replace(record, identity=current.identity, lease=lease))
+            return current, lease
+
+    def _check_lease(self, current: Item | None, conditions: Conditions, *, needed: bool) -> None:
+        lease = _lease(current)
+        if lease is not None or conditions.lease_id:
+            check_use(lease, self.now_ns(), conditions.lease_id, BLOB_CODES, needed=needed)
 
     def replace(
         self,
@@ -151,17 +179,13 @@ class BlobTree:
                 copy=dict(wanted.copy),
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
+                lease=self.kept_lease(current),
             )
             store, key = self.store(ref), key_of(ref)
-
-            def move(parent: int, name: str) -> None:
-                os.rename(upload.path, name, dst_dir_fd=parent)
-                self.places.sync_directory(parent)
-
-            is_folder = not upload.size and _marks_folder(record)
             store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+            place = blobplaces.NewPlace(container, ref.path, upload.rename, self.places.sync_directory)
             try:
-                blobplaces.store(container, ref.path, present, move, is_folder=is_folder)
+                place.take(present, is_folder=not upload.size and _marks_folder(record))
             except BaseException:
                 store.withdraw(key, record)
                 raise
@@ -180,10 +204,11 @@ class BlobTree:
         with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
-            record = current.record or Record(
-                current.identity, ContentHeaders(type=current.content_type), created_ns=current.created_ns
+            record = replace(
+                change(current.record or first_record(current)),
+                identity=current.identity,
+                lease=self.kept_lease(current),
             )
-            record = replace(change(record), identity=current.identity)
             if not keeps_version:
                 record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
@@ -210,6 +235,15 @@ def _marks_folder(record: Record | None) -> bool:
     """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
     metadata = record.metadata if record else {}
     return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())
+
+
+def first_record(item: Item) -> Record:
+    """A record of a file that had none, telling what was told of it without."""
+    return Record(item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns)
+
+
+def _lease(item: Item | None) -> Lease | None:
+    return item.record.lease if item is not None and item.record is not None else None
 
 
 def key_of(ref: ItemRef) -> Key:
