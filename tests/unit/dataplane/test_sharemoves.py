@@ -1,7 +1,6 @@
 """Renames in shares: what a start makes of those that a killed service was carrying out."""
 
 import base64
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -61,7 +60,7 @@ def test_a_rename_that_happened_is_completed_by_the_next_start(open_storage, tmp
     fill(storage)
     home = tmp_path / "acct/file/share"
     journal(storage).begin(Move("share", "d", "e", (home / "d").stat().st_ino))
-    os.rename(home / "d", home / "e")
+    (home / "d").rename(home / "e")
     storage = open_storage()
     assert storage.directories.properties(ref("e")).metadata == {"path": "d"}
     assert storage.files.properties(ref("e/f")).metadata == {"path": "d/f"}
