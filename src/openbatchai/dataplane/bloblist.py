@@ -46,7 +46,9 @@ class _Found:
     stat: os.stat_result | None
 
 
-def list_blobs(places: Places, account: str, container: str, query: BlobQuery) -> "Page[Item | str]":
+def list_blobs(
+    places: Places, account: str, container: str, query: BlobQuery, now_ns: int = 0
+) -> "Page[Item | str]":
     """Items and, with a delimiter, common prefixes (plain strings), merged in code point order."""
     after = decode_marker(query.marker)
     with places.container(account, StorageService.BLOB, container) as directory:
@@ -63,7 +65,7 @@ def list_blobs(places: Places, account: str, container: str, query: BlobQuery) -
             entries.append(entry.name)
         else:
             record = choose_blob_record(entry.stat, *records.get(entry.name, (None, None)))
-            entries.append(item_of(entry.name, entry.stat, record))
+            entries.append(item_of(entry.name, entry.stat, record, now_ns=now_ns))
     return Page(entries, next_marker)
 
 

@@ -16,6 +16,8 @@ from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
+from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.places import Places, remove_empty_directories
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
@@ -99,7 +101,7 @@ class BlobTree:
         record = choose_blob_record(found, *self.store(ref).records(key_of(ref)))
         if record is not None and record.rehydrating_to:
             record = rehydrated(record, self.now_ns())
-        return item_of(ref.path, found, record)
+        return item_of(ref.path, found, record, now_ns=self.now_ns())
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
@@ -113,6 +115,11 @@ class BlobTree:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
 
+    def check_read(self, current: Item, conditions: Conditions) -> None:
+        """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""
+        conditions.check_read(current.version)
+        self._check_lease(current, conditions, needed=False)
+
     # --- changing
 
     def check_write(
@@ -123,6 +130,26 @@ class BlobTree:
         `creates`: the call makes the whole blob.
         """
         conditions.check_write(current.version if current else None, creates=creates)
+        self._check_lease(current, conditions, needed=True)
+
+    def kept_lease(self, current: Item | None) -> Lease | None:
+        """The lease that goes into the record of a blob whose content or record is replaced."""
+        return after_write(_lease(current), self.now_ns())
+
+    def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
+        """Carry out a lease operation; neither ETag nor time of the blob change by it."""
+        with self.locked(ref), self.container(ref) as container:
+            current = self.existing(container, ref)
+            conditions.check_write(current.version)
+            lease = change_lease(_lease(current), request, self.now_ns())
+            record = current.record or first_record(current)
+            self.store(ref).put(key_of(ref), replace(record, identity=current.identity, lease=lease))
+            return current, lease
+
+    def _check_lease(self, current: Item | None, conditions: Conditions, *, needed: bool) -> None:
+        lease = _lease(current)
+        if lease is not None or conditions.lease_id:
+            check_use(lease, self.now_ns(), conditions.lease_id, BLOB_CODES, needed=needed)
 
     def replace(
         self,
@@ -154,6 +181,7 @@ class BlobTree:
                 copy=dict(wanted.copy),
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
+                lease=self.kept_lease(current),
             )
             with self._parent(container, ref.path) as parent:
                 store, key = self.store(ref), key_of(ref)
@@ -179,10 +207,11 @@ class BlobTree:
         with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
-            record = current.record or Record(
-                current.identity, ContentHeaders(type=current.content_type), created_ns=current.created_ns
+            record = replace(
+                change(current.record or first_record(current)),
+                identity=current.identity,
+                lease=self.kept_lease(current),
             )
-            record = replace(change(record), identity=current.identity)
             if not keeps_version:
                 record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
@@ -232,6 +261,15 @@ def _rename_over(upload: Upload, parent: int, name: str) -> None:
                 raise StorageError(StorageCode.PATH_CONFLICT) from None
             raise
         upload.rename(name, parent)
+
+
+def first_record(item: Item) -> Record:
+    """A record of a file that had none, telling what was told of it without."""
+    return Record(item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns)
+
+
+def _lease(item: Item | None) -> Lease | None:
+    return item.record.lease if item is not None and item.record is not None else None
 
 
 def key_of(ref: ItemRef) -> Key:

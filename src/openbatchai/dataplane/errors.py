@@ -338,6 +338,16 @@ class StorageCode(Enum):
         412,
         "There is currently no lease on the container.",
     )
+    LEASE_ID_MISMATCH_FILE = (
+        "LeaseIdMismatchWithFileOperation",
+        412,
+        "The lease ID specified did not match the lease ID for the file.",
+    )
+    LEASE_NOT_PRESENT_FILE = (
+        "LeaseNotPresentWithFileOperation",
+        412,
+        "There is currently no lease on the file.",
+    )
     BODY_TOO_LARGE = (
         "RequestBodyTooLarge",
         413,

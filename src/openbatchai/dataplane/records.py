@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from openbatchai.dataplane.conditions import Version
+from openbatchai.dataplane.leases import UNLEASED, Lease, LeaseFacts, facts_of
 
 DEFAULT_TYPE = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
@@ -77,6 +78,8 @@ class Record:
     is_sealed: bool = False
     sequence_number: int = 0
     copy: Mapping[str, str] = field(default_factory=dict)
+    # It outlives the bytes: a lease stays while there is a file of that name, whoever changes it.
+    lease: Lease | None = None
 
     def document(self) -> str:
         # By hand: asdict() copies deeply, which is a tenth of the cost of a small write.
@@ -90,6 +93,8 @@ class Record:
     def parse(cls, identity: Identity, document: str) -> "Record":
         values: dict[str, Any] = json.loads(document)
         content = ContentHeaders(**values.pop("content", {}))
+        if "lease" in values:
+            values["lease"] = Lease(*values["lease"])
         return cls(identity=identity, content=content, **values)
 
 
@@ -105,6 +110,7 @@ class Item:
     ctime_ns: int
     record: Record | None
     parent_ino: int = 0
+    lease: LeaseFacts = UNLEASED
 
     @property
     def etag(self) -> str:
@@ -188,7 +194,10 @@ class Item:
         return self.record.blob_type if self.record else "BlockBlob"
 
 
-def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0) -> Item:
+def item_of(
+    name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0, now_ns: int = 0
+) -> Item:
+    """`now_ns` decides what is told of a lease of limited duration; answers to writes tell nothing of it."""
     return Item(
         name=name,
         is_directory=stat.S_ISDIR(found.st_mode),
@@ -198,6 +207,7 @@ def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_i
         ctime_ns=found.st_ctime_ns,
         record=record,
         parent_ino=parent_ino,
+        lease=facts_of(record.lease, now_ns) if record else UNLEASED,
     )
 
 

@@ -51,10 +51,10 @@ class Storage:
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
-        tree = BlobTree(self.places, clock)
-        self.blobs = Blobs(tree)
-        self.appends = Appends(tree)
-        self.tagged = Tagged(tree)
+        self._tree = BlobTree(self.places, clock)
+        self.blobs = Blobs(self._tree)
+        self.appends = Appends(self._tree)
+        self.tagged = Tagged(self._tree)
         share_tree = ShareTree(self.places, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
@@ -63,7 +63,7 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query)
+        return list_blobs(self.places, account, container, query, self._tree.now_ns())
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)

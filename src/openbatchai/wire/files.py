@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from openbatchai.wire import storage_xml
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
+    LeaseTold,
     ListRequest,
     attribute,
     element,
@@ -34,11 +36,11 @@ def smb_headers(item: ItemFacts) -> dict[str, str]:
     }
 
 
-def lease_headers(version: str) -> dict[str, str]:
+def lease_headers(lease: LeaseTold, version: str) -> dict[str, str]:
     """Leases of files came with 2019-07-07; the SDKs before fail on headers they have no attribute for."""
     if version < _LEASES_SINCE:
         return {}
-    return {"x-ms-lease-status": "unlocked", "x-ms-lease-state": "available"}
+    return storage_xml.lease_headers(lease)
 
 
 def version_headers(item: ItemFacts) -> dict[str, str]:
@@ -58,7 +60,7 @@ def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-type": "File",
         "x-ms-server-encrypted": "true",
     }
-    headers |= smb_headers(item) | metadata_headers(item) | lease_headers(version)
+    headers |= smb_headers(item) | metadata_headers(item) | lease_headers(item.lease, version)
     return {name: value for name, value in headers.items() if value}
 
 

@@ -32,7 +32,12 @@ class FileItemCalls:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._files = storage.files
-        self._content = ContentForm(self._files.open, wire.file_headers, "x-ms-content-md5")
+        self._content = ContentForm(
+            self._files.open,
+            wire.file_headers,
+            "x-ms-content-md5",
+            lambda item, conditions: conditions.check_read(item.version),
+        )
 
     def calls(self) -> Calls:
         item = Level.ITEM
