@@ -4,21 +4,19 @@ A blob becomes visible by one rename, so a reader or a job sees the old one or t
 checked under the item's lock, right before the rename.
 """
 
-import errno
 import os
 import secrets
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane import blobplaces
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks
 from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
-from openbatchai.dataplane.places import Places, remove_empty_directories
+from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
     ContentHeaders,
@@ -37,6 +35,7 @@ BLOCK_BLOB = "BlockBlob"
 APPEND_BLOB = "AppendBlob"
 PAGE_BLOB = "PageBlob"
 _BLOB = StorageService.BLOB
+_FOLDER = "hdi_isfolder"
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,8 @@ class BlobTree:
     # --- finding
 
     def find(self, container: int, ref: ItemRef) -> Item | None:
-        found = beneath.stat_beneath(container, ref.path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return None
-        return self.described(ref, found)
+        found = blobplaces.find(container, ref.path)
+        return self.described(ref, found.stat) if found else None
 
     def existing(self, container: int, ref: ItemRef) -> Item:
         item = self.find(container, ref)
@@ -105,7 +102,7 @@ class BlobTree:
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
-        return beneath.open_file(container, ref.path, flags)
+        return blobplaces.open_file(container, ref.path, flags)
 
     def open(self, ref: ItemRef) -> OpenItem:
         with self.container(ref) as container:
@@ -164,7 +161,8 @@ class BlobTree:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
         with self.locked(ref), self.container(ref) as container:
-            current = self.find(container, ref)
+            present = blobplaces.find(container, ref.path)
+            current = self.described(ref, present.stat) if present else None
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
                 identity=Identity.of(os.fstat(upload.fd)),
@@ -183,15 +181,14 @@ class BlobTree:
                 stamp=new_stamp(),
                 lease=self.kept_lease(current),
             )
-            with self._parent(container, ref.path) as parent:
-                store, key = self.store(ref), key_of(ref)
-                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
-                try:
-                    _rename_over(upload, parent, beneath.split(ref.path)[1])
-                except BaseException:
-                    store.withdraw(key, record)
-                    raise
-                self.places.sync_directory(parent)
+            store, key = self.store(ref), key_of(ref)
+            store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+            place = blobplaces.NewPlace(container, ref.path, upload.rename, self.places.sync_directory)
+            try:
+                place.take(present, is_folder=not upload.size and _marks_folder(record))
+            except BaseException:
+                store.withdraw(key, record)
+                raise
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
@@ -218,49 +215,26 @@ class BlobTree:
             return replace(current, record=record)
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
-        parent_path, name = beneath.split(ref.path)
         with self.locked(ref), self.container(ref) as container:
-            current = self.existing(container, ref)
+            present = blobplaces.find(container, ref.path)
+            if present is None:
+                raise StorageError(StorageCode.BLOB_NOT_FOUND)
+            current = self.described(ref, present.stat)
             self.check_write(ref, current, conditions)
-            with beneath.directory_beneath(container, parent_path) as parent:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=parent)
-                self.places.sync_directory(parent)
+            is_folder = ref.path.endswith("/") or _marks_folder(current.record)
+            sync = self.places.sync_directory
+            blobplaces.remove(container, ref.path, present, sync, is_folder=is_folder)
             self.store(ref).drop(key_of(ref))
             self.places.drop_blocks(ref)
 
     def now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000) * 1_000
 
-    @contextmanager
-    def _parent(self, container: int, path: str) -> Iterator[int]:
-        parent_path, _ = beneath.split(path)
-        try:
-            try:
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                beneath.make_parents(container, path, self.places.sync_directory)
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-        except (NotADirectoryError, FileNotFoundError):
-            raise StorageError(StorageCode.PATH_CONFLICT) from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
-
-def _rename_over(upload: Upload, parent: int, name: str) -> None:
-    try:
-        upload.rename(name, parent)
-    except IsADirectoryError:
-        # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
-        try:
-            remove_empty_directories(parent, name)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-                raise StorageError(StorageCode.PATH_CONFLICT) from None
-            raise
-        upload.rename(name, parent)
+def _marks_folder(record: Record | None) -> bool:
+    """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
+    metadata = record.metadata if record else {}
+    return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())
 
 
 def first_record(item: Item) -> Record:

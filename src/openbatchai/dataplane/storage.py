@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
-from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
@@ -56,6 +56,7 @@ class Storage:
         self.blobs = Blobs(self._tree)
         self.appends = Appends(self._tree)
         self.tagged = Tagged(self._tree)
+        self.listing = BlobListing(self.places)
         self.permissions = Permissions(self.places)
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
@@ -65,7 +66,7 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query, self._tree.now_ns())
+        return self.listing.page(account, container, query, self._tree.now_ns())
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)
