@@ -15,6 +15,7 @@ from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.copying import SourceReader
 from openbatchai.http.storage.foreign import Foreign, Reach
+from openbatchai.http.storage.leases import BlobLeaseCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -43,6 +44,7 @@ def create_app(
         BlobItemCalls(storage),
         BlobBlockCalls(storage, reader),
         BlobAppendCalls(storage, reader),
+        BlobLeaseCalls(storage),
         BlobTagCalls(storage),
         BlobCopyCalls(storage, reader),
     )

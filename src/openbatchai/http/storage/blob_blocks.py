@@ -2,6 +2,7 @@
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.blocks import Block, Source
+from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.copies import Original
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import Span
@@ -12,6 +13,7 @@ from openbatchai.http.storage.blob_writing import blob_properties, create_condit
 from openbatchai.http.storage.copying import SourceReader, source_checks
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import sum_headers
+from openbatchai.http.storage.request import conditions_of
 from openbatchai.wire import blob as wire
 
 _PUT_BLOCK_BYTES = 4000 << 20
@@ -37,20 +39,22 @@ class BlobBlockCalls:
 
     async def put_block(self, exchange: Exchange) -> None:
         block_id = _block_id(exchange)
+        conditions = Conditions(lease_id=conditions_of(exchange.headers).lease_id)
 
         def finish(upload: Upload) -> None:
-            self._blobs.put_block(exchange.ref, block_id, upload)
+            self._blobs.put_block(exchange.ref, block_id, upload, conditions)
 
         _, sums = await receive_checked(self._storage, exchange, _PUT_BLOCK_BYTES, finish)
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_from_url(self, exchange: Exchange) -> None:
         block_id, checks, ref = _block_id(exchange), source_checks(exchange.headers), exchange.ref
+        conditions = Conditions(lease_id=conditions_of(exchange.headers).lease_id)
 
         def make(original: Original, span: Span) -> dict[str, str]:
             upload = self._storage.copies.stage(ref.account, original, span, checks)
             try:
-                self._blobs.put_block(ref, block_id, upload)
+                self._blobs.put_block(ref, block_id, upload, conditions)
                 return sum_headers(checks, upload)
             finally:
                 upload.discard()
@@ -71,7 +75,9 @@ class BlobBlockCalls:
         kind = exchange.query.get("blocklisttype", "committed").lower()
         if kind not in ("committed", "uncommitted", "all"):
             raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "blocklisttype"})
-        item, lists = await exchange.run(self._blobs.block_lists, exchange.ref)
+        item, lists = await exchange.run(
+            self._blobs.block_lists, exchange.ref, conditions_of(exchange.headers)
+        )
         document = wire.block_list_document(
             None if kind == "uncommitted" else _pairs(lists.committed),
             None if kind == "committed" else _pairs(lists.uncommitted),
