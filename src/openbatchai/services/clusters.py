@@ -8,7 +8,7 @@ from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Cluster, ClusterResource, Json, Operation, Submission, Workspace
 from openbatchai.store.unit import Unit
 
-from . import deletion, file_servers, usages
+from . import deletion, file_servers, usages, vaults
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
 from .flat import NotFound, flat_workspace, flat_workspaces
 from .transitions import move_cluster
@@ -39,6 +39,7 @@ def put(
                 return _same(unit, existing, fingerprint)
         volumes = (wanted.spec.get("nodeSetup") or {}).get("mountVolumes") or {}
         file_servers.resolve(context, unit, volumes, "properties.nodeSetup.mountVolumes")
+        vaults.check(unit, wanted.spec)
         created = _add(context, unit, parent, owner.name, name, wanted, fingerprint, actor)
         return ClusterResource(created, parent, ())
 

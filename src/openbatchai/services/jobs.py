@@ -9,7 +9,7 @@ from openbatchai.domain.model import Cluster, Experiment, Job, JobResource, Oper
 from openbatchai.domain.outputs import FLAT_LAYOUT
 from openbatchai.store.unit import Unit
 
-from . import clusters, deletion, file_servers, workspaces
+from . import clusters, deletion, file_servers, vaults, workspaces
 from .context import Context, new_etag, record, refuse_while_deleting, writable_group
 from .flat import NotFound, flat_workspace, flat_workspaces
 
@@ -49,6 +49,7 @@ def put(
             context.subscription, cluster_parent.group_name, cluster_parent.name, cluster.name
         )
         file_servers.resolve(context, unit, wanted.spec.get("mountVolumes") or {}, "properties.mountVolumes")
+        vaults.check(unit, wanted.spec)
         job = _add(
             context, unit, parent, experiment, name, wanted, cluster, priority, layout, fingerprint, actor
         )
