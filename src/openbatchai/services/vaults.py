@@ -65,9 +65,9 @@ def _users(unit: Unit, vault: str, name: str) -> list[str]:
     return found + [f"job {row.name}" for row in jobs if refers(row.spec)]
 
 
-def check(unit: Unit, spec: Json) -> None:
-    """Raise 400 naming the first reference of a request's properties that leads to no secret."""
-    for reference in references(spec, "properties"):
+def check(unit: Unit, spec: Json, path: str) -> None:
+    """Raise 400 naming the first reference below `spec` (its JSON path is `path`) that leads to no secret."""
+    for reference in references(spec, path):
         url = parse_url(reference.url)
         if url is None or _find(unit, url) is None:
             raise invalid_property(
