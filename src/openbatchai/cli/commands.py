@@ -11,6 +11,7 @@ from knack.help import CLIHelp
 from knack.help_files import helps
 
 from openbatchai import __version__
+from openbatchai.config import FSYNC_POLICIES
 
 helps[""] = """
 type: group
@@ -110,6 +111,13 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             c.argument("host", help="Address to listen on. Beyond loopback only TLS is served.")
             c.argument(
                 "port", type=int, help="First of four consecutive ports (management, proxy, Blob, Files)."
+            )
+            c.argument(
+                "fsync",
+                choices=FSYNC_POLICIES,
+                help="What of storage is safe from a loss of power when it is answered; kept in the home. "
+                "always: each part of an upload. close: whatever is complete. never: what the system has "
+                "written by then. Default: close.",
             )
             c.argument(
                 "detach", action="store_true", help="Return when the service answers; it stays behind."

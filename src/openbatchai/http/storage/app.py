@@ -146,11 +146,6 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
-        if "x-ms-lease-id" in exchange.headers:
-            on_item = bool(target.ref.path)
-            raise StorageError(
-                StorageCode.LEASE_NOT_PRESENT_BLOB if on_item else StorageCode.LEASE_NOT_PRESENT_CONTAINER
-            )
         check_target_path(target.ref)
         await call.handler(exchange)
 

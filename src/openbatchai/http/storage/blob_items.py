@@ -25,7 +25,9 @@ class BlobItemCalls:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._blobs = storage.blobs
-        self._content = ContentForm(self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5")
+        self._content = ContentForm(
+            self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5", self._blobs.check_read
+        )
 
     def calls(self) -> Calls:
         item = Level.ITEM
@@ -66,14 +68,12 @@ class BlobItemCalls:
         await send_content(exchange, self._storage, self._content)
 
     async def head_blob(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref)
-        conditions_of(exchange.headers).check_read(item.version)
+        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
         headers = wire.blob_headers(item, exchange.version)
         await exchange.reply_head(headers | md5_headers(item.md5), item.size)
 
     async def blob_metadata(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref)
-        conditions_of(exchange.headers).check_read(item.version)
+        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
         metadata = {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
         await exchange.reply(200, version_headers(item) | metadata)
 

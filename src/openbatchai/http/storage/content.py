@@ -23,11 +23,12 @@ _TAIL = 4
 
 @dataclass(frozen=True)
 class ContentForm:
-    """How a service opens an item and names its headers."""
+    """How a service opens an item, checks a request's conditions on it, and names its headers."""
 
     open: Callable[[ItemRef], OpenItem]
     headers: Callable[[Item, str], dict[str, str]]
     whole_md5: str
+    check_read: Callable[[Item, Conditions], None]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class _BeyondEndError(StorageError):
 def _prepare(form: ContentForm, request: _Request) -> _Ready:
     opened = form.open(request.ref)
     try:
-        request.conditions.check_read(opened.item.version)
+        form.check_read(opened.item, request.conditions)
         return _ready(opened, request)
     except BaseException:
         os.close(opened.fd)
