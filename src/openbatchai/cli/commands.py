@@ -54,6 +54,28 @@ examples:
     - name: A script from 2018, unmodified
       text: batchai run -- python script.py
 """
+helps["secret"] = """
+type: group
+short-summary: The local secret store behind Key Vault's URLs.
+long-summary: >
+    A cluster or job may name a secret as `{"sourceVault": {"id": …}, "secretUrl":
+    "https://VAULT.vault.azure.net/secrets/NAME"}` instead of giving its value. It is read when a task starts.
+"""
+helps["secret set"] = """
+type: command
+short-summary: Store a new version of a secret.
+examples:
+    - name: From standard input, so that no value stands in the shell's history
+      text: batchai secret set --vault-name myvault --name storagekey < key.txt
+"""
+helps["secret list"] = """
+type: command
+short-summary: List the secrets, without their values.
+"""
+helps["secret delete"] = """
+type: command
+short-summary: Remove a secret with all its versions.
+"""
 helps["quickstart"] = """
 type: command
 short-summary: Train CNTK's MNIST ConvNet through the service, as the 2018 quickstart did.
@@ -75,6 +97,10 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("run", "run")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
+        with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
+            group.command("set", "set_secret")
+            group.command("list", "list_secrets")
+            group.command("delete", "delete_secret")
         table: OrderedDict[str, Any] = super().load_command_table(args)
         return table
 
@@ -106,6 +132,13 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
         with ArgumentsContext(self, "run") as c:
             c.positional(
                 "words", metavar="COMMAND", nargs="+", help="The command and its arguments, after `--`."
+            )
+        with ArgumentsContext(self, "secret") as c:
+            c.argument("vault_name", help="The key vault's name, as in https://VAULT.vault.azure.net.")
+            c.argument("name", options_list=["--name", "-n"], help="The secret's name.")
+        with ArgumentsContext(self, "secret set") as c:
+            c.argument(
+                "file", options_list=["--file", "-f"], help="Where the value is. Default: standard input."
             )
         with ArgumentsContext(self, "quickstart") as c:
             c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")
