@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ import uvicorn
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.observing import Observe
 
 ACCOUNT = "batchaidata"
 
@@ -96,7 +97,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
     for name, app in apps.items():
         listener = _listen()
         ports[name] = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", loop="uvloop")  # type: ignore[arg-type]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", loop="uvloop"
+        )  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         started = threading.Event()
         # uvicorn calls this once its sockets accept; it stands in for polling server.started.
@@ -125,7 +128,7 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def serve(root: Path, ring: Ring) -> Iterator[Server]:
+def serve(root: Path, ring: Ring, observe: Observe | None = None) -> Iterator[Server]:
     storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
 
     def verify(token: str, audiences: Collection[str]) -> str | None:
@@ -136,6 +139,7 @@ def serve(root: Path, ring: Ring) -> Iterator[Server]:
         "tenant": Server.tenant,
         "delegation_secret": b"secret of the home",
         "ports": lambda: {StorageService(name): port for name, port in ports.items()},
+        "observe": observe,
     }
     apps = {
         "blob": blob.create_app(storage, verify, **common),
@@ -153,6 +157,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(tmp_path_factory.mktemp("storage"), ring) as running:
         running.storage.create_account(ACCOUNT)
         yield running
+
+
+@pytest.fixture
+def observed_server(tmp_path: Path) -> Callable[[Observe], AbstractContextManager[Server]]:
+    """A server of the test's own: what it tells of requests is complete when the block is left."""
+
+    @contextmanager
+    def start(observe: Observe) -> Iterator[Server]:
+        with serve(tmp_path / "storage", Ring({ACCOUNT: (new_key(), new_key())}), observe) as running:
+            running.storage.create_account(ACCOUNT)
+            yield running
+
+    return start
 
 
 @pytest.fixture

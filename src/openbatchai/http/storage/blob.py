@@ -12,6 +12,8 @@ from openbatchai.http.storage.blob_containers import BlobContainerCalls, contain
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.observing import Observe
+from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -23,13 +25,15 @@ def create_app(
     tenant: str = "common",
     delegation_secret: bytes = b"",
     ports: Ports = dict,
+    observe: Observe | None = None,
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Blob service.
 
     `verify_bearer` gives the principal of a token for one of the given audiences, or None.
     `delegation_secret` makes user delegation keys; without one there are none. `ports` tells where the
-    services listen, so that URLs of copy sources are recognised as ours. Blocking I/O runs in `pool`, by
+    services listen, so that URLs of copy sources are recognised as ours. `observe` is called after each
+    request, on the event loop. Blocking I/O runs in `pool`, by
     default one of the app's own.
     """
     groups = (
@@ -39,6 +43,7 @@ def create_app(
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
         BlobTagCalls(storage),
+        ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
     )
     return StorageApp(
         StorageService.BLOB,
@@ -49,6 +54,7 @@ def create_app(
         tenant=tenant,
         delegation_secret=delegation_secret,
         ports=ports,
+        observe=observe,
         pool=pool,
     )
 

@@ -10,6 +10,8 @@ from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
 from openbatchai.http.storage.file_items import FileItemCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
+from openbatchai.http.storage.observing import Observe
+from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -21,11 +23,18 @@ def create_app(
     tenant: str = "common",
     delegation_secret: bytes = b"",
     ports: Ports = dict,
+    observe: Observe | None = None,
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
     common = ContainerCalls(storage, share_form())
-    groups = (common, ShareCalls(storage, common), DirectoryCalls(storage), FileItemCalls(storage))
+    groups = (
+        common,
+        ShareCalls(storage, common),
+        DirectoryCalls(storage),
+        FileItemCalls(storage),
+        ServiceCalls(storage, StorageService.FILE, tenant=tenant, delegation_secret=delegation_secret),
+    )
     return StorageApp(
         StorageService.FILE,
         storage,
@@ -35,6 +44,7 @@ def create_app(
         tenant=tenant,
         delegation_secret=delegation_secret,
         ports=ports,
+        observe=observe,
         pool=pool,
     )
 
