@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from openbatchai import __version__, config
 from openbatchai.config import Home, Settings
-from openbatchai.dataplane import Storage
+from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
@@ -50,16 +50,24 @@ class SystemClock:
 
 
 class Service:
-    """One running service. `host` and `first_port` override what the home's configuration holds.
+    """One running service. `host`, `first_port` and `fsync` override what the home's configuration holds.
 
     Construction opens the home (and raises NewerSchemaError for one that a newer version wrote), `start`
     binds the ports (PortInUseError) and writes endpoint.json, `stop` lets running jobs run on.
     """
 
-    def __init__(self, home: Home, host: str = config.DEFAULT_HOST, first_port: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        host: str = config.DEFAULT_HOST,
+        first_port: int | None = None,
+        fsync: str | None = None,
+    ) -> None:
         self.home = home
         self._host = host
         self._settings = Settings.load(home.configuration)
+        if fsync is not None:
+            self._settings = replace(self._settings, fsync=fsync)
         self._wanted = _wanted_ports(self._settings, first_port)
         clock = SystemClock()
         database = open_engine(home.database)
@@ -68,7 +76,7 @@ class Service:
         self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
-        self._storage = Storage(home.storage, keys, clock)
+        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
         self._storage.create_account(self.credentials.storage_account)
         self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
@@ -84,6 +92,7 @@ class Service:
             subscription=self.credentials.subscription_id,
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+            quotas=self._settings.quotas,
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
@@ -101,7 +110,7 @@ class Service:
             await self.stop()
             raise
         ports = {name: listener.port for name, listener in self._listeners.items()}
-        Settings(ports, self._settings.images, self._settings.idle_timeout_s).save(self.home.configuration)
+        replace(self._settings, ports=ports).save(self.home.configuration)
         shown = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
         # Management clients insist on TLS; the others take it only where the network is not this machine.
         plain = "http" if self._proxy_credentials() is None else "https"
@@ -252,7 +261,13 @@ def _create_engine(
     return create(home.engine, storage, images=images, client_environment=environment, clock=clock)
 
 
-def run(home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]) -> None:
+def run(
+    home: Home,
+    host: str,
+    first_port: int | None,
+    fsync: str | None,
+    ready: Callable[[dict[str, Any]], None],
+) -> None:
     """Run a service in the foreground until SIGTERM or SIGINT. `ready` gets the endpoint file's content.
 
     Raises HomeUnusableError, HomeInUseError, NewerSchemaError, PortInUseError.
@@ -261,17 +276,21 @@ def run(home: Home, host: str, first_port: int | None, ready: Callable[[dict[str
         home.create()
         stack.enter_context(home.locked())
         stack.enter_context(access_log_in(home.access_log))
-        uvloop.run(_serve(home, host, first_port, ready))
+        uvloop.run(_serve(home, host, first_port, fsync, ready))
 
 
 async def _serve(
-    home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]
+    home: Home,
+    host: str,
+    first_port: int | None,
+    fsync: str | None,
+    ready: Callable[[dict[str, Any]], None],
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    service = Service(home, host, first_port)
+    service = Service(home, host, first_port, fsync)
     await service.start()
     log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
     ready(service.endpoint())

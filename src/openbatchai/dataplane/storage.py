@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
-from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
@@ -17,10 +17,12 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.service_settings import Settings
+from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
@@ -48,24 +50,28 @@ class Storage:
         self.clock = clock
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
+        finish_moves(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
-        tree = BlobTree(self.places, clock)
-        self.blobs = Blobs(tree)
-        self.appends = Appends(tree)
-        self.tagged = Tagged(tree)
-        share_tree = ShareTree(self.places, clock)
+        self._tree = BlobTree(self.places, clock)
+        self.blobs = Blobs(self._tree)
+        self.appends = Appends(self._tree)
+        self.tagged = Tagged(self._tree)
+        self.listing = BlobListing(self.places)
+        self.permissions = Permissions(self.places)
+        share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.moves = Moves(share_tree)
 
     def close(self) -> None:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query)
+        return self.listing.page(account, container, query, self._tree.now_ns())
 
     def used_bytes(self, ref: ItemRef) -> int:
         """Disk space of everything in a share or container."""

@@ -87,6 +87,27 @@ class Cluster:
 
 
 @dataclass
+class FileServer:
+    """`facts` (address, mountPoint) are empty until the engine has made it."""
+
+    id: int
+    workspace_id: int
+    key: str
+    name: str
+    spec: Json
+    location: str
+    tags: Json
+    fingerprint: str
+    deleting: bool
+    created: datetime
+    changed: datetime
+    etag: str
+    modified: datetime
+    facts: Json
+    secrets: Json = field(repr=False)
+
+
+@dataclass
 class Node:
     id: str
     cluster_id: int
@@ -185,6 +206,18 @@ class Event:
 
 
 @dataclass
+class VaultSecret:
+    """One version of a secret of the local store, the newest with the highest id; the names are folded."""
+
+    id: int
+    version: str
+    vault: str
+    name: str
+    created: datetime
+    secrets: Json = field(repr=False)
+
+
+@dataclass
 class Effect:
     """A row of the outbox: something to do with the engine, idempotent, removed when done."""
 
@@ -224,6 +257,12 @@ class ClusterResource:
     cluster: Cluster
     workspace: Workspace
     states: tuple[NodeState, ...]
+
+
+@dataclass(frozen=True)
+class FileServerResource:
+    server: FileServer
+    workspace: Workspace
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from openbatchai.domain import vmsizes
+from openbatchai.domain import ids, vmsizes
 from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState, JobEvent
@@ -19,14 +19,17 @@ from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.tasks import node_preparation, run_phases, run_task
 from openbatchai.store.unit import Unit
 
+from . import vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
 from .outputs import log_files
 from .transitions import (
     FORGET_TASK,
+    MAKE_FILE_SERVER,
     PROVISION_NODE,
     RELEASE_NODE,
+    REMOVE_FILE_SERVER,
     SIGNAL_TASK,
     START_TASK,
     move_job,
@@ -46,7 +49,7 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 
 # What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
 # no job waits for it.
-_SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT})
+_SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT, REMOVE_FILE_SERVER})
 
 
 def carry_out(context: Context, *, slow: bool) -> None:
@@ -107,6 +110,10 @@ def _carry_out(context: Context, effect: Effect) -> None:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
             _delete_account(context, object_id)
+        case kind if kind == MAKE_FILE_SERVER:
+            _make_file_server(context, int(object_id))
+        case kind if kind == REMOVE_FILE_SERVER:
+            _remove_file_server(context, int(object_id))
 
 
 def _remove_effects(unit: Unit, effects: Sequence[Effect]) -> None:
@@ -123,6 +130,46 @@ def _delete_account(context: Context, account: str) -> None:
     if not exists:
         context.forget_keys(account)
         context.storage.delete_account(account)
+
+
+def _engine_key(context: Context, server_id: int) -> str | None:
+    with context.store.read() as unit:
+        server = unit.file_servers.get(id=server_id)
+        parent = None if server is None else unit.workspaces.get(id=server.workspace_id)
+    if server is None or parent is None:
+        return None
+    ref = ids.ChildRef(context.subscription, parent.group_name, parent.name, server.name)
+    return ids.file_server_key(ref)
+
+
+def _make_file_server(context: Context, server_id: int) -> None:
+    key = _engine_key(context, server_id)
+    if key is None:
+        return
+    facts = context.engine.make_file_server(key)
+
+    def work(unit: Unit) -> None:
+        server = unit.file_servers.get(id=server_id)
+        if server is not None and not server.facts:
+            server.facts = {"address": facts.address, "mountPoint": facts.mount_point}
+            server.changed = context.clock.now()
+            unit.file_servers.save(server)
+            record(unit, server.changed, "fileServer", str(server_id), "creating", "succeeded", "made")
+
+    context.store.write(work)
+
+
+def _remove_file_server(context: Context, server_id: int) -> None:
+    key = _engine_key(context, server_id)
+    if key is None:
+        return
+    context.engine.remove_file_server(key)
+
+    def work(unit: Unit) -> None:
+        unit.file_servers.remove(id=server_id)
+        unit.changed = True
+
+    context.store.write(work)
 
 
 def _provision(context: Context, node_id: str) -> None:
@@ -203,10 +250,12 @@ def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
         node, cluster = unit.nodes.get(id=task.node_id), unit.clusters.get(id=task.cluster_id)
         if node is None or node.state is not NodeState.PREPARING or cluster is None:
             return None
+        cluster.secrets = vaults.resolved(unit, cluster.spec, cluster.secrets)
         return node_preparation(task.id, task.node_id, cluster)
     job = unit.jobs.get(id=task.job_id)
     if job is None or job.run_id != task.run_id or job.requeue or job.stop_reason:
         return None
+    job.secrets = vaults.resolved(unit, job.spec, job.secrets)
     nodes = [facts_of(n) for n in unit.nodes.list(run_id=task.run_id, order=unit.nodes.table.c.id)]
     return run_task(task.id, job, task.phase, task.position, nodes, _job_path(unit, job))
 

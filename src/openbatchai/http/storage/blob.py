@@ -12,6 +12,7 @@ from openbatchai.http.storage.blob_containers import BlobContainerCalls, contain
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.leases import BlobLeaseCalls
 from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
@@ -42,6 +43,7 @@ def create_app(
         BlobItemCalls(storage),
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
+        BlobLeaseCalls(storage),
         BlobTagCalls(storage),
         ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
     )

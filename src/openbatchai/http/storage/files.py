@@ -8,12 +8,19 @@ from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
+from openbatchai.http.storage.file_handles import HandleCalls
 from openbatchai.http.storage.file_items import FileItemCalls
+from openbatchai.http.storage.file_leases import FileLeaseCalls
+from openbatchai.http.storage.file_moves import MoveCalls
+from openbatchai.http.storage.file_permissions import PermissionCalls
+from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
 from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
+
+_COMPS_OF_ITEMS = frozenset({"listhandles", "forceclosehandles"})
 
 
 def create_app(
@@ -31,9 +38,14 @@ def create_app(
     groups = (
         common,
         ShareCalls(storage, common),
-        DirectoryCalls(storage),
-        FileItemCalls(storage),
         ServiceCalls(storage, StorageService.FILE, tenant=tenant, delegation_secret=delegation_secret),
+        PermissionCalls(storage),
+        DirectoryCalls(storage),
+        HandleCalls(storage),
+        FileLeaseCalls(storage),
+        MoveCalls(storage),
+        FileItemCalls(storage),
+        FileRangeCalls(storage),
     )
     return StorageApp(
         StorageService.FILE,
@@ -52,6 +64,9 @@ def create_app(
 def _level(target: Target) -> Level:
     if not target.ref.container:
         return Level.ACCOUNT
-    # The root directory of a share has the share's own path; only restype tells them apart.
-    at_share = not target.ref.path and target.query.get("restype", "").lower() != "directory"
-    return Level.CONTAINER if at_share else Level.ITEM
+    # The root directory of a share has the share's own path; only the parameters tell them apart.
+    at_directory = (
+        target.query.get("restype", "").lower() == "directory"
+        or target.query.get("comp", "").lower() in _COMPS_OF_ITEMS
+    )
+    return Level.ITEM if target.ref.path or at_directory else Level.CONTAINER
