@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ import uvicorn
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import Observe
 
 ACCOUNT = "batchaidata"
@@ -128,7 +129,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def serve(root: Path, ring: Ring, observe: Observe | None = None) -> Iterator[Server]:
+def serve(
+    root: Path, ring: Ring, observe: Observe | None = None, reach: Reach = Reach.PUBLIC
+) -> Iterator[Server]:
     storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
 
     def verify(token: str, audiences: Collection[str]) -> str | None:
@@ -142,7 +145,7 @@ def serve(root: Path, ring: Ring, observe: Observe | None = None) -> Iterator[Se
         "observe": observe,
     }
     apps = {
-        "blob": blob.create_app(storage, verify, **common),
+        "blob": blob.create_app(storage, verify, reach=reach, **common),
         "file": files.create_app(storage, verify, **common),
     }
     with _serving(apps) as found:
@@ -151,12 +154,27 @@ def serve(root: Path, ring: Ring, observe: Observe | None = None) -> Iterator[Se
     storage.close()
 
 
+StartServer = Callable[..., Server]
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    ring = Ring({ACCOUNT: (new_key(), new_key())})
-    with serve(tmp_path_factory.mktemp("storage"), ring) as running:
-        running.storage.create_account(ACCOUNT)
-        yield running
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start a server of one's own, with more accounts than the usual one if named."""
+    with ExitStack() as stack:
+
+        def start(*more: str, reach: Reach = Reach.PUBLIC) -> Server:
+            ring = Ring({account: (new_key(), new_key()) for account in (ACCOUNT, *more)})
+            running = stack.enter_context(serve(tmp_path_factory.mktemp("storage"), ring, reach=reach))
+            for account in ring.accounts:
+                running.storage.create_account(account)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> Server:
+    return start_server()
 
 
 @pytest.fixture
