@@ -13,6 +13,7 @@ from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -63,6 +64,7 @@ class Storage:
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.copies = Copies(self._tree, self.files)
         self.moves = Moves(share_tree)
 
     def close(self) -> None:
