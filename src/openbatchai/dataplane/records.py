@@ -111,6 +111,10 @@ class Item:
     record: Record | None
     parent_ino: int = 0
     lease: LeaseFacts = UNLEASED
+    # Of a snapshot its time; of what was softly deleted when that was, and for how long it is still kept.
+    snapshot: str = ""
+    deleted_ns: int = 0
+    remaining_days: int = 0
 
     @property
     def etag(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
-from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
+from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -169,7 +169,7 @@ class SideStore:
     def drop_container(self, service: StorageService, name: str) -> None:
         with self.database.transaction() as connection:
             connection.execute("DELETE FROM container WHERE service = ? AND name = ?", (service.value, name))
-            for table in TABLES_OF_ITEMS:
+            for table in TABLES_OF_CONTAINERS:
                 connection.execute(
                     f"DELETE FROM {table} WHERE service = ? AND container = ?", (service.value, name)
                 )
