@@ -11,11 +11,13 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.kept import KeptBlobs, without_lease
 from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.places import Places, remove_empty_directories
@@ -54,6 +56,14 @@ class BlobProperties:
     copy: Mapping[str, str] = field(default_factory=dict)
 
 
+class SnapshotsToo(Enum):
+    """What the deletion of a blob does about its snapshots."""
+
+    REFUSE = auto()
+    INCLUDE = auto()
+    ONLY = auto()
+
+
 @dataclass(frozen=True)
 class OpenItem:
     """An open file with the properties it had when it was opened; whoever got it closes `fd`."""
@@ -62,12 +72,19 @@ class OpenItem:
     item: Item
 
 
+def _none(_: str) -> int:
+    return 0
+
+
 class BlobTree:
     """Methods that take `container` want the descriptor that `container()` gives."""
 
-    def __init__(self, places: Places, clock: Clock) -> None:
+    def __init__(self, places: Places, clock: Clock, retention: Callable[[str], int] = _none) -> None:
+        """`retention` gives for how many days an account keeps what is deleted or replaced; 0 for not."""
         self.places = places
         self.clock = clock
+        self.kept = KeptBlobs(places, clock)
+        self.retention = retention
 
     def container(self, ref: ItemRef) -> AbstractContextManager[int]:
         """The container's directory; ContainerNotFound when there is none."""
@@ -86,6 +103,9 @@ class BlobTree:
     # --- finding
 
     def find(self, container: int, ref: ItemRef) -> Item | None:
+        if ref.snapshot:
+            kept = self.kept.snapshot(ref)
+            return kept.told(self.now_ns()) if kept else None
         found = beneath.stat_beneath(container, ref.path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
@@ -108,12 +128,32 @@ class BlobTree:
         return beneath.open_file(container, ref.path, flags)
 
     def open(self, ref: ItemRef) -> OpenItem:
+        """The blob, or its snapshot."""
         with self.container(ref) as container:
+            if ref.snapshot:
+                return self._open_snapshot(ref)
             try:
                 fd = self.open_file(container, ref)
             except FileNotFoundError:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
+
+    def _open_snapshot(self, ref: ItemRef) -> OpenItem:
+        kept = self.kept.snapshot(ref)
+        try:
+            if kept is not None:
+                return OpenItem(self.kept.open(ref, kept), kept.told(self.now_ns()))
+        except FileNotFoundError:
+            # Deleted in this moment.
+            pass
+        raise StorageError(StorageCode.BLOB_NOT_FOUND)
+
+    def blocks(self, ref: ItemRef, item: Item) -> str:
+        """The committed block list of the blob or snapshot that `item` is, as replace() got it."""
+        if not ref.snapshot:
+            return self.store(ref).blocks(key_of(ref), item.identity)
+        kept = self.kept.snapshot(ref)
+        return kept.blocks if kept else ""
 
     def check_read(self, current: Item, conditions: Conditions) -> None:
         """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""
@@ -131,6 +171,11 @@ class BlobTree:
         """
         conditions.check_write(current.version if current else None, creates=creates)
         self._check_lease(current, conditions, needed=True)
+
+    def check_snapshot(self, current: Item, conditions: Conditions) -> None:
+        """Whether a snapshot may be taken of what is there now; a leased blob's needs no lease id."""
+        conditions.check_write(current.version)
+        self._check_lease(current, conditions, needed=False)
 
     def kept_lease(self, current: Item | None) -> Lease | None:
         """The lease that goes into the record of a blob whose content or record is replaced."""
@@ -183,15 +228,17 @@ class BlobTree:
                 stamp=new_stamp(),
                 lease=self.kept_lease(current),
             )
-            with self._parent(container, ref.path) as parent:
+            name = beneath.split(ref.path)[1]
+            with self.parent(container, ref.path) as parent:
                 store, key = self.store(ref), key_of(ref)
-                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
-                try:
-                    _rename_over(upload, parent, beneath.split(ref.path)[1])
-                except BaseException:
-                    store.withdraw(key, record)
-                    raise
-                self.places.sync_directory(parent)
+                with self._former_kept(ref, current, parent, name, replaced=True):
+                    store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+                    try:
+                        _rename_over(upload, parent, name)
+                    except BaseException:
+                        store.withdraw(key, record)
+                        raise
+                    self.places.sync_directory(parent)
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
@@ -217,23 +264,69 @@ class BlobTree:
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
 
-    def remove(self, ref: ItemRef, conditions: Conditions) -> None:
-        parent_path, name = beneath.split(ref.path)
+    def remove(
+        self, ref: ItemRef, conditions: Conditions, snapshots: SnapshotsToo = SnapshotsToo.REFUSE
+    ) -> bool:
+        """Delete the blob, its snapshots, or both; whether that can be taken back.
+
+        Snapshots of a blob that a job has removed go by INCLUDE or ONLY.
+        """
         with self.locked(ref), self.container(ref) as container:
-            current = self.existing(container, ref)
+            current = self.find(container, ref)
+            days = self.retention(ref.account)
+            kept = [each for each in self.kept.of_blob(ref) if each.time and not each.deleted_ns]
+            if current is None and (snapshots is SnapshotsToo.REFUSE or not kept):
+                raise StorageError(StorageCode.BLOB_NOT_FOUND)
             self.check_write(ref, current, conditions)
-            with beneath.directory_beneath(container, parent_path) as parent:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=parent)
-                self.places.sync_directory(parent)
-            self.store(ref).drop(key_of(ref))
-            self.places.drop_blocks(ref)
+            if kept and snapshots is SnapshotsToo.REFUSE:
+                raise StorageError(StorageCode.SNAPSHOTS_PRESENT)
+            for snapshot in kept:
+                self.kept.delete(ref, snapshot, days)
+            if current is not None and snapshots is not SnapshotsToo.ONLY:
+                self._unlink(container, ref, current)
+            return days > 0
+
+    def _unlink(self, container: int, ref: ItemRef, current: Item) -> None:
+        parent_path, name = beneath.split(ref.path)
+        with (
+            beneath.directory_beneath(container, parent_path) as parent,
+            self._former_kept(ref, current, parent, name, replaced=False),
+        ):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+            self.places.sync_directory(parent)
+        self.store(ref).drop(key_of(ref))
+        self.places.drop_blocks(ref)
+
+    @contextmanager
+    def _former_kept(
+        self, ref: ItemRef, current: Item | None, parent: int, name: str, *, replaced: bool
+    ) -> Iterator[None]:
+        """Around what takes the blob's bytes away: they are kept if the account keeps what is deleted."""
+        days = self.retention(ref.account)
+        if not days:
+            yield
+            return
+        if current is None:
+            self.kept.set_aside(ref)
+            yield
+            return
+        item, blocks = without_lease(current), self.blocks(ref, current)
+        kept = self.kept.keep_former(ref, item, blocks, parent, name, days, replaced=replaced)
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                self.kept.withdraw(ref, kept)
+            raise
+        if kept is not None:
+            self.kept.settle(ref, kept)
 
     def now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000) * 1_000
 
     @contextmanager
-    def _parent(self, container: int, path: str) -> Iterator[int]:
+    def parent(self, container: int, path: str) -> Iterator[int]:
         parent_path, _ = beneath.split(path)
         try:
             try:

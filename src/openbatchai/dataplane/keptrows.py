@@ -112,7 +112,9 @@ class KeptRows:
 
     def unready(self) -> list[tuple[str, str, str, str, str]]:
         """(service, container, path, time, file) of all rows that a killed service left unready."""
-        rows = self._database.read("SELECT service, container, path, time, file FROM kept WHERE ready = 0", ())
+        rows = self._database.read(
+            "SELECT service, container, path, time, file FROM kept WHERE ready = 0", ()
+        )
         return [(str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]
 
     def expired(self, now_ns: int) -> list[tuple[str, str, str, str]]:

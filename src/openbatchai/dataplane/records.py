@@ -18,6 +18,7 @@ from typing import Any
 
 from openbatchai.dataplane.conditions import Version
 from openbatchai.dataplane.leases import UNLEASED, Lease, LeaseFacts, facts_of
+from openbatchai.dataplane.smb import DEFAULT_PERMISSION_KEY
 
 DEFAULT_TYPE = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
@@ -71,6 +72,11 @@ class Record:
     touched_ns: int = 0
     stamp: int = 0
     append_blocks: int = 0
+    # SMB properties, as answered; "" where no client set them. The change time holds while the file is the
+    # one of `identity`.
+    attributes: str = ""
+    permission_key: str = ""
+    changed_ns: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     tier_changed_ns: int = 0
     rehydrating_to: str = ""
@@ -196,6 +202,25 @@ class Item:
     @property
     def blob_type(self) -> str:
         return self.record.blob_type if self.record else "BlockBlob"
+
+    @property
+    def attributes(self) -> str:
+        own = self.record.attributes if self.record else ""
+        return own or ("Directory" if self.is_directory else "Archive")
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.record is not None and "ReadOnly" in self.record.attributes
+
+    @property
+    def permission_key(self) -> str:
+        return (self.record.permission_key if self.record else "") or DEFAULT_PERMISSION_KEY
+
+    @property
+    def changed_ns(self) -> int:
+        record = self.record
+        wanted = record is not None and record.changed_ns and record.identity == self.identity
+        return record.changed_ns if record is not None and wanted else self.ctime_ns
 
 
 def item_of(

@@ -28,6 +28,17 @@ ALTER TABLE item ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
 UPDATE item SET turn = 1 - slot;
 """
 
+# Security descriptors of files, and renames in shares that are under way.
+_FILES = """
+CREATE TABLE permission (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, is_binary INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE move (
+    id INTEGER PRIMARY KEY, container TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+    ino INTEGER NOT NULL
+);
+"""
+
 # Snapshots of blobs (`time` names them) and softly deleted blobs (`time` empty); `file` holds the bytes.
 _KEPT = """
 CREATE TABLE kept (
@@ -41,7 +52,7 @@ CREATE INDEX kept_expiry ON kept (expires_ns) WHERE expires_ns > 0;
 CREATE INDEX kept_unready ON kept (ready) WHERE ready = 0;
 """
 
-MIGRATIONS = (_FIRST, _SLOTS, _KEPT)
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT)
 TABLES_OF_ITEMS = ("item",)
 # What is kept of a blob stays when the blob goes.
 TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

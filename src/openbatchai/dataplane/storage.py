@@ -17,6 +17,7 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
@@ -55,7 +56,8 @@ class Storage:
         self.blobs = Blobs(self._tree)
         self.appends = Appends(self._tree)
         self.tagged = Tagged(self._tree)
-        share_tree = ShareTree(self.places, clock)
+        self.permissions = Permissions(self.places)
+        share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
 

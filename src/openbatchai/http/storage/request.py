@@ -28,8 +28,8 @@ NEWEST_VERSION = "2026-10-06"
 _UNSUPPORTED_HEADERS = {
     StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
     StorageService.FILE: re.compile(
-        r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-"
-        r"|legal-hold|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
+        r"x-ms-(?:copy-source|source-|encryption-|if-tags|tags|immutability-"
+        r"|legal-hold|rename-source|file-rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
@@ -65,9 +65,14 @@ def conditions_of(headers: Mapping[str, str]) -> Conditions:
         if_none_match=headers.get("if-none-match"),
         if_modified_since=_date(headers, "if-modified-since"),
         if_unmodified_since=_date(headers, "if-unmodified-since"),
-        lease_id=guid_header(headers, "x-ms-lease-id"),
+        lease_id=lease_of(headers),
         if_tags=_tag_condition(headers),
     )
+
+
+def lease_of(headers: Mapping[str, str]) -> str | None:
+    """The lease that a request names; of a file or directory this is the only condition there is."""
+    return guid_header(headers, "x-ms-lease-id")
 
 
 def guid_header(headers: Mapping[str, str], name: str) -> str | None:
