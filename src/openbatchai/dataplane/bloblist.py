@@ -25,6 +25,9 @@ class BlobQuery:
     delimiter: str = ""
     marker: str = ""
     limit: int = PAGE
+    # Also those, and what was softly deleted; see keptlist.
+    snapshots: bool = False
+    deleted: bool = False
 
 
 EntryT = TypeVar("EntryT")

@@ -67,7 +67,7 @@ class BlobSnapshots:
             if not deleted and not is_there:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND)
             for kept in deleted:
-                if kept.time:
+                if kept.is_snapshot:
                     tree.kept.restore(ref, kept)
                 elif not is_there:
                     self._give_back(container, ref, kept)

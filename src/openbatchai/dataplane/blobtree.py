@@ -274,7 +274,7 @@ class BlobTree:
         with self.locked(ref), self.container(ref) as container:
             current = self.find(container, ref)
             days = self.retention(ref.account)
-            kept = [each for each in self.kept.of_blob(ref) if each.time and not each.deleted_ns]
+            kept = [each for each in self.kept.of_blob(ref) if each.is_snapshot and not each.deleted_ns]
             if current is None and (snapshots is SnapshotsToo.REFUSE or not kept):
                 raise StorageError(StorageCode.BLOB_NOT_FOUND)
             self.check_write(ref, current, conditions)

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from openbatchai.dataplane.beneath import open_directory_fd
 from openbatchai.dataplane.clones import clone
-from openbatchai.dataplane.keptrows import Kept, KeptRows
+from openbatchai.dataplane.keptrows import ITSELF, Kept, KeptRows
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sidestore import Key
 from openbatchai.dataplane.snapshottimes import snapshot_time
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
+
+_SWEEP_NS = 3600 * 1_000_000_000
 
 
 class KeptBlobs:
@@ -29,6 +31,7 @@ class KeptBlobs:
     def __init__(self, places: Places, clock: Clock) -> None:
         self._places = places
         self._clock = clock
+        self._next_sweep_ns: dict[str, int] = {}
 
     def rows(self, account: str) -> KeptRows:
         return KeptRows(self._places.store(account).database)
@@ -38,7 +41,7 @@ class KeptBlobs:
     def snapshot(self, ref: ItemRef) -> Kept | None:
         """The snapshot `ref.snapshot`, unless it was deleted."""
         found = self.rows(ref.account).get(_key(ref), ref.snapshot)
-        return found if found is not None and not found.deleted_ns else None
+        return found if found is not None and found.is_snapshot and not found.deleted_ns else None
 
     def of_blob(self, ref: ItemRef) -> list[Kept]:
         """Everything kept of the blob, what was deleted and has not expired included."""
@@ -89,7 +92,7 @@ class KeptBlobs:
             return None
         now_ns = self._now_ns()
         self.set_aside(ref)
-        time = self._new_time(ref) if replaced else ""
+        time = self._new_time(ref) if replaced else ITSELF
         expires_ns = now_ns + days * 24 * 3600 * 1_000_000_000
         kept = Kept(item, time, uuid.uuid4().hex, blocks, now_ns, expires_ns)
         self._keep(
@@ -102,13 +105,13 @@ class KeptBlobs:
     def set_aside(self, ref: ItemRef) -> None:
         """A blob deleted before this one of the same name becomes a deleted snapshot."""
         rows = self.rows(ref.account)
-        earlier = rows.get(_key(ref), "")
-        if earlier is not None:
-            rows.rename(_key(ref), "", self._new_time(ref))
+        if rows.get(_key(ref), ITSELF) is not None:
+            rows.rename(_key(ref), ITSELF, self._new_time(ref))
 
     def settle(self, ref: ItemRef, kept: Kept) -> None:
         """What keep_former() was called for has happened."""
         self.rows(ref.account).set_ready(_key(ref), kept.time, ready=True)
+        self._sweep(ref.account)
 
     def withdraw(self, ref: ItemRef, kept: Kept) -> None:
         """It has not: nothing is kept."""
@@ -125,6 +128,7 @@ class KeptBlobs:
         now_ns = self._now_ns()
         expires_ns = now_ns + days * 24 * 3600 * 1_000_000_000
         self.rows(ref.account).set_deleted(_key(ref), kept.time, now_ns, expires_ns)
+        self._sweep(ref.account)
 
     def remove(self, ref: ItemRef, kept: Kept) -> None:
         rows = self.rows(ref.account)
@@ -142,7 +146,11 @@ class KeptBlobs:
         rows.set_ready(_key(ref), kept.time, ready=False)
         with open_directory_fd(self._home(ref)) as home:
             # Not a rename: what somebody put there meanwhile must stay.
-            os.link(kept.file, name, src_dir_fd=home, dst_dir_fd=parent)
+            try:
+                os.link(kept.file, name, src_dir_fd=home, dst_dir_fd=parent)
+            except FileExistsError:
+                rows.set_ready(_key(ref), kept.time, ready=True)
+                raise
             self._places.sync_directory(parent)
             os.unlink(kept.file, dir_fd=home)
         rows.drop(_key(ref), kept.time)
@@ -155,7 +163,7 @@ class KeptBlobs:
         for service, container, path, time, file in rows.unready():
             ref = ItemRef(StorageService(service), account, container, path)
             found = self._home(ref) / file
-            if found.exists() and found.stat().st_nlink == 1:
+            if _is_whole(found):
                 rows.set_ready(_key(ref), time, ready=True)
                 continue
             # It never came, or it is still (or again) the blob's own.
@@ -166,6 +174,8 @@ class KeptBlobs:
     def remove_expired(self, account: str) -> None:
         rows = self.rows(account)
         for service, container, path, time in rows.expired(self._now_ns()):
+            if self._places.closing:
+                return
             ref = ItemRef(StorageService(service), account, container, path)
             with self._places.locked(account, _key(ref)):
                 kept = rows.get(_key(ref), time)
@@ -173,6 +183,13 @@ class KeptBlobs:
                     self.remove(ref, kept)
 
     # --- parts
+
+    def _sweep(self, account: str) -> None:
+        """Whoever keeps something sees to it, now and then, that nothing is kept too long."""
+        now_ns = self._now_ns()
+        if now_ns >= self._next_sweep_ns.get(account, 0):
+            self._next_sweep_ns[account] = now_ns + _SWEEP_NS
+            self._places.in_background(lambda: self.remove_expired(account))
 
     def _keep(self, ref: ItemRef, kept: Kept, bring: Callable[[Path], object]) -> None:
         home = self._home(ref)
@@ -202,6 +219,13 @@ class KeptBlobs:
 def without_lease(item: Item) -> Item:
     """A snapshot has none, and a deleted blob comes back without."""
     return replace(item, record=replace(item.record, lease=None)) if item.record else item
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return file.stat().st_nlink == 1
+    except FileNotFoundError:
+        return False
 
 
 def _key(ref: ItemRef) -> Key:

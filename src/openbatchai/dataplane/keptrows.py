@@ -11,6 +11,8 @@ from openbatchai.dataplane.records import Identity, Item, Record
 from openbatchai.dataplane.sidedb import SideDatabase
 from openbatchai.dataplane.sidestore import Key
 
+# In place of a time; later than all.
+ITSELF = "~"
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _ROWS = 1000
 _COLUMNS = "path, time, file, deleted_ns, expires_ns, ino, size, mtime_ns, ctime_ns, document, blocks"
@@ -21,7 +23,7 @@ _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
 class Kept:
     """One former or frozen state of a blob.
 
-    `time` names a snapshot; "" is the blob itself, softly deleted. `file` is the name of its bytes.
+    `time` names a snapshot; ITSELF is the blob itself, softly deleted. `file` is the name of its bytes.
     `deleted_ns` and `expires_ns` are 0 unless it was softly deleted.
     """
 
@@ -32,10 +34,15 @@ class Kept:
     deleted_ns: int = 0
     expires_ns: int = 0
 
+    @property
+    def is_snapshot(self) -> bool:
+        return self.time != ITSELF
+
     def told(self, now_ns: int) -> Item:
         """The item as headers and listings tell it."""
         days = max(0, self.expires_ns - now_ns) // _DAY_NS if self.expires_ns else 0
-        return replace(self.item, snapshot=self.time, deleted_ns=self.deleted_ns, remaining_days=days)
+        snapshot = self.time if self.is_snapshot else ""
+        return replace(self.item, snapshot=snapshot, deleted_ns=self.deleted_ns, remaining_days=days)
 
 
 class KeptRows:
@@ -81,7 +88,7 @@ class KeptRows:
         return _kept(rows[0]) if rows else None
 
     def of_item(self, key: Key) -> list[Kept]:
-        """All that is kept of one blob, the oldest snapshot first; the blob itself, deleted, before those."""
+        """All that is kept of one blob, the oldest snapshot first, then the blob itself."""
         rows = self._database.read(
             f"SELECT {_COLUMNS} FROM kept WHERE {_WHERE_ITEM} AND ready = 1 ORDER BY time", _text(key)
         )
@@ -89,7 +96,9 @@ class KeptRows:
 
     def latest(self, key: Key) -> str:
         """The time of the newest snapshot, deleted ones and unready ones too; "" when there is none."""
-        rows = self._database.read(f"SELECT max(time) FROM kept WHERE {_WHERE_ITEM}", _text(key))
+        rows = self._database.read(
+            f"SELECT max(time) FROM kept WHERE {_WHERE_ITEM} AND time < ?", (*_text(key), ITSELF)
+        )
         return str(rows[0][0] or "")
 
     def after(self, service: str, container: str, path: str, time: str, prefix: str) -> Iterator[Kept]:

@@ -11,16 +11,19 @@ from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
 from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
 from openbatchai.dataplane.blobs import Blobs
+from openbatchai.dataplane.blobsnapshots import BlobSnapshots
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
+from openbatchai.dataplane.keptlist import list_with_kept
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.retention import deletion_days
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
@@ -52,8 +55,10 @@ class Storage:
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
-        self._tree = BlobTree(self.places, clock)
+        self._tree = BlobTree(self.places, clock, self._kept_days)
+        recovery.recover_kept(self.places, self._tree.kept)
         self.blobs = Blobs(self._tree)
+        self.snapshots = BlobSnapshots(self._tree)
         self.appends = Appends(self._tree)
         self.tagged = Tagged(self._tree)
         self.permissions = Permissions(self.places)
@@ -65,7 +70,16 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query, self._tree.now_ns())
+        def listed(wanted: BlobQuery) -> Page[Item | str]:
+            return list_blobs(self.places, account, container, wanted, self._tree.now_ns())
+
+        if not query.snapshots and not query.deleted:
+            return listed(query)
+        return list_with_kept(self._tree, ItemRef(StorageService.BLOB, account, container), query, listed)
+
+    def _kept_days(self, account: str) -> int:
+        """For how many days the account keeps what is deleted of its blobs."""
+        return deletion_days(self.service_properties(account, StorageService.BLOB))
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)

@@ -83,8 +83,14 @@ def blobs_document(
 def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
     content = item.content
     tags = f"<Tags>{tag_set(item.tags.items())}</Tags>" if "tags" in include and item.tags else ""
+    deleted = ""
+    if item.deleted_ns:
+        deleted = (
+            f"<DeletedTime>{http_date_ns(item.deleted_ns)}</DeletedTime>"
+            f"<RemainingRetentionDays>{item.remaining_days}</RemainingRetentionDays>"
+        )
     return (
-        f"<Blob>{name_element(item.name, version)}<Properties>"
+        f"<Blob>{name_element(item.name, version)}{_kept_elements(item)}<Properties>"
         f"<Creation-Time>{http_date_ns(item.created_ns)}</Creation-Time>"
         f"<Last-Modified>{http_date(item.last_modified)}</Last-Modified>"
         f"<Etag>{item.etag[1:-1]}</Etag><Content-Length>{item.size}</Content-Length>"
@@ -93,9 +99,13 @@ def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
         f"{element('Cache-Control', content.cache_control)}"
         f"{element('Content-Disposition', content.disposition)}"
         f"<BlobType>{item.blob_type}</BlobType>{extra_elements(item, with_copy='copy' in include)}"
-        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted></Properties>"
+        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted>{deleted}</Properties>"
         f"{metadata_element(item.metadata if 'metadata' in include else None)}{tags}<OrMetadata /></Blob>"
     )
+
+
+def _kept_elements(item: ItemFacts) -> str:
+    return optional("Snapshot", item.snapshot) + ("<Deleted>true</Deleted>" if item.deleted_ns else "")
 
 
 def _lease_elements(lease: LeaseTold) -> str:

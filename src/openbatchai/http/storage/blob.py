@@ -10,6 +10,7 @@ from openbatchai.http.storage.blob_appends import BlobAppendCalls
 from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_items import BlobItemCalls
+from openbatchai.http.storage.blob_snapshots import BlobSnapshotCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.leases import BlobLeaseCalls
@@ -40,6 +41,7 @@ def create_app(
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
         BlobLeaseCalls(storage),
+        BlobSnapshotCalls(storage),
         BlobTagCalls(storage),
     )
     return StorageApp(

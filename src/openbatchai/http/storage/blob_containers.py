@@ -58,6 +58,8 @@ class BlobContainerCalls:
             delimiter=query.get("delimiter", ""),
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
+            snapshots="snapshots" in includes(query),
+            deleted="deleted" in includes(query),
         )
 
         def read() -> bytes:

@@ -11,8 +11,9 @@ from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.dataplane.tags import parse_condition
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
@@ -33,7 +34,7 @@ _UNSUPPORTED_HEADERS = {
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("snapshot", "versionid", "prevsnapshot"),
+    StorageService.BLOB: ("versionid", "prevsnapshot"),
     StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
 }
 
@@ -57,6 +58,17 @@ def refuse_unsupported(service: StorageService, headers: Mapping[str, str], quer
     for name in _UNSUPPORTED_PARAMETERS[service]:
         if query.get(name):
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+
+
+def check_snapshot(ref: ItemRef, method: str) -> None:
+    """400 unless a snapshot of a blob is named by a time and only read or deleted."""
+    if not ref.snapshot or ref.service is not StorageService.BLOB:
+        return
+    if not ref.path or method not in ("GET", "HEAD", "DELETE") or not is_snapshot_time(ref.snapshot):
+        raise StorageError(
+            StorageCode.INVALID_QUERY,
+            detail={"QueryParameterName": "snapshot", "QueryParameterValue": ref.snapshot},
+        )
 
 
 def conditions_of(headers: Mapping[str, str]) -> Conditions:
