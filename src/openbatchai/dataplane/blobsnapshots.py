@@ -1,12 +1,12 @@
 """Snapshots of blobs, and taking back what was softly deleted (storage.md 5.3; docs/storage.md)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from openbatchai.dataplane import beneath
-from openbatchai.dataplane.blobtree import BlobTree, first_record, key_of, new_stamp
+from openbatchai.dataplane.blobplaces import NewPlace
+from openbatchai.dataplane.blobtree import BlobTree, first_record, key_of, marks_folder, new_stamp
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.kept import without_lease
@@ -19,8 +19,10 @@ class BlobSnapshots:
     def __init__(self, tree: BlobTree) -> None:
         self._tree = tree
 
-    def create(self, ref: ItemRef, metadata: Mapping[str, str] | None, conditions: Conditions) -> Item:
-        """Freeze the blob as it is now; `metadata=None` takes the blob's own.
+    def create(
+        self, ref: ItemRef, metadata: Mapping[str, str] | None, conditions: Conditions
+    ) -> tuple[Item, str]:
+        """Freeze the blob as it is now: the snapshot and its time. `metadata=None` takes the blob's own.
 
         The bytes are copied before the lock is taken, and once more under it if the blob was changed
         meanwhile: writers of other blobs do not wait for a large copy.
@@ -44,7 +46,7 @@ class BlobSnapshots:
             os.close(opened.fd)
             if made is not None:
                 made.unlink(missing_ok=True)
-        return kept.told(tree.now_ns())
+        return kept.item, kept.time
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> bool:
         """Delete the one snapshot `ref.snapshot`; whether that can be taken back."""
@@ -75,13 +77,17 @@ class BlobSnapshots:
     def _give_back(self, container: int, ref: ItemRef, kept: Kept) -> None:
         tree = self._tree
         record = kept.item.record or first_record(kept.item)
-        with tree.parent(container, ref.path) as parent:
-            tree.store(ref).announce(key_of(ref), record, replaces=None, blocks=kept.blocks)
-            try:
-                tree.kept.give_back(ref, kept, parent, beneath.split(ref.path)[1])
-            except FileExistsError:
-                tree.store(ref).withdraw(key_of(ref), record)
-                raise StorageError(StorageCode.PATH_CONFLICT) from None
+
+        def take(place: Callable[[str, int], None]) -> None:
+            new = NewPlace(container, ref.path, place, tree.places.sync_directory)
+            new.take(None, is_folder=not kept.item.size and marks_folder(record))
+
+        tree.store(ref).announce(key_of(ref), record, replaces=None, blocks=kept.blocks)
+        try:
+            tree.kept.give_back(ref, kept, take)
+        except BaseException:
+            tree.store(ref).withdraw(key_of(ref), record)
+            raise
 
     def _copied(self, container: int, ref: ItemRef) -> tuple[Path, Item]:
         tree = self._tree

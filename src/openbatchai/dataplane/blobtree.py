@@ -4,23 +4,21 @@ A blob becomes visible by one rename, so a reader or a job sees the old one or t
 checked under the item's lock, right before the rename.
 """
 
-import errno
 import os
 import secrets
-import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane import beneath, blobplaces
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks
 from openbatchai.dataplane.kept import KeptBlobs, without_lease
 from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
-from openbatchai.dataplane.places import Places, remove_empty_directories
+from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
     ContentHeaders,
@@ -39,6 +37,7 @@ BLOCK_BLOB = "BlockBlob"
 APPEND_BLOB = "AppendBlob"
 PAGE_BLOB = "PageBlob"
 _BLOB = StorageService.BLOB
+_FOLDER = "hdi_isfolder"
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,8 @@ class BlobTree:
         if ref.snapshot:
             kept = self.kept.snapshot(ref)
             return kept.told(self.now_ns()) if kept else None
-        found = beneath.stat_beneath(container, ref.path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return None
-        return self.described(ref, found)
+        found = blobplaces.find(container, ref.path)
+        return self.described(ref, found.stat) if found else None
 
     def existing(self, container: int, ref: ItemRef) -> Item:
         item = self.find(container, ref)
@@ -125,7 +122,7 @@ class BlobTree:
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
-        return beneath.open_file(container, ref.path, flags)
+        return blobplaces.open_file(container, ref.path, flags)
 
     def open(self, ref: ItemRef) -> OpenItem:
         """The blob, or its snapshot."""
@@ -209,7 +206,8 @@ class BlobTree:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
         with self.locked(ref), self.container(ref) as container:
-            current = self.find(container, ref)
+            present = blobplaces.find(container, ref.path)
+            current = self.described(ref, present.stat) if present else None
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
                 identity=Identity.of(os.fstat(upload.fd)),
@@ -228,17 +226,15 @@ class BlobTree:
                 stamp=new_stamp(),
                 lease=self.kept_lease(current),
             )
-            name = beneath.split(ref.path)[1]
-            with self.parent(container, ref.path) as parent:
-                store, key = self.store(ref), key_of(ref)
-                with self._former_kept(ref, current, parent, name, replaced=True):
-                    store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
-                    try:
-                        _rename_over(upload, parent, name)
-                    except BaseException:
-                        store.withdraw(key, record)
-                        raise
-                    self.places.sync_directory(parent)
+            store, key = self.store(ref), key_of(ref)
+            place = blobplaces.NewPlace(container, ref.path, upload.rename, self.places.sync_directory)
+            with self._former_kept(container, ref, present, current, replaced=True):
+                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+                try:
+                    place.take(present, is_folder=not upload.size and marks_folder(record))
+                except BaseException:
+                    store.withdraw(key, record)
+                    raise
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
@@ -272,7 +268,8 @@ class BlobTree:
         Snapshots of a blob that a job has removed go by INCLUDE or ONLY.
         """
         with self.locked(ref), self.container(ref) as container:
-            current = self.find(container, ref)
+            present = blobplaces.find(container, ref.path)
+            current = self.described(ref, present.stat) if present else None
             days = self.retention(ref.account)
             kept = [each for each in self.kept.of_blob(ref) if each.is_snapshot and not each.deleted_ns]
             if current is None and (snapshots is SnapshotsToo.REFUSE or not kept):
@@ -282,37 +279,41 @@ class BlobTree:
                 raise StorageError(StorageCode.SNAPSHOTS_PRESENT)
             for snapshot in kept:
                 self.kept.delete(ref, snapshot, days)
-            if current is not None and snapshots is not SnapshotsToo.ONLY:
-                self._unlink(container, ref, current)
+            if present is not None and current is not None and snapshots is not SnapshotsToo.ONLY:
+                self._remove_present(container, ref, present, current)
             return days > 0
 
-    def _unlink(self, container: int, ref: ItemRef, current: Item) -> None:
-        parent_path, name = beneath.split(ref.path)
-        with (
-            beneath.directory_beneath(container, parent_path) as parent,
-            self._former_kept(ref, current, parent, name, replaced=False),
-        ):
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
-            self.places.sync_directory(parent)
+    def _remove_present(self, container: int, ref: ItemRef, present: blobplaces.Found, current: Item) -> None:
+        is_folder = ref.path.endswith("/") or marks_folder(current.record)
+        with self._former_kept(container, ref, present, current, replaced=False):
+            sync = self.places.sync_directory
+            blobplaces.remove(container, ref.path, present, sync, is_folder=is_folder)
         self.store(ref).drop(key_of(ref))
         self.places.drop_blocks(ref)
 
     @contextmanager
     def _former_kept(
-        self, ref: ItemRef, current: Item | None, parent: int, name: str, *, replaced: bool
+        self,
+        container: int,
+        ref: ItemRef,
+        present: blobplaces.Found | None,
+        current: Item | None,
+        *,
+        replaced: bool,
     ) -> Iterator[None]:
         """Around what takes the blob's bytes away: they are kept if the account keeps what is deleted."""
         days = self.retention(ref.account)
         if not days:
             yield
             return
-        if current is None:
+        if present is None or current is None:
             self.kept.set_aside(ref)
             yield
             return
         item, blocks = without_lease(current), self.blocks(ref, current)
-        kept = self.kept.keep_former(ref, item, blocks, parent, name, days, replaced=replaced)
+        parent_path, name = beneath.split(present.path)
+        with beneath.directory_beneath(container, parent_path) as parent:
+            kept = self.kept.keep_former(ref, item, blocks, parent, name, days, replaced=replaced)
         try:
             yield
         except BaseException:
@@ -325,35 +326,11 @@ class BlobTree:
     def now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000) * 1_000
 
-    @contextmanager
-    def parent(self, container: int, path: str) -> Iterator[int]:
-        parent_path, _ = beneath.split(path)
-        try:
-            try:
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                beneath.make_parents(container, path, self.places.sync_directory)
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-        except (NotADirectoryError, FileNotFoundError):
-            raise StorageError(StorageCode.PATH_CONFLICT) from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
-
-def _rename_over(upload: Upload, parent: int, name: str) -> None:
-    try:
-        upload.rename(name, parent)
-    except IsADirectoryError:
-        # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
-        try:
-            remove_empty_directories(parent, name)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-                raise StorageError(StorageCode.PATH_CONFLICT) from None
-            raise
-        upload.rename(name, parent)
+def marks_folder(record: Record | None) -> bool:
+    """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
+    metadata = record.metadata if record else {}
+    return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())
 
 
 def first_record(item: Item) -> Record:

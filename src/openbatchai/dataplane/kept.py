@@ -5,15 +5,15 @@ written first, the file comes by a rename or link, then the row counts: a state 
 half made is never told of, and recovery decides about it by whether its file came.
 """
 
+import errno
 import os
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from openbatchai.dataplane.beneath import open_directory_fd
 from openbatchai.dataplane.clones import clone
 from openbatchai.dataplane.keptrows import ITSELF, Kept, KeptRows
 from openbatchai.dataplane.places import Places
@@ -47,10 +47,31 @@ class KeptBlobs:
         """Everything kept of the blob, what was deleted and has not expired included."""
         now_ns = self._now_ns()
         found = self.rows(ref.account).of_item(_key(ref))
-        return [kept for kept in found if not kept.expires_ns or kept.expires_ns > now_ns]
+        return [kept for kept in found if kept.lasts(now_ns)]
 
     def open(self, ref: ItemRef, kept: Kept) -> int:
         return os.open(self._home(ref) / kept.file, os.O_RDONLY | os.O_CLOEXEC)
+
+    def listed_snapshots(self, account: str, container: str, *, prefix: str, start: str) -> Iterator[Item]:
+        """For listings (bloblist.ListingSource): snapshots that are not deleted."""
+        return self._listed(account, container, prefix, start, snapshots=True, deleted=False)
+
+    def listed_deleted_snapshots(
+        self, account: str, container: str, *, prefix: str, start: str
+    ) -> Iterator[Item]:
+        return self._listed(account, container, prefix, start, snapshots=True, deleted=True)
+
+    def listed_deleted(self, account: str, container: str, *, prefix: str, start: str) -> Iterator[Item]:
+        """Blobs that were softly deleted, without their snapshots."""
+        return self._listed(account, container, prefix, start, snapshots=False, deleted=True)
+
+    def _listed(
+        self, account: str, container: str, prefix: str, start: str, *, snapshots: bool, deleted: bool
+    ) -> Iterator[Item]:
+        now_ns = self._now_ns()
+        for kept in self.rows(account).listed(container, prefix, start):
+            if kept.is_snapshot is snapshots and bool(kept.deleted_ns) is deleted and kept.lasts(now_ns):
+                yield kept.told(now_ns)
 
     # --- keeping
 
@@ -140,20 +161,27 @@ class KeptBlobs:
         """Take the deletion of a snapshot back."""
         self.rows(ref.account).set_deleted(_key(ref), kept.time, 0, 0)
 
-    def give_back(self, ref: ItemRef, kept: Kept, parent: int, name: str) -> None:
-        """Put the bytes of a deleted blob where it was; nothing is there."""
-        rows = self.rows(ref.account)
-        rows.set_ready(_key(ref), kept.time, ready=False)
-        with open_directory_fd(self._home(ref)) as home:
-            # Not a rename: what somebody put there meanwhile must stay.
+    def give_back(self, ref: ItemRef, kept: Kept, take: Callable[[Callable[[str, int], None]], None]) -> None:
+        """Put the bytes of a deleted blob where blobs of its name go: `take` calls what it is given with a
+        name and the descriptor of a directory."""
+        rows, file = self.rows(ref.account), self._home(ref) / kept.file
+
+        def link(name: str, parent: int) -> None:
             try:
-                os.link(kept.file, name, src_dir_fd=home, dst_dir_fd=parent)
+                # Not a rename: what somebody put there meanwhile must stay.
+                os.link(file, name, dst_dir_fd=parent)
             except FileExistsError:
-                rows.set_ready(_key(ref), kept.time, ready=True)
+                if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name) from None
                 raise
-            self._places.sync_directory(parent)
-            os.unlink(kept.file, dir_fd=home)
-        rows.drop(_key(ref), kept.time)
+
+        rows.set_ready(_key(ref), kept.time, ready=False)
+        try:
+            take(link)
+        except BaseException:
+            rows.set_ready(_key(ref), kept.time, ready=True)
+            raise
+        self.withdraw(ref, kept)
 
     # --- when the service starts
 

@@ -7,9 +7,10 @@ is no stat to compare with.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from openbatchai.dataplane.records import Identity, Item, Record
+from openbatchai.dataplane.records import Identity, Item, Listed, Record
 from openbatchai.dataplane.sidedb import SideDatabase
 from openbatchai.dataplane.sidestore import Key
+from openbatchai.domain.ports import StorageService
 
 # In place of a time; later than all.
 ITSELF = "~"
@@ -38,11 +39,15 @@ class Kept:
     def is_snapshot(self) -> bool:
         return self.time != ITSELF
 
+    def lasts(self, now_ns: int) -> bool:
+        """Whether it has not expired."""
+        return not self.expires_ns or self.expires_ns > now_ns
+
     def told(self, now_ns: int) -> Item:
         """The item as headers and listings tell it."""
         days = max(0, self.expires_ns - now_ns) // _DAY_NS if self.expires_ns else 0
         snapshot = self.time if self.is_snapshot else ""
-        return replace(self.item, snapshot=snapshot, deleted_ns=self.deleted_ns, remaining_days=days)
+        return replace(self.item, listed=Listed(snapshot, self.deleted_ns, days))
 
 
 class KeptRows:
@@ -101,20 +106,21 @@ class KeptRows:
         )
         return str(rows[0][0] or "")
 
-    def after(self, service: str, container: str, path: str, time: str, prefix: str) -> Iterator[Kept]:
-        """What is kept of a container's blobs whose names begin with `prefix`, in the order of name and
-        time, from behind (path, time)."""
+    def listed(self, container: str, prefix: str, start: str) -> Iterator[Kept]:
+        """What is kept of a container's blobs whose names begin with `prefix` and are not before `start`, in
+        the order of name and time."""
+        path, time = max(prefix, start), ""
         while True:
             rows = self._database.read(
                 f"SELECT {_COLUMNS} FROM kept WHERE service = ? AND container = ? AND (path, time) > (?, ?)"
-                " AND path >= ? AND ready = 1 ORDER BY path, time LIMIT ?",
-                (service, container, path, time, prefix, _ROWS),
+                " AND ready = 1 ORDER BY path, time LIMIT ?",
+                (StorageService.BLOB.value, container, path, time, _ROWS),
             )
             for row in rows:
                 found = _kept(row)
-                if not found.item.name.startswith(prefix):
-                    return
                 path, time = found.item.name, found.time
+                if not path.startswith(prefix):
+                    return
                 yield found
             if len(rows) < _ROWS:
                 return

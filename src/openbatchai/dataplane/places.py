@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from openbatchai.dataplane.beneath import open_directory_fd
+from openbatchai.dataplane.dirtables import DirectoryTables
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.records import Identity
@@ -54,6 +55,7 @@ class Places:
         self.root = root
         self._root = os.fspath(root)
         self.fsync = fsync
+        self.tables = DirectoryTables()
         self._stores: dict[str, SideStore] = {}
         self._stores_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]

@@ -105,6 +105,19 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """What a listing tells of an entry that is not simply what is there now.
+
+    `deleted_ns` is 0 for what is not deleted; for `kept_days` more a deleted one can be undeleted.
+    """
+
+    snapshot: str = ""
+    deleted_ns: int = 0
+    kept_days: int = 0
+    is_uncommitted: bool = False
+
+
+@dataclass(frozen=True)
 class Item:
     """A file or directory as a client sees it."""
 
@@ -116,11 +129,8 @@ class Item:
     ctime_ns: int
     record: Record | None
     parent_ino: int = 0
+    listed: Listed | None = None
     lease: LeaseFacts = UNLEASED
-    # Of a snapshot its time; of what was softly deleted when that was, and for how long it is still kept.
-    snapshot: str = ""
-    deleted_ns: int = 0
-    remaining_days: int = 0
 
     @property
     def etag(self) -> str:

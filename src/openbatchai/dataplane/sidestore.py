@@ -8,6 +8,7 @@ is there (records.choose_blob_record). `turn` tells which slot was written last.
 withdrawn, after a crash by the next start.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,16 @@ class SideStore:
             " WHERE service = ? AND container = ? AND path >= ? AND path <= ? ORDER BY path, turn DESC",
             (service.value, container, first, last),
         )
-        found: dict[str, Records] = {}
-        for name, *rest in rows:
-            path = str(name)
-            newest = found.get(path, (None, None))[0]
-            record = _record(rest)
-            found[path] = (record, None) if newest is None else (newest, record)
-        return found
+        return _by_path(rows)
+
+    def records_of(self, service: StorageService, container: str, paths: Sequence[str]) -> dict[str, Records]:
+        rows = self.database.read(
+            "SELECT path, ino, size, mtime_ns, document FROM item"
+            " WHERE service = ? AND container = ? AND path IN (SELECT value FROM json_each(?))"
+            " ORDER BY path, turn DESC",
+            (service.value, container, json.dumps(paths)),
+        )
+        return _by_path(rows)
 
     def tagged_after(self, after: tuple[str, str], container: str, limit: int) -> list[tuple[str, str]]:
         """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
@@ -101,8 +105,8 @@ class SideStore:
 
     def withdraw(self, key: Key, record: Record) -> None:
         """The announced file does not come."""
-        self.database.write(
-            f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity))
+        self.database.remove(
+            [(f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity)))]
         )
 
     def withdraw_all(self, identities: Iterable[Identity]) -> None:
@@ -136,9 +140,9 @@ class SideStore:
 
     def drop(self, key: Key) -> None:
         """Forget an item and everything that hangs on it."""
-        with self.database.transaction() as connection:
-            for table in TABLES_OF_ITEMS:
-                connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
+        self.database.remove(
+            [(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key)) for table in TABLES_OF_ITEMS]
+        )
 
     def keys_after(self, last: Key | None, limit: int) -> list[Key]:
         """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
@@ -167,12 +171,13 @@ class SideStore:
         )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        with self.database.transaction() as connection:
-            connection.execute("DELETE FROM container WHERE service = ? AND name = ?", (service.value, name))
-            for table in TABLES_OF_CONTAINERS:
-                connection.execute(
-                    f"DELETE FROM {table} WHERE service = ? AND container = ?", (service.value, name)
-                )
+        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_CONTAINERS)]
+        self.database.remove(
+            [
+                (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))
+                for table, column in columns
+            ]
+        )
 
     def service_properties(self, service: StorageService) -> str | None:
         rows = self.database.read(
@@ -204,6 +209,17 @@ class _Slot:
 def _two(records: list[Record]) -> Records:
     newest, older, *_ = (*records, None, None)
     return newest, older
+
+
+def _by_path(rows: Iterable[Sequence[object]]) -> dict[str, Records]:
+    """Rows of path and record, the newest of each path first."""
+    found: dict[str, Records] = {}
+    for name, *rest in rows:
+        path = str(name)
+        newest = found.get(path, (None, None))[0]
+        record = _record(rest)
+        found[path] = (record, None) if newest is None else (newest, record)
+    return found
 
 
 def _record(row: Sequence[object]) -> Record:

@@ -4,12 +4,13 @@ import base64
 import hmac
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
-from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobsnapshots import BlobSnapshots
 from openbatchai.dataplane.blobtree import BlobTree
@@ -17,13 +18,13 @@ from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
-from openbatchai.dataplane.keptlist import list_with_kept
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.retention import deletion_days
+from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
@@ -36,6 +37,8 @@ from openbatchai.domain.ports import (
 )
 
 _NO_LIMIT = 2**62
+# No word of the service: clients ask for both.
+_DELETED_SNAPSHOTS = "deleted snapshots"
 
 
 class Storage:
@@ -51,6 +54,7 @@ class Storage:
         self.clock = clock
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
+        finish_moves(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
@@ -61,21 +65,23 @@ class Storage:
         self.snapshots = BlobSnapshots(self._tree)
         self.appends = Appends(self._tree)
         self.tagged = Tagged(self._tree)
+        self.listing = BlobListing(self.places)
+        self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["deleted"] = self._tree.kept.listed_deleted
+        self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.moves = Moves(share_tree)
 
     def close(self) -> None:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        def listed(wanted: BlobQuery) -> Page[Item | str]:
-            return list_blobs(self.places, account, container, wanted, self._tree.now_ns())
-
-        if not query.snapshots and not query.deleted:
-            return listed(query)
-        return list_with_kept(self._tree, ItemRef(StorageService.BLOB, account, container), query, listed)
+        if query.include >= {"snapshots", "deleted"}:
+            query = replace(query, include=query.include | {_DELETED_SNAPSHOTS})
+        return self.listing.page(account, container, query, self._tree.now_ns())
 
     def _kept_days(self, account: str) -> int:
         """For how many days the account keeps what is deleted of its blobs."""

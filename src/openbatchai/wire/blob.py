@@ -7,6 +7,7 @@ from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
     LeaseTold,
+    ListedFacts,
     ListRequest,
     MalformedXmlError,
     attribute,
@@ -83,14 +84,9 @@ def blobs_document(
 def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
     content = item.content
     tags = f"<Tags>{tag_set(item.tags.items())}</Tags>" if "tags" in include and item.tags else ""
-    deleted = ""
-    if item.deleted_ns:
-        deleted = (
-            f"<DeletedTime>{http_date_ns(item.deleted_ns)}</DeletedTime>"
-            f"<RemainingRetentionDays>{item.remaining_days}</RemainingRetentionDays>"
-        )
+    state, deleted = _listed_elements(item.listed) if item.listed else ("", "")
     return (
-        f"<Blob>{name_element(item.name, version)}{_kept_elements(item)}<Properties>"
+        f"<Blob>{name_element(item.name, version)}{state}<Properties>"
         f"<Creation-Time>{http_date_ns(item.created_ns)}</Creation-Time>"
         f"<Last-Modified>{http_date(item.last_modified)}</Last-Modified>"
         f"<Etag>{item.etag[1:-1]}</Etag><Content-Length>{item.size}</Content-Length>"
@@ -104,8 +100,15 @@ def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
     )
 
 
-def _kept_elements(item: ItemFacts) -> str:
-    return optional("Snapshot", item.snapshot) + ("<Deleted>true</Deleted>" if item.deleted_ns else "")
+def _listed_elements(listed: ListedFacts) -> tuple[str, str]:
+    """Beside the properties, and among them."""
+    snapshot = optional("Snapshot", listed.snapshot)
+    if not listed.deleted_ns:
+        return snapshot, ""
+    return f"{snapshot}<Deleted>true</Deleted>", (
+        f"<DeletedTime>{http_date_ns(listed.deleted_ns)}</DeletedTime>"
+        f"<RemainingRetentionDays>{listed.kept_days}</RemainingRetentionDays>"
+    )
 
 
 def _lease_elements(lease: LeaseTold) -> str:

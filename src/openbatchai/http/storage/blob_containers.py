@@ -58,8 +58,7 @@ class BlobContainerCalls:
             delimiter=query.get("delimiter", ""),
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
-            snapshots="snapshots" in includes(query),
-            deleted="deleted" in includes(query),
+            include=includes(query),
         )
 
         def read() -> bytes:

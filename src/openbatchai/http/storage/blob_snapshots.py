@@ -21,11 +21,11 @@ class BlobSnapshotCalls:
     async def create(self, exchange: Exchange) -> None:
         # No metadata at all means the blob's own; there is no way to ask for none.
         metadata = metadata_of(exchange.headers) or None
-        item = await exchange.run(
+        item, time = await exchange.run(
             self._snapshots.create, exchange.ref, metadata, conditions_of(exchange.headers)
         )
         encrypted = "true" if metadata else "false"
-        answer = {"x-ms-snapshot": item.snapshot, "x-ms-request-server-encrypted": encrypted}
+        answer = {"x-ms-snapshot": time, "x-ms-request-server-encrypted": encrypted}
         await exchange.reply(201, version_headers(item) | answer)
 
     async def undelete(self, exchange: Exchange) -> None:
