@@ -15,6 +15,7 @@ from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobsnapshots import BlobSnapshots
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -23,7 +24,7 @@ from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
-from openbatchai.dataplane.retention import deletion_days
+from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
@@ -58,6 +59,7 @@ class Storage:
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
+        self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
         self._tree = BlobTree(self.places, clock, self._kept_days)
         recovery.recover_kept(self.places, self._tree.kept)
@@ -73,6 +75,7 @@ class Storage:
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.copies = Copies(self._tree, self.files)
         self.moves = Moves(share_tree)
 
     def close(self) -> None:
@@ -85,13 +88,7 @@ class Storage:
 
     def _kept_days(self, account: str) -> int:
         """For how many days the account keeps what is deleted of its blobs."""
-        return deletion_days(self.service_properties(account, StorageService.BLOB))
-
-    def service_properties(self, account: str, service: StorageService) -> str | None:
-        return self.places.store(account).service_properties(service)
-
-    def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
-        self.places.store(account).put_service_properties(service, document)
+        return self.settings.get(account, StorageService.BLOB).delete_retention.days
 
     def used_bytes(self, ref: ItemRef) -> int:
         """Disk space of everything in a share or container."""
@@ -108,6 +105,7 @@ class Storage:
 
     def delete_account(self, account: str) -> None:
         self.places.delete_account(account)
+        self.settings.forget(account)
 
     def create_container(self, ref: ItemRef) -> bool:
         try:
