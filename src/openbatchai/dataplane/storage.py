@@ -20,6 +20,7 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.pages import Pages
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
@@ -66,6 +67,7 @@ class Storage:
         self.blobs = Blobs(self._tree)
         self.snapshots = BlobSnapshots(self._tree)
         self.appends = Appends(self._tree)
+        self.pages = Pages(self._tree)
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
