@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: install lint format type contract test test-slow check quickstart
+.PHONY: install lint format type contract test test-slow test-clients check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -20,6 +20,8 @@ test:
 	$(BIN)pytest
 test-slow:
 	$(BIN)pytest -m slow
+test-clients:
+	$(BIN)pytest -m clients tests/clients
 check: lint type contract test
 quickstart:
 	$(BIN)batchai quickstart
