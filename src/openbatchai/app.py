@@ -22,11 +22,12 @@ from openbatchai.config import Home, Settings
 from openbatchai.dataplane import Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine
-from openbatchai.http import aad, arm, blob, files
+from openbatchai.http import aad, arm
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
+from openbatchai.http.storage import blob, files
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler

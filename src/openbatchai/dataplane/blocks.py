@@ -6,9 +6,7 @@ name when it is complete, so whatever a crash leaves there is good.
 
 import base64
 import binascii
-import hashlib
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -112,14 +110,8 @@ class Blocks:
             finally:
                 os.close(fd)
 
-    def drop(self, ref: ItemRef) -> None:
-        home = self._home(ref)
-        if home.exists():
-            shutil.rmtree(home, ignore_errors=True)
-
     def _home(self, ref: ItemRef) -> Path:
-        name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
-        return self._places.blocks_home(ref.account, ref.container) / name
+        return self._places.blocks_home(ref)
 
 
 def decode_id(block_id: str) -> bytes:

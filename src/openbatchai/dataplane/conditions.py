@@ -16,10 +16,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Conditions:
+    """What a request demands of the item as it is. Lease and tags are compared where those are known."""
+
     if_match: str | None = None
     if_none_match: str | None = None
     if_modified_since: datetime | None = None
     if_unmodified_since: datetime | None = None
+    lease_id: str | None = None
+    if_tags: str | None = None
 
     def check_read(self, current: Version) -> None:
         """412 when a demand fails, 304 when the client's copy is still good."""

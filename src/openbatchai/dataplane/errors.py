@@ -90,6 +90,46 @@ class StorageCode(Enum):
         400,
         "One of the query parameters specified in the request URI is not supported.",
     )
+    CRC64_MISMATCH = (
+        "Crc64Mismatch",
+        400,
+        "The CRC64 value specified in the request did not match with the CRC64 value calculated by the "
+        "server.",
+    )
+    BOTH_HASHES = (
+        "BothCrc64AndMd5HeaderPresent",
+        400,
+        "Both MD5 and CRC64 headers cannot be specified in the same request.",
+    )
+    EMPTY_METADATA_KEY = (
+        "EmptyMetadataKey",
+        400,
+        "The key for one of the metadata key-value pairs is empty.",
+    )
+    EMPTY_TAG_NAME = ("EmptyTagName", 400, "The name of one of the tag key-value pairs is empty.")
+    DUPLICATE_TAG_NAMES = ("DuplicateTagNames", 400, "The tags specified contain duplicate names.")
+    INVALID_TAG = (
+        "InvalidTag",
+        400,
+        "The tags specified are invalid: a character in them is not permitted.",
+    )
+    TAGS_TOO_LARGE = ("TagsTooLarge", 400, "The tags specified exceed the maximum permissible limit.")
+    UNSATISFIABLE_CONDITION = (
+        "UnsatisfiableCondition",
+        400,
+        "The request includes an unsatisfiable condition for this operation.",
+    )
+    INVALID_FILE_PATH = (
+        "InvalidFileOrDirectoryPathName",
+        400,
+        "File or directory path name is invalid.",
+    )
+    INVALID_SOURCE_BLOB_URL = ("InvalidSourceBlobUrl", 400, "The source URL for the copy is invalid.")
+    INVALID_PAGE_RANGE = (
+        "InvalidPageRange",
+        416,
+        "The page range specified is invalid.",
+    )
     NO_AUTHENTICATION = (
         "NoAuthenticationInformation",
         401,
@@ -147,6 +187,7 @@ class StorageCode(Enum):
     SHARE_NOT_FOUND = ("ShareNotFound", 404, "The specified share does not exist.")
     PARENT_NOT_FOUND = ("ParentNotFound", 404, "The specified parent path does not exist.")
     RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
+    CANNOT_VERIFY_SOURCE = ("CannotVerifyCopySource", 404, "The source of the copy could not be read.")
     UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")
     CONTAINER_EXISTS = ("ContainerAlreadyExists", 409, "The specified container already exists.")
     SHARE_EXISTS = ("ShareAlreadyExists", 409, "The specified share already exists.")
@@ -157,6 +198,65 @@ class StorageCode(Enum):
         "BlockCountExceedsLimit",
         409,
         "The committed block count cannot exceed the maximum limit of 50,000 blocks.",
+    )
+    LEASE_ALREADY_PRESENT = ("LeaseAlreadyPresent", 409, "There is already a lease present.")
+    LEASE_NOT_PRESENT = (
+        "LeaseNotPresentWithLeaseOperation",
+        409,
+        "There is currently no lease on the resource.",
+    )
+    LEASE_ID_MISMATCH = (
+        "LeaseIdMismatchWithLeaseOperation",
+        409,
+        "The lease ID specified did not match the lease ID for the resource.",
+    )
+    LEASE_BROKEN = (
+        "LeaseIsBrokenAndCannotBeRenewed",
+        409,
+        "The lease ID matched, but the lease has been broken explicitly and cannot be renewed.",
+    )
+    LEASE_BREAKING_ACQUIRE = (
+        "LeaseIsBreakingAndCannotBeAcquired",
+        409,
+        "The lease ID matched, but the lease is currently in breaking state and cannot be acquired until "
+        "it is broken.",
+    )
+    LEASE_BREAKING_CHANGE = (
+        "LeaseIsBreakingAndCannotBeChanged",
+        409,
+        "The lease ID matched, but the lease is currently in breaking state and cannot be changed.",
+    )
+    PENDING_COPY = ("PendingCopyOperation", 409, "There is currently a pending copy operation.")
+    NO_PENDING_COPY = ("NoPendingCopyOperation", 409, "There is currently no pending copy operation.")
+    COPY_ID_MISMATCH = (
+        "CopyIdMismatch",
+        409,
+        "The specified copy ID did not match the copy ID for the pending copy operation.",
+    )
+    SNAPSHOTS_PRESENT = (
+        "SnapshotsPresent",
+        409,
+        "This operation is not permitted while the blob has snapshots.",
+    )
+    SHARE_HAS_SNAPSHOTS = (
+        "ShareHasSnapshots",
+        409,
+        "The specified share has snapshots, and the operation requires no snapshots.",
+    )
+    BLOB_IS_SEALED = (
+        "BlobIsSealed",
+        409,
+        "The specified blob is sealed and its contents can't be modified.",
+    )
+    CANNOT_DELETE = (
+        "CannotDeleteFileOrDirectory",
+        409,
+        "The file or directory could not be deleted because it is in use by an SMB client.",
+    )
+    READ_ONLY = (
+        "ReadOnlyAttribute",
+        409,
+        "The specified resource is read-only and cannot be modified at this time.",
     )
     DIRECTORY_NOT_EMPTY = ("DirectoryNotEmpty", 409, "The specified directory is not empty.")
     TYPE_MISMATCH = (
@@ -182,6 +282,41 @@ class StorageCode(Enum):
         "The append position condition specified was not met.",
     )
     MAX_BLOB_SIZE = ("MaxBlobSizeConditionNotMet", 412, "The max blob size condition specified was not met.")
+    TARGET_CONDITION_NOT_MET = (
+        "TargetConditionNotMet",
+        412,
+        "The target condition specified using HTTP conditional header(s) is not met.",
+    )
+    SOURCE_CONDITION_NOT_MET = (
+        "SourceConditionNotMet",
+        412,
+        "The source condition specified using HTTP conditional header(s) is not met.",
+    )
+    SEQUENCE_NUMBER = (
+        "SequenceNumberConditionNotMet",
+        412,
+        "The sequence number condition specified was not met.",
+    )
+    LEASE_ID_MISSING = (
+        "LeaseIdMissing",
+        412,
+        "There is currently a lease on the resource and no lease ID was specified in the request.",
+    )
+    LEASE_ID_MISMATCH_BLOB = (
+        "LeaseIdMismatchWithBlobOperation",
+        412,
+        "The lease ID specified did not match the lease ID for the blob.",
+    )
+    LEASE_ID_MISMATCH_CONTAINER = (
+        "LeaseIdMismatchWithContainerOperation",
+        412,
+        "The lease ID specified did not match the lease ID for the container.",
+    )
+    LEASE_LOST = (
+        "LeaseLost",
+        412,
+        "A lease ID was specified, but the lease for the resource has expired.",
+    )
     LEASE_NOT_PRESENT_BLOB = (
         "LeaseNotPresentWithBlobOperation",
         412,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, holes
 from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
-from openbatchai.dataplane.blobs import OpenItem
+from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.ranges import Span

@@ -5,6 +5,7 @@ Layout (storage.md 9): `{root}/{account}/{blob|file}/{container}/…` is the use
 finishes an upload.
 """
 
+import hashlib
 import os
 import shutil
 import threading
@@ -19,7 +20,7 @@ from pathlib import Path
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.sidestore import Key, SideStore
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import ItemRef, StorageService
 
 _META = ".meta"
 _STAGING = ".staging"
@@ -138,9 +139,15 @@ class Places:
         self.store(account)
         return self.root / account / _STAGING / _UPLOADS / uuid.uuid4().hex
 
-    def blocks_home(self, account: str, container: str) -> Path:
-        """Uncommitted blocks outlive a restart: a client may be in the middle of an upload."""
-        return self.root / account / _STAGING / _BLOCKS / container
+    def blocks_home(self, ref: ItemRef) -> Path:
+        """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""
+        name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
+        return self.root / ref.account / _STAGING / _BLOCKS / ref.container / name
+
+    def drop_blocks(self, ref: ItemRef) -> None:
+        home = self.blocks_home(ref)
+        if home.exists():
+            shutil.rmtree(home, ignore_errors=True)
 
     # --- locks and durability
 

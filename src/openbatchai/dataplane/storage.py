@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from openbatchai.dataplane import sas
+from openbatchai.dataplane.appends import Appends
 from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
 from openbatchai.dataplane.blobs import Blobs
+from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -43,7 +45,9 @@ class Storage:
         self.places = Places(root, fsync)
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
-        self.blobs = Blobs(self.places, clock)
+        tree = BlobTree(self.places, clock)
+        self.blobs = Blobs(tree)
+        self.appends = Appends(tree)
         self.files = Files(self.places, clock)
 
     def close(self) -> None:

@@ -29,12 +29,16 @@ class StorageService(StrEnum):
 
 @dataclass(frozen=True)
 class ItemRef:
-    """A place in storage: `container` is a share or a blob container, `path` is decoded, no leading slash."""
+    """A place in storage: `container` is a share or a blob container, `path` is decoded, no leading slash.
+
+    `snapshot` is the time that names a snapshot of the blob or of the share; "" is what is there now.
+    """
 
     service: StorageService
     account: str
     container: str
     path: str = ""
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)

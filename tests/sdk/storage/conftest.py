@@ -16,7 +16,7 @@ import uvicorn
 
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.ports import ItemRef, StorageService
-from openbatchai.http import blob, files
+from openbatchai.http.storage import blob, files
 
 ACCOUNT = "batchaidata"
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openbatchai.dataplane import FsyncPolicy, Storage, beneath
+from openbatchai.dataplane.appends import AppendDemands
 from openbatchai.dataplane.bloblist import BlobQuery
-from openbatchai.dataplane.blobs import APPEND_BLOB, AppendDemands, BlobProperties
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobProperties
 from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
@@ -337,11 +338,11 @@ def test_an_append_that_fails_leaves_nothing_of_itself(storage):
     upload = storage.blobs.new_upload("acct", hashing=False)
     upload.write(b"x" * 700_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    storage.blobs.append(blob("log"), upload, AppendDemands(), Conditions())
+    storage.appends.append(blob("log"), upload, AppendDemands(), Conditions())
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
         with pytest.raises(OSError, match="too large"):
-            storage.blobs.append(blob("log"), upload, AppendDemands(), Conditions())
+            storage.appends.append(blob("log"), upload, AppendDemands(), Conditions())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         upload.discard()

@@ -45,7 +45,8 @@ def parse_target(scope: Mapping[str, Any], service: StorageService) -> Target:
     is_secondary = account.endswith(_SECONDARY)
     account = account.removesuffix(_SECONDARY)
     signed = SignedRequest(scope["method"], raw_path, pairs, headers, account, path_style)
-    ref = ItemRef(service, account, container, path)
+    snapshot = query.get("snapshot" if service is StorageService.BLOB else "sharesnapshot", "")
+    ref = ItemRef(service, account, container, path, snapshot)
     return Target(ref, signed, query, endpoint, is_secondary)
 
 

@@ -16,9 +16,9 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name
 from openbatchai.dataplane.sas import StoredPolicy
 from openbatchai.domain.ports import ItemRef, StorageService
-from openbatchai.http.storage_exchange import ClientGoneError, Exchange, Receive, Send
-from openbatchai.http.storage_request import DEFAULT_VERSION, refuse_unsupported, requested_version
-from openbatchai.http.storage_target import Target, check_target_path, parse_target
+from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
+from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
+from openbatchai.http.storage.target import Target, check_target_path, parse_target
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
 
 _log = logging.getLogger(__name__)
@@ -54,8 +54,12 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Call:
-    """A handler and what a SAS needs for it: one of `scope` and one of `permissions` (none: owners only)."""
+    """A handler and what a SAS needs for it: one of `scope` and one of `permissions` (none: owners only).
 
+    `name` is the operation's name in logs and metrics.
+    """
+
+    name: str
     handler: Handler
     scope: str
     permissions: str

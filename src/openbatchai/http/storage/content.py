@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.blobs import OpenItem
+from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, Span, incomplete_tail, is_log
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.uploads import md5_of
 from openbatchai.domain.ports import ItemRef
-from openbatchai.http.storage_exchange import PIECE, Exchange
-from openbatchai.http.storage_request import conditions_of, range_of
+from openbatchai.http.storage.exchange import PIECE, Exchange
+from openbatchai.http.storage.request import conditions_of, range_of
 
 _RANGE_MD5_BYTES = 4 << 20
 _TAIL = 4

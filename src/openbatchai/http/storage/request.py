@@ -10,7 +10,7 @@ from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
-from openbatchai.http.storage_exchange import Exchange
+from openbatchai.http.storage.exchange import Exchange
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
 _META = "x-ms-meta-"
@@ -58,6 +58,8 @@ def conditions_of(headers: Mapping[str, str]) -> Conditions:
         if_none_match=headers.get("if-none-match"),
         if_modified_since=_date(headers, "if-modified-since"),
         if_unmodified_since=_date(headers, "if-unmodified-since"),
+        lease_id=headers.get("x-ms-lease-id"),
+        if_tags=headers.get("x-ms-if-tags"),
     )
 
 

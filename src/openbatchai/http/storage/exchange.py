@@ -15,7 +15,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef
-from openbatchai.http.storage_target import Target
+from openbatchai.http.storage.target import Target
 
 PIECE = 1 << 20
 _WATCHED_ABOVE = 8 * PIECE

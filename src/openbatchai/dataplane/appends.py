@@ -1,0 +1,63 @@
+"""Append blobs: blocks added at the end, in place (storage.md 5.3, Append Block)."""
+
+import os
+from dataclasses import dataclass, replace
+
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobTree, key_of, new_stamp
+from openbatchai.dataplane.conditions import Conditions
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.records import Identity, Item, item_of
+from openbatchai.dataplane.uploads import Upload, copy_bytes
+from openbatchai.domain.ports import ItemRef
+
+_MOST_BLOCKS = 50_000
+
+
+@dataclass(frozen=True)
+class AppendDemands:
+    position: int | None = None
+    max_size: int | None = None
+
+
+class Appends:
+    def __init__(self, tree: BlobTree) -> None:
+        self._tree = tree
+
+    def append(
+        self, ref: ItemRef, upload: Upload, demands: AppendDemands, conditions: Conditions
+    ) -> tuple[int, Item]:
+        """Add `upload` at the end; the offset it got, and the blob after it."""
+        with self._tree.container(ref) as container, self._tree.locked(ref):
+            current = self._tree.settled(container, ref)
+            record = current.record
+            if record is None or record.blob_type != APPEND_BLOB:
+                raise StorageError(StorageCode.INVALID_BLOB_TYPE)
+            self._tree.check_write(ref, current, conditions)
+            if record.append_blocks >= _MOST_BLOCKS:
+                raise StorageError(StorageCode.BLOCK_COUNT)
+            fd = self._tree.open_file(container, ref, os.O_WRONLY)
+            try:
+                offset = os.fstat(fd).st_size
+                if demands.position not in (None, offset):
+                    raise StorageError(StorageCode.APPEND_POSITION)
+                if demands.max_size is not None and offset + upload.size > demands.max_size:
+                    raise StorageError(StorageCode.MAX_BLOB_SIZE)
+                try:
+                    copy_bytes(upload.fd, 0, fd, offset, upload.size)
+                except OSError:
+                    # Refused as a whole: the client sends it again, which must not follow a part of it.
+                    os.ftruncate(fd, offset)
+                    raise
+                self._tree.places.sync_content(fd)
+                found = os.fstat(fd)
+            finally:
+                os.close(fd)
+            record = replace(
+                record,
+                identity=Identity.of(found),
+                stamp=new_stamp(),
+                md5="",
+                append_blocks=record.append_blocks + 1,
+            )
+            self._tree.store(ref).put(key_of(ref), record)
+            return offset, item_of(ref.path, found, record)

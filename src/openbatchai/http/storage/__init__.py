@@ -1,0 +1,1 @@
+"""The storage services over HTTP: what both share, and one module per group of calls."""

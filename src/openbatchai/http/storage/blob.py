@@ -1,0 +1,47 @@
+"""The Blob service (storage.md section 5): its app, put together from groups of calls."""
+
+from concurrent.futures import Executor
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.authority import VerifyBearer
+from openbatchai.domain.ports import StorageService
+from openbatchai.http.storage.app import Level, StorageApp
+from openbatchai.http.storage.blob_appends import BlobAppendCalls
+from openbatchai.http.storage.blob_blocks import BlobBlockCalls
+from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
+from openbatchai.http.storage.blob_items import BlobItemCalls
+from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.target import Target
+
+
+def create_app(
+    storage: Storage,
+    verify_bearer: VerifyBearer,
+    *,
+    tenant: str = "common",
+    pool: Executor | None = None,
+) -> StorageApp:
+    """ASGI app of the Blob service. `verify_bearer` gives a token's principal or None; blocking I/O runs in
+    `pool`, by default one of the app's own."""
+    groups = (
+        ContainerCalls(storage, container_form()),
+        BlobContainerCalls(storage),
+        BlobItemCalls(storage),
+        BlobBlockCalls(storage),
+        BlobAppendCalls(storage),
+    )
+    return StorageApp(
+        StorageService.BLOB,
+        storage,
+        {key: call for group in groups for key, call in group.calls().items()},
+        _level,
+        verify_bearer=verify_bearer,
+        tenant=tenant,
+        pool=pool,
+    )
+
+
+def _level(target: Target) -> Level:
+    if target.ref.path:
+        return Level.ITEM
+    return Level.CONTAINER if target.ref.container else Level.ACCOUNT

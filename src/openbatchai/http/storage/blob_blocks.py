@@ -1,0 +1,69 @@
+"""Calls about the blocks of block blobs."""
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.blocks import Block, Source
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.uploads import Upload
+from openbatchai.http.storage.answers import ENCRYPTED, md5_headers, version_headers, written_headers
+from openbatchai.http.storage.app import Call, Calls, Level
+from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, upload_starter
+from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.request import md5_header
+from openbatchai.wire import blob as wire
+
+_PUT_BLOCK_BYTES = 4000 << 20
+_DOCUMENT_BYTES = 8 << 20
+
+
+class BlobBlockCalls:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._blobs = storage.blobs
+
+    def calls(self) -> Calls:
+        item = Level.ITEM
+        return {
+            (item, "PUT", "", "block"): Call("PutBlock", self.put_block, "o", "w"),
+            (item, "PUT", "", "blocklist"): Call("PutBlockList", self.put_block_list, "o", "w"),
+            (item, "GET", "", "blocklist"): Call("GetBlockList", self.get_block_list, "o", "r"),
+        }
+
+    async def put_block(self, exchange: Exchange) -> None:
+        block_id = exchange.query.get("blockid")
+        if not block_id:
+            raise StorageError(StorageCode.MISSING_QUERY, detail={"QueryParameterName": "blockid"})
+        expected = md5_header(exchange.headers, "content-md5")
+
+        def finish(upload: Upload) -> str:
+            upload.check_md5(expected)
+            self._blobs.put_block(exchange.ref, block_id, upload)
+            return upload.md5
+
+        start = upload_starter(self._storage, exchange, hashing=bool(expected))
+        digest = await exchange.receive_upload(_PUT_BLOCK_BYTES, start, finish)
+        await exchange.reply(201, ENCRYPTED | md5_headers(digest))
+
+    async def put_block_list(self, exchange: Exchange) -> None:
+        body = await exchange.read_body(_DOCUMENT_BYTES)
+        blocks = [(Source(source), block_id) for source, block_id in wire.parse_block_list(body)]
+        wanted = blob_properties(exchange, standard=False)
+        item = await exchange.run(
+            self._blobs.put_block_list, exchange.ref, blocks, wanted, create_conditions(exchange)
+        )
+        await exchange.reply(201, written_headers(item))
+
+    async def get_block_list(self, exchange: Exchange) -> None:
+        kind = exchange.query.get("blocklisttype", "committed").lower()
+        if kind not in ("committed", "uncommitted", "all"):
+            raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "blocklisttype"})
+        item, lists = await exchange.run(self._blobs.block_lists, exchange.ref)
+        document = wire.block_list_document(
+            None if kind == "uncommitted" else _pairs(lists.committed),
+            None if kind == "committed" else _pairs(lists.uncommitted),
+        )
+        size = {"x-ms-blob-content-length": str(item.size if item else 0)}
+        await exchange.reply_xml(document, size | (version_headers(item) if item else {}))
+
+
+def _pairs(blocks: tuple[Block, ...]) -> list[tuple[str, int]]:
+    return [(block.id, block.size) for block in blocks]

@@ -1,0 +1,115 @@
+"""What the Blob service has at the account and at containers beside the calls it shares with Files."""
+
+from collections.abc import Mapping
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.bloblist import PAGE, BlobQuery
+from openbatchai.dataplane.containers import Container
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.domain.ports import StorageService
+from openbatchai.http.storage.app import Call, Calls, Level
+from openbatchai.http.storage.containers import ContainerForm
+from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.request import includes, list_request, page_limit
+from openbatchai.wire import blob as wire
+from openbatchai.wire import storage_xml
+
+_ACCOUNT_HEADERS = {"x-ms-sku-name": "Standard_LRS", "x-ms-account-kind": "StorageV2"}
+
+
+def container_form() -> ContainerForm:
+    return ContainerForm(
+        service=StorageService.BLOB,
+        noun="Container",
+        settings=lambda exchange: {"public_access": _public_access(exchange)},
+        headers=_headers,
+        properties=_properties,
+        acl_headers=_access_header,
+    )
+
+
+class BlobContainerCalls:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def calls(self) -> Calls:
+        table = {
+            (Level.ACCOUNT, "GET", "service", "stats"): Call("GetBlobServiceStats", self.stats, "s", "r"),
+            (Level.CONTAINER, "GET", "container", "list"): Call("ListBlobs", self.list_blobs, "cl", "l"),
+        }
+        for level in Level:
+            for method in ("GET", "HEAD"):
+                table[level, method, "account", "properties"] = Call(
+                    "GetAccountInfo", self.account_information, "sco", "rwdlacup"
+                )
+        return table
+
+    async def stats(self, exchange: Exchange) -> None:
+        now = storage_xml.http_date(self._storage.clock.now())
+        await exchange.reply_xml(wire.stats_document(now))
+
+    async def account_information(self, exchange: Exchange) -> None:
+        await exchange.reply(200, _ACCOUNT_HEADERS)
+
+    async def list_blobs(self, exchange: Exchange) -> None:
+        query = exchange.query
+        wanted = BlobQuery(
+            prefix=query.get("prefix", ""),
+            delimiter=query.get("delimiter", ""),
+            marker=query.get("marker", ""),
+            limit=page_limit(query, PAGE),
+        )
+
+        def read() -> bytes:
+            ref = exchange.ref
+            page = self._storage.list_blobs(ref.account, ref.container, wanted)
+            return wire.blobs_document(
+                list_request(exchange),
+                ref.container,
+                page.entries,
+                page.next_marker,
+                with_metadata="metadata" in includes(query),
+            )
+
+        await exchange.reply_xml(await exchange.run(read))
+
+
+def _public_access(exchange: Exchange) -> str:
+    access = exchange.headers.get("x-ms-blob-public-access", "")
+    if access:
+        # Everything here is private; an account in Azure may be set up to answer just so.
+        raise StorageError(
+            StorageCode.UNSUPPORTED_HEADER,
+            "Public access is not permitted on this storage account.",
+            detail={"HeaderName": "x-ms-blob-public-access"},
+        )
+    return access
+
+
+def _access_header(found: Container) -> dict[str, str]:
+    access = found.settings.public_access
+    return {"x-ms-blob-public-access": access} if access else {}
+
+
+def _headers(found: Container, version: str) -> dict[str, str]:
+    return {
+        "x-ms-lease-status": "unlocked",
+        "x-ms-lease-state": "available",
+        "x-ms-has-immutability-policy": "false",
+        "x-ms-has-legal-hold": "false",
+        "x-ms-immutable-storage-with-versioning-enabled": "false",
+        "x-ms-default-encryption-scope": "$account-encryption-key",
+        "x-ms-deny-encryption-scope-override": "false",
+        **_access_header(found),
+    }
+
+
+def _properties(found: Container) -> Mapping[str, str]:
+    return {
+        "Last-Modified": storage_xml.http_date(found.last_modified),
+        "Etag": found.etag,
+        "LeaseStatus": "unlocked",
+        "LeaseState": "available",
+        "HasImmutabilityPolicy": "false",
+        "HasLegalHold": "false",
+    }

@@ -1,0 +1,109 @@
+"""Calls about whole blobs: put, read, properties, metadata, tier, delete."""
+
+from dataclasses import replace
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.uploads import Upload
+from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
+from openbatchai.http.storage.app import Call, Calls, Level
+from openbatchai.http.storage.blob_writing import TIERS, blob_properties, create_conditions, upload_starter
+from openbatchai.http.storage.content import ContentForm, send_content
+from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.request import conditions_of, md5_header, metadata_of, size_header
+from openbatchai.wire import blob as wire
+
+_PUT_BLOB_BYTES = 5000 << 20
+# Hashing costs more than writing; beyond what SDKs send in one piece it is only done when asked for.
+_HASHED_BYTES = 64 << 20
+
+
+class BlobItemCalls:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._blobs = storage.blobs
+        self._content = ContentForm(self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5")
+
+    def calls(self) -> Calls:
+        item = Level.ITEM
+        return {
+            (item, "PUT", "", ""): Call("PutBlob", self.put_blob, "o", "cw"),
+            (item, "GET", "", ""): Call("GetBlob", self.get_blob, "o", "r"),
+            (item, "HEAD", "", ""): Call("GetBlobProperties", self.head_blob, "o", "r"),
+            (item, "PUT", "", "properties"): Call("SetBlobProperties", self.set_blob_properties, "o", "w"),
+            (item, "PUT", "", "metadata"): Call("SetBlobMetadata", self.set_blob_metadata, "o", "w"),
+            (item, "GET", "", "metadata"): Call("GetBlobMetadata", self.blob_metadata, "o", "r"),
+            (item, "HEAD", "", "metadata"): Call("GetBlobMetadata", self.blob_metadata, "o", "r"),
+            (item, "PUT", "", "tier"): Call("SetBlobTier", self.set_tier, "o", "w"),
+            (item, "DELETE", "", ""): Call("DeleteBlob", self.delete_blob, "o", "d"),
+        }
+
+    async def put_blob(self, exchange: Exchange) -> None:
+        headers = exchange.headers
+        blob_type = headers.get("x-ms-blob-type")
+        if blob_type is None:
+            raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": "x-ms-blob-type"})
+        if blob_type not in (BLOCK_BLOB, APPEND_BLOB):
+            raise StorageError(
+                StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-blob-type", "HeaderValue": blob_type}
+            )
+        wanted = blob_properties(exchange, standard=True)
+        conditions = create_conditions(exchange)
+        expected = md5_header(headers, "content-md5")
+        hashing = bool(expected) or (size_header(headers, "content-length") or 0) <= _HASHED_BYTES
+        digest = ""
+
+        def finish(upload: Upload) -> Item:
+            nonlocal digest
+            upload.check_md5(expected)
+            digest = upload.md5
+            described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=digest)
+            return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
+
+        limit = _PUT_BLOB_BYTES if blob_type == BLOCK_BLOB else 0
+        item = await exchange.receive_upload(
+            limit, upload_starter(self._storage, exchange, hashing=hashing), finish
+        )
+        await exchange.reply(201, written_headers(item) | md5_headers(digest))
+
+    async def get_blob(self, exchange: Exchange) -> None:
+        await send_content(exchange, self._storage, self._content)
+
+    async def head_blob(self, exchange: Exchange) -> None:
+        item = await exchange.run(self._blobs.properties, exchange.ref)
+        conditions_of(exchange.headers).check_read(item.version)
+        headers = wire.blob_headers(item, exchange.version)
+        await exchange.reply_head(headers | md5_headers(item.md5), item.size)
+
+    async def blob_metadata(self, exchange: Exchange) -> None:
+        item = await exchange.run(self._blobs.properties, exchange.ref)
+        conditions_of(exchange.headers).check_read(item.version)
+        metadata = {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
+        await exchange.reply(200, version_headers(item) | metadata)
+
+    async def set_blob_properties(self, exchange: Exchange) -> None:
+        wanted = blob_properties(exchange, standard=False)
+        item = await exchange.run(
+            self._blobs.set_content, exchange.ref, wanted.content, wanted.md5, conditions_of(exchange.headers)
+        )
+        await exchange.reply(200, version_headers(item))
+
+    async def set_blob_metadata(self, exchange: Exchange) -> None:
+        headers = exchange.headers
+        item = await exchange.run(
+            self._blobs.set_metadata, exchange.ref, metadata_of(headers), conditions_of(headers)
+        )
+        await exchange.reply(200, written_headers(item))
+
+    async def set_tier(self, exchange: Exchange) -> None:
+        tier = exchange.headers.get("x-ms-access-tier", "")
+        if tier not in TIERS:
+            raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-access-tier"})
+        await exchange.run(self._blobs.set_tier, exchange.ref, tier, conditions_of(exchange.headers))
+        await exchange.reply(200)
+
+    async def delete_blob(self, exchange: Exchange) -> None:
+        await exchange.run(self._blobs.delete, exchange.ref, conditions_of(exchange.headers))
+        await exchange.reply(202, {"x-ms-delete-type-permanent": "true"})

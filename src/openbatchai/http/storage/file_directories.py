@@ -1,0 +1,103 @@
+"""Calls about directories of a share, and about handles."""
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.records import Item
+from openbatchai.http.storage.answers import written_headers
+from openbatchai.http.storage.app import Call, Calls, Level
+from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.request import includes, list_request, metadata_of, page_limit
+from openbatchai.wire import files as wire
+
+_PAGE = 5000
+_DETAILS = frozenset({"timestamps", "etag", "attributes", "permissionkey"})
+
+
+class DirectoryCalls:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._files = storage.files
+
+    def calls(self) -> Calls:
+        item = Level.ITEM
+        table = {
+            (item, "PUT", "directory", ""): Call("CreateDirectory", self.create_directory, "o", "cw"),
+            (item, "DELETE", "directory", ""): Call("DeleteDirectory", self.delete_directory, "o", "d"),
+            (item, "GET", "directory", "list"): Call(
+                "ListDirectoriesAndFiles", self.list_directory, "cl", "l"
+            ),
+            (item, "PUT", "directory", "metadata"): Call(
+                "SetDirectoryMetadata", self.set_directory_metadata, "o", "w"
+            ),
+            (item, "PUT", "directory", "properties"): Call(
+                "SetDirectoryProperties", self.set_directory_properties, "o", "w"
+            ),
+            (item, "GET", "", "listhandles"): Call("ListHandles", self.list_handles, "o", "l"),
+            (item, "PUT", "", "forceclosehandles"): Call("ForceCloseHandles", self.close_handles, "o", "w"),
+        }
+        for method in ("GET", "HEAD"):
+            for comp, what in (("", "Properties"), ("metadata", "Metadata")):
+                table[item, method, "directory", comp] = Call(
+                    f"GetDirectory{what}", self.directory_properties, "o", "r"
+                )
+        return table
+
+    async def create_directory(self, exchange: Exchange) -> None:
+        item = await exchange.run(self._files.create_directory, exchange.ref, metadata_of(exchange.headers))
+        await exchange.reply(201, written_headers(item) | wire.smb_headers(item))
+
+    async def directory_properties(self, exchange: Exchange) -> None:
+        await exchange.reply(200, wire.directory_headers(await self._properties(exchange)))
+
+    async def set_directory_properties(self, exchange: Exchange) -> None:
+        # Attributes and SMB times are the file system's own; the call is answered with what they are.
+        item = await self._properties(exchange)
+        await exchange.reply(200, written_headers(item) | wire.smb_headers(item))
+
+    async def set_directory_metadata(self, exchange: Exchange) -> None:
+        metadata = metadata_of(exchange.headers)
+
+        def write() -> Item:
+            return self._files.set_metadata(exchange.ref, metadata, directory=True)
+
+        await exchange.reply(200, written_headers(await exchange.run(write)))
+
+    async def delete_directory(self, exchange: Exchange) -> None:
+        await exchange.run(self._files.delete_directory, exchange.ref)
+        await exchange.reply(202)
+
+    async def list_directory(self, exchange: Exchange) -> None:
+        query, ref = exchange.query, exchange.ref
+        include = includes(query)
+        extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
+
+        def read() -> bytes:
+            directory = self._files.properties(ref, directory=True)
+            page = self._files.list(
+                ref,
+                prefix=query.get("prefix", ""),
+                marker=query.get("marker", ""),
+                limit=page_limit(query, _PAGE),
+                recorded=bool(include & _DETAILS),
+            )
+            return wire.directory_document(
+                list_request(exchange),
+                ref.container,
+                ref.path,
+                directory,
+                page.entries,
+                page.next_marker,
+                include=include,
+                extended=extended,
+            )
+
+        await exchange.reply_xml(await exchange.run(read))
+
+    async def list_handles(self, exchange: Exchange) -> None:
+        await exchange.reply_xml(wire.no_handles_document())
+
+    async def close_handles(self, exchange: Exchange) -> None:
+        none = {"x-ms-number-of-handles-closed": "0", "x-ms-number-of-handles-failed": "0"}
+        await exchange.reply(200, none)
+
+    async def _properties(self, exchange: Exchange) -> Item:
+        return await exchange.run(lambda: self._files.properties(exchange.ref, directory=True))

@@ -1,0 +1,42 @@
+"""The Files service (storage.md section 7): its app, put together from groups of calls."""
+
+from concurrent.futures import Executor
+
+from openbatchai.dataplane import Storage
+from openbatchai.dataplane.authority import VerifyBearer
+from openbatchai.domain.ports import StorageService
+from openbatchai.http.storage.app import Level, StorageApp
+from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.file_directories import DirectoryCalls
+from openbatchai.http.storage.file_items import FileItemCalls
+from openbatchai.http.storage.file_shares import ShareCalls, share_form
+from openbatchai.http.storage.target import Target
+
+
+def create_app(
+    storage: Storage,
+    verify_bearer: VerifyBearer,
+    *,
+    tenant: str = "common",
+    pool: Executor | None = None,
+) -> StorageApp:
+    """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
+    common = ContainerCalls(storage, share_form())
+    groups = (common, ShareCalls(storage, common), DirectoryCalls(storage), FileItemCalls(storage))
+    return StorageApp(
+        StorageService.FILE,
+        storage,
+        {key: call for group in groups for key, call in group.calls().items()},
+        _level,
+        verify_bearer=verify_bearer,
+        tenant=tenant,
+        pool=pool,
+    )
+
+
+def _level(target: Target) -> Level:
+    if not target.ref.container:
+        return Level.ACCOUNT
+    # The root directory of a share has the share's own path; only restype tells them apart.
+    at_share = not target.ref.path and target.query.get("restype", "").lower() != "directory"
+    return Level.CONTAINER if at_share else Level.ITEM
