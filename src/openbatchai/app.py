@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from openbatchai import __version__, config
 from openbatchai.config import Home, Settings
 from openbatchai.dataplane import Storage
 from openbatchai.domain.errors import ServiceError
-from openbatchai.domain.ports import Engine
+from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
@@ -41,8 +41,6 @@ from openbatchai.store.secrets import SecretBox
 from openbatchai.store.unit import Store, open_engine
 
 log = logging.getLogger(__name__)
-
-STORAGE_AUDIENCES = ("https://storage.azure.com",)
 
 
 class SystemClock:
@@ -65,7 +63,8 @@ class Service:
         clock = SystemClock()
         database = open_engine(home.database)
         schema.upgrade(database)
-        self._store = Store(database, SecretBox(home.secret_key))
+        self._secrets = SecretBox(home.secret_key)
+        self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
         self._storage = Storage(home.storage, keys, clock)
@@ -160,16 +159,20 @@ class Service:
             arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
             lambda: metrics.exposition(self.context),
         )
+        storage: dict[str, Any] = {
+            "tenant": self.credentials.tenant,
+            "delegation_secret": self._secrets.derived("storage user delegation keys"),
+            "ports": self._storage_ports,
+        }
         return {
             "arm": management,
             "aad": management,
-            "blob": blob.create_app(
-                self._storage, self._verify_storage_token, tenant=self.credentials.tenant
-            ),
-            "file": files.create_app(
-                self._storage, self._verify_storage_token, tenant=self.credentials.tenant
-            ),
+            "blob": blob.create_app(self._storage, self._verify_storage_token, **storage),
+            "file": files.create_app(self._storage, self._verify_storage_token, **storage),
         }
+
+    def _storage_ports(self) -> dict[StorageService, int]:
+        return {service: self._listeners[service.value].port for service in StorageService}
 
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
         if name == "proxy":
@@ -192,9 +195,9 @@ class Service:
             write_file(path, new_secret().encode(), 0o600)
         return "openbatchai", path.read_text()
 
-    def _verify_storage_token(self, token: str) -> str | None:
+    def _verify_storage_token(self, token: str, audiences: Collection[str]) -> str | None:
         try:
-            return self._identity.verify(token, STORAGE_AUDIENCES).object_id
+            return self._identity.verify(token, audiences).object_id
         except ServiceError:
             return None
 

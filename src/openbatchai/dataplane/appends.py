@@ -28,7 +28,7 @@ class Appends:
     ) -> tuple[int, Item]:
         """Add `upload` at the end; the offset it got, and the blob after it."""
         with self._tree.container(ref) as container, self._tree.locked(ref):
-            current = self._tree.settled(container, ref)
+            current = self._tree.existing(container, ref)
             record = current.record
             if record is None or record.blob_type != APPEND_BLOB:
                 raise StorageError(StorageCode.INVALID_BLOB_TYPE)

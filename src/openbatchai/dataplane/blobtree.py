@@ -87,12 +87,6 @@ class BlobTree:
             raise StorageError(StorageCode.BLOB_NOT_FOUND)
         return item
 
-    def settled(self, container: int, ref: ItemRef) -> Item:
-        """The existing blob, about to change its record; called under its lock."""
-        item = self.existing(container, ref)
-        self.store(ref).settle(key_of(ref), item.identity)
-        return item
-
     def described(self, ref: ItemRef, found: os.stat_result) -> Item:
         return item_of(ref.path, found, choose_blob_record(found, *self.store(ref).records(key_of(ref))))
 
@@ -144,18 +138,22 @@ class BlobTree:
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
             )
-            self.store(ref).put(key_of(ref), record, blocks=blocks, pending=True)
             with self._parent(container, ref.path) as parent:
-                _rename_over(upload, parent, beneath.split(ref.path)[1])
+                store, key = self.store(ref), key_of(ref)
+                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+                try:
+                    _rename_over(upload, parent, beneath.split(ref.path)[1])
+                except BaseException:
+                    store.withdraw(key, record)
+                    raise
                 self.places.sync_directory(parent)
-            self.store(ref).confirm(key_of(ref))
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
     def update(self, ref: ItemRef, conditions: Conditions, change: Callable[[Record], Record]) -> Item:
         """Change the record, not the bytes."""
         with self.container(ref) as container, self.locked(ref):
-            current = self.settled(container, ref)
+            current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             record = current.record or Record(
                 current.identity, ContentHeaders(type=current.content_type), created_ns=current.created_ns

@@ -136,6 +136,12 @@ class StorageCode(Enum):
         "Server failed to authenticate the request. Please refer to the information in the "
         "www-authenticate header.",
     )
+    INVALID_TOKEN = (
+        "InvalidAuthenticationInfo",
+        401,
+        "Server failed to authenticate the request. Please refer to the information in the "
+        "www-authenticate header.",
+    )
     AUTHENTICATION_FAILED = (
         "AuthenticationFailed",
         403,
@@ -186,6 +192,11 @@ class StorageCode(Enum):
     BLOB_NOT_FOUND = ("BlobNotFound", 404, "The specified blob does not exist.")
     SHARE_NOT_FOUND = ("ShareNotFound", 404, "The specified share does not exist.")
     PARENT_NOT_FOUND = ("ParentNotFound", 404, "The specified parent path does not exist.")
+    SOURCE_FORBIDDEN = (
+        "CannotVerifyCopySource",
+        403,
+        "The request to the copy source is not authorized.",
+    )
     RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
     CANNOT_VERIFY_SOURCE = ("CannotVerifyCopySource", 404, "The source of the copy could not be read.")
     UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")

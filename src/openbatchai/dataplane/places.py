@@ -19,6 +19,7 @@ from pathlib import Path
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
+from openbatchai.dataplane.records import Identity
 from openbatchai.dataplane.sidestore import Key, SideStore
 from openbatchai.domain.ports import ItemRef, StorageService
 
@@ -186,9 +187,16 @@ class Places:
         for grave in graves:
             self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
         for staging in self.root.glob(f"*/{_STAGING}"):
+            self._withdraw(staging)
             shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
             (staging / _UPLOADS).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)
+
+    def _withdraw(self, staging: Path) -> None:
+        """What is left of uploads may have been announced to the side store as a blob's next content."""
+        left = [Identity.of(file.stat()) for file in (staging / _UPLOADS).glob("*")]
+        if left:
+            self.store(staging.parent.name).withdraw_all(left)
 
 
 def missing_container(service: StorageService) -> StorageError:

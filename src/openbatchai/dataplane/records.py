@@ -163,21 +163,20 @@ def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_i
     )
 
 
-def choose_blob_record(
-    found: os.stat_result, committed: Record | None, pending: Record | None
-) -> Record | None:
+def choose_blob_record(found: os.stat_result, newest: Record | None, older: Record | None) -> Record | None:
     """The record that describes the blob as it lies there.
 
-    A pending record counts only when its file has arrived: the service may have died before the rename.
+    That is the older one while the newest one's file has yet to be renamed into place. A file that neither
+    describes was changed from outside and inherits from the newest.
     """
     identity = Identity.of(found)
-    if pending is not None and pending.identity == identity:
-        return pending
-    if committed is None or committed.identity == identity:
-        return committed
-    grew = committed.identity.ino == identity.ino and committed.identity.size <= identity.size
-    keeps_type = committed.blob_type == "AppendBlob" and grew
-    return replace(committed, md5="", blob_type="AppendBlob" if keeps_type else "BlockBlob")
+    if newest is None or newest.identity == identity:
+        return newest
+    if older is not None and older.identity == identity:
+        return older
+    grew = newest.identity.ino == identity.ino and newest.identity.size <= identity.size
+    keeps_type = newest.blob_type == "AppendBlob" and grew
+    return replace(newest, md5="", blob_type="AppendBlob" if keeps_type else "BlockBlob")
 
 
 def whole_seconds(ns: int) -> datetime:

@@ -1,14 +1,16 @@
 """SharedKey and SharedKeyLite: the strings that clients sign, and their check (storage.md 4.1, 4.2).
 
-Clients disagree about details of the string: the order of headers, parameters with an empty value, how
-often the account stands in a path-style URL. Every one of these spellings covers the whole request, so
-trying each in turn is no weaker than insisting on one. Pure functions; nothing here reads a clock or a file.
+Clients disagree about details of the string: the order of headers, white space in them, parameters with an
+empty value, how often the account stands in a path-style URL. Every one of these spellings covers the whole
+request, so trying each in turn is no weaker than insisting on one. What one spelling could make of two
+different requests is refused (`is_ambiguous`). Pure functions; nothing here reads a clock or a file.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -39,6 +41,7 @@ _PUNCTUATION = dict(
 _DIGITS = {digit: 0xD03 + index for index, digit in enumerate("0123456789")}
 _LETTERS = {letter: 0xE02 + index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
 _FIRST_PASS = _PUNCTUATION | _DIGITS | _LETTERS
+_WHITE_SPACE = re.compile(r"\s+")
 # Second pass, on a tie: only these two weigh, by position.
 _SECOND_PASS = {"'": 0x8012, "-": 0x8212}
 _END = 1
@@ -91,7 +94,7 @@ def matches(keys: Iterable[str], texts: Iterable[str], given: str) -> bool:
 def shared_key_strings(request: SignedRequest) -> Iterator[str]:
     """The accepted strings to sign of a SharedKey request, the commonest spelling first."""
     seen: set[str] = set()
-    for headers, resource in product(_header_orders(request), _resources(request)):
+    for headers, resource in product(_header_forms(request), _resources(request)):
         for standard in _standard_headers(request):
             text = f"{request.method}\n{standard}\n{headers}{resource}"
             if text not in seen:
@@ -100,17 +103,29 @@ def shared_key_strings(request: SignedRequest) -> Iterator[str]:
 
 
 def shared_key_lite_strings(request: SignedRequest) -> Iterator[str]:
-    """The accepted strings to sign of a SharedKeyLite request."""
-    comp = "".join(f"?comp={_decode(value)}" for name, value in request.query if name.lower() == "comp")
-    for headers, path, date in product(_header_orders(request), _paths(request), _dates(request)):
+    """The accepted strings to sign of a SharedKeyLite request: of the parameters only `comp` is signed."""
+    comps = [_decode(value) for name, value in request.query if _decode(name).lower() == "comp"]
+    comp = f"?comp={','.join(sorted(filter(None, comps)))}" if any(comps) else ""
+    paths = dict.fromkeys(_paths(request))
+    for headers, path, date in product(_header_forms(request), paths, _dates(request)):
         fields = (request.method, request.header("content-md5"), request.header("content-type"), date)
         yield "\n".join(fields) + f"\n{headers}{path}{comp}"
 
 
+def is_ambiguous(query: Sequence[tuple[str, str]]) -> bool:
+    """Whether a parameter could pass for another, or for two: the string to sign writes each as a line
+    `name:value`."""
+    for raw_name, raw_value in query:
+        name, value = _decode(raw_name), _decode(raw_value)
+        if ":" in name or "\n" in name or any(":" in line for line in value.split("\n")[1:]):
+            return True
+    return False
+
+
 def _standard_headers(request: SignedRequest) -> Iterator[str]:
     length = request.header("content-length")
-    # A zero length is signed as nothing since 2015-02-21, before that as "0".
-    lengths = ("", "0") if length == "0" else (length,)
+    # A zero length is signed as nothing since 2015-02-21, before that as "0", also where no body is sent.
+    lengths = ("", "0") if length in ("", "0") else (length,)
     for date, size in product(_dates(request), lengths):
         special = {"date": date, "content-length": size}
         yield "\n".join(special.get(name, request.header(name)) for name in _SIGNED_HEADERS)
@@ -122,10 +137,14 @@ def _dates(request: SignedRequest) -> tuple[str, ...]:
     return ("", date) if "x-ms-date" in request.headers and date else (date,)
 
 
-def _header_orders(request: SignedRequest) -> tuple[str, ...]:
+def _header_forms(request: SignedRequest) -> tuple[str, ...]:
+    """The x-ms- lines in both orders, with white space inside values as it came and folded to one space."""
     names = [name for name in request.headers if name.startswith("x-ms-")]
     orders = dict.fromkeys((tuple(sorted(names)), tuple(sorted(names, key=collation_key))))
-    return tuple("".join(f"{name}:{request.headers[name].strip()}\n" for name in order) for order in orders)
+    values = {name: request.headers[name].strip() for name in names}
+    folded = {name: _WHITE_SPACE.sub(" ", value) for name, value in values.items()}
+    forms = (values,) if folded == values else (values, folded)
+    return tuple("".join(f"{name}:{form[name]}\n" for name in order) for form in forms for order in orders)
 
 
 def _paths(request: SignedRequest) -> tuple[str, ...]:

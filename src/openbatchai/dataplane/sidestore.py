@@ -1,172 +1,196 @@
 """The side store: one SQLite file per account with what the directories cannot hold.
 
-Losing it loses headers and metadata, never content. A blob's record is written before its file is renamed
-into place, as `pending`, and confirmed afterwards: whichever of the two the service survives, the record
-that matches the file is found (records.choose_blob_record).
+Losing it loses headers and metadata, never content.
+
+An item has two slots. The record of a file that is about to be renamed into place goes, in one write, to
+the slot that does not describe the file it replaces, so whichever of the two files a crash leaves, its record
+is there (records.choose_blob_record). `turn` tells which slot was written last. What never arrived is
+withdrawn, after a crash by the next start.
 """
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.sidedb import SideDatabase
+from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS item (
-    service TEXT NOT NULL, container TEXT NOT NULL, path TEXT NOT NULL, pending INTEGER NOT NULL,
-    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    document TEXT NOT NULL, blocks TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (service, container, path, pending)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS container (
-    service TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (service, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_properties (
-    service TEXT PRIMARY KEY, document TEXT NOT NULL
-) WITHOUT ROWID;
-"""
-_UPSERT = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
+_IS = "ino = ? AND size = ? AND mtime_ns = ?"
+# The committed block list stays as long as it is the same content that is described.
+_UPSERT = """
+INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
+             THEN blocks ELSE excluded.blocks END,
+    turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
+    document = excluded.document
+"""
 
 # Where an item is, as the store keys it: service, container, path.
 Key = tuple[StorageService, str, str]
+# The records in an item's two slots, the newest first.
+Records = tuple[Record | None, Record | None]
 
 
 class SideStore:
+    """Items, containers and service properties. Other concerns put classes of their own over `database`."""
+
     def __init__(self, file: Path, *, durable: bool) -> None:
-        self._lock = threading.Lock()
-        # Autocommit: each statement is a transaction of its own unless _transaction() says otherwise.
-        self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        self._connection.executescript(_SCHEMA)
+        self.database = SideDatabase(file, MIGRATIONS, durable=durable)
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self.database.close()
 
     # --- items
 
-    def records(self, key: Key) -> tuple[Record | None, Record | None]:
-        """The confirmed and the pending record of an item."""
-        rows = self._read(
-            f"SELECT pending, ino, size, mtime_ns, document FROM item WHERE {_WHERE_ITEM}", _text(key)
+    def records(self, key: Key) -> Records:
+        rows = self.database.read(
+            f"SELECT ino, size, mtime_ns, document FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
+            _text(key),
         )
-        found = {bool(row[0]): _record(row[1:]) for row in rows}
-        return found.get(False), found.get(True)
+        return _two([_record(row) for row in rows])
 
     def records_between(
         self, service: StorageService, container: str, first: str, last: str
-    ) -> dict[str, tuple[Record | None, Record | None]]:
+    ) -> dict[str, Records]:
         """Records of all paths from `first` to `last`, both included."""
-        rows = self._read(
-            "SELECT path, pending, ino, size, mtime_ns, document FROM item"
-            " WHERE service = ? AND container = ? AND path >= ? AND path <= ?",
+        rows = self.database.read(
+            "SELECT path, ino, size, mtime_ns, document FROM item"
+            " WHERE service = ? AND container = ? AND path >= ? AND path <= ? ORDER BY path, turn DESC",
             (service.value, container, first, last),
         )
-        found: dict[str, tuple[Record | None, Record | None]] = {}
-        for name, pending, *rest in rows:
+        found: dict[str, Records] = {}
+        for name, *rest in rows:
             path = str(name)
-            committed, waiting = found.get(path, (None, None))
+            newest = found.get(path, (None, None))[0]
             record = _record(rest)
-            found[path] = (committed, record) if pending else (record, waiting)
+            found[path] = (record, None) if newest is None else (newest, record)
         return found
 
     def blocks(self, key: Key, identity: Identity) -> str:
-        """The committed block list of the file with this identity, as it was given to put()."""
-        rows = self._read(
-            f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND ino = ? AND size = ? AND mtime_ns = ?",
-            (*_text(key), identity.ino, identity.size, identity.mtime_ns),
+        """The committed block list of the file with this identity, as it was given to announce()."""
+        rows = self.database.read(
+            f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND {_IS} ORDER BY turn DESC",
+            (*_text(key), *_three(identity)),
         )
         return str(rows[0][0]) if rows else ""
 
-    def put(self, key: Key, record: Record, *, blocks: str | None = None, pending: bool = False) -> None:
-        """Write a record; `blocks=None` keeps the block list that is there."""
-        if blocks is None:
-            kept = self._read(f"SELECT blocks FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
-            blocks = str(kept[0][0]) if kept else ""
-        identity = record.identity
-        values = (identity.ino, identity.size, identity.mtime_ns, record.document(), blocks)
-        self._write(_UPSERT, (*_text(key), int(pending), *values))
+    def announce(self, key: Key, record: Record, *, replaces: Record | None, blocks: str = "") -> None:
+        """Write the record of a file that a rename is about to bring; called under the item's lock.
 
-    def confirm(self, key: Key) -> None:
-        """The file of the pending record is in place: it replaces the former record."""
-        with self._transaction() as connection:
-            waiting = connection.execute(
-                f"SELECT 1 FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key)
-            ).fetchone()
-            if waiting:
-                connection.execute(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 0", _text(key))
-                connection.execute(f"UPDATE item SET pending = 0 WHERE {_WHERE_ITEM}", _text(key))
+        `replaces`, the record of the file that is there now, stays beside it.
+        """
+        slots = self._slots(key)
+        kept = next((slot for slot in slots if replaces and slot.identity == replaces.identity), None)
+        target = 1 - kept.number if kept else 0
+        self._put(key, target, slots, record, blocks)
 
-    def settle(self, key: Key, identity: Identity) -> None:
-        """Before a record is changed: decide about one that a killed service left pending."""
-        _, waiting = self.records(key)
-        if waiting is None:
-            return
-        if waiting.identity == identity:
-            self.confirm(key)
-        else:
-            self._write(f"DELETE FROM item WHERE {_WHERE_ITEM} AND pending = 1", _text(key))
+    def withdraw(self, key: Key, record: Record) -> None:
+        """The announced file does not come."""
+        self.database.write(
+            f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity))
+        )
+
+    def withdraw_all(self, identities: Iterable[Identity]) -> None:
+        """Files that may have been announced, of whatever item, do not come. Reads the whole table."""
+        wanted = [_three(identity) for identity in identities]
+        with self.database.transaction() as connection:
+            connection.execute("CREATE TEMP TABLE gone (ino INTEGER, size INTEGER, mtime_ns INTEGER)")
+            connection.executemany("INSERT INTO gone VALUES (?, ?, ?)", wanted)
+            connection.execute("DELETE FROM item WHERE (ino, size, mtime_ns) IN (SELECT * FROM gone)")
+            connection.execute("DROP TABLE gone")
+
+    def put(self, key: Key, record: Record) -> None:
+        """Write the record of a file that is in place; called under the item's lock."""
+        slots = self._slots(key)
+        same = next((slot for slot in slots if slot.identity == record.identity), None)
+        target = same or (slots[0] if slots else None)
+        self._put(key, target.number if target else 0, slots, record, "")
+
+    def _slots(self, key: Key) -> list["_Slot"]:
+        """The slots in use, the newest first."""
+        rows = self.database.read(
+            f"SELECT slot, turn, ino, size, mtime_ns FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
+            _text(key),
+        )
+        return [_Slot(_number(slot), _number(turn), _identity(rest)) for slot, turn, *rest in rows]
+
+    def _put(self, key: Key, slot: int, slots: list["_Slot"], record: Record, blocks: str) -> None:
+        turn = slots[0].turn + 1 if slots else 0
+        values = (slot, turn, *_three(record.identity), record.document(), blocks)
+        self.database.write(_UPSERT, (*_text(key), *values))
 
     def drop(self, key: Key) -> None:
-        self._write(f"DELETE FROM item WHERE {_WHERE_ITEM}", _text(key))
+        """Forget an item and everything that hangs on it."""
+        with self.database.transaction() as connection:
+            for table in TABLES_OF_ITEMS:
+                connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
 
     # --- containers and services
 
     def container(self, service: StorageService, name: str) -> str | None:
-        rows = self._read(
+        rows = self.database.read(
             "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
         )
         return str(rows[0][0]) if rows else None
 
     def put_container(self, service: StorageService, name: str, document: str) -> None:
-        self._write("INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document))
+        self.database.write(
+            "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
+        )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute("DELETE FROM container WHERE service = ? AND name = ?", (service.value, name))
-            connection.execute("DELETE FROM item WHERE service = ? AND container = ?", (service.value, name))
+            for table in TABLES_OF_ITEMS:
+                connection.execute(
+                    f"DELETE FROM {table} WHERE service = ? AND container = ?", (service.value, name)
+                )
 
     def service_properties(self, service: StorageService) -> str | None:
-        rows = self._read("SELECT document FROM service_properties WHERE service = ?", (service.value,))
+        rows = self.database.read(
+            "SELECT document FROM service_properties WHERE service = ?", (service.value,)
+        )
         return str(rows[0][0]) if rows else None
 
     def put_service_properties(self, service: StorageService, document: str) -> None:
-        self._write("INSERT OR REPLACE INTO service_properties VALUES (?, ?)", (service.value, document))
-
-    # --- the connection
-
-    def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, values: tuple[object, ...]) -> None:
-        with self._lock:
-            self._connection.execute(sql, values)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        self.database.write(
+            "INSERT OR REPLACE INTO service_properties VALUES (?, ?)", (service.value, document)
+        )
 
 
 def _text(key: Key) -> tuple[str, str, str]:
     return key[0].value, key[1], key[2]
 
 
-def _record(row: Iterable[object]) -> Record:
-    ino, size, mtime_ns, document = row
-    return Record.parse(Identity(_number(ino), _number(size), _number(mtime_ns)), str(document))
+def _three(identity: Identity) -> tuple[int, int, int]:
+    return identity.ino, identity.size, identity.mtime_ns
+
+
+@dataclass(frozen=True)
+class _Slot:
+    number: int
+    turn: int
+    identity: Identity
+
+
+def _two(records: list[Record]) -> Records:
+    newest, older, *_ = (*records, None, None)
+    return newest, older
+
+
+def _record(row: Sequence[object]) -> Record:
+    *identity, document = row
+    return Record.parse(_identity(identity), str(document))
+
+
+def _identity(row: Iterable[object]) -> Identity:
+    ino, size, mtime_ns = row
+    return Identity(_number(ino), _number(size), _number(mtime_ns))
 
 
 def _number(value: object) -> int:

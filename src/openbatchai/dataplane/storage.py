@@ -13,12 +13,14 @@ from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -48,7 +50,9 @@ class Storage:
         tree = BlobTree(self.places, clock)
         self.blobs = Blobs(tree)
         self.appends = Appends(tree)
-        self.files = Files(self.places, clock)
+        share_tree = ShareTree(self.places, clock)
+        self.directories = Directories(share_tree)
+        self.files = Files(share_tree)
 
     def close(self) -> None:
         self.places.close()
@@ -94,7 +98,7 @@ class Storage:
             if path:
                 check_path(ref.service, path)
             # The directory itself for blobs too, not the blob view of it: empty directories are shown.
-            page = self.files.list(place, prefix="", marker="", limit=_NO_LIMIT)
+            page = self.directories.list(place, prefix="", marker="", limit=_NO_LIMIT)
         except StorageError:
             return None
         return sorted((_entry(item) for item in page.entries), key=lambda entry: entry.name)
@@ -108,7 +112,7 @@ class Storage:
     def unread_since(self, ref: ItemRef, window_s: float) -> bool:
         try:
             if ref.service is StorageService.FILE:
-                size = self.files.properties(ref, directory=False).size
+                size = self.files.properties(ref).size
             else:
                 size = self.blobs.properties(ref).size
         except StorageError:

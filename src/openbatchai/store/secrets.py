@@ -24,6 +24,10 @@ class SecretBox:
         opened: dict[str, Any] = json.loads(self._fernet.decrypt(text.encode())) if text else {}
         return opened
 
+    def derived(self, purpose: str) -> bytes:
+        """A key of its own for one purpose, which tells nothing about this one."""
+        return hmac.new(self._key, f"derived for {purpose}".encode(), hashlib.sha256).digest()
+
     def digest(self, value: Any) -> str:
         """Keyed, so that a weak secret inside `value` cannot be guessed from it."""
         return hmac.new(self._key, json.dumps(value, sort_keys=True).encode(), hashlib.sha256).hexdigest()

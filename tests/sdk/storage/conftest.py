@@ -4,12 +4,12 @@ import base64
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import uvicorn
@@ -57,6 +57,11 @@ class Server:
         return f"http://127.0.0.1:{self.ports[service]}/{self.account}/{path}".removesuffix("/")
 
     token: ClassVar[str] = "a-token-of-ours"
+    principal: ClassVar[str] = "d2b0e3a1-0000-4000-8000-0000000000aa"
+    tenant: ClassVar[str] = "b1a2c3d4-0000-4000-8000-0000000000bb"
+
+    # Tokens are taken over TLS only; uvicorn believes a proxy on this machine about that.
+    bearer: ClassVar[dict[str, str]] = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https"}
 
     @staticmethod
     def other_key() -> str:
@@ -123,14 +128,21 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
 def serve(root: Path, ring: Ring) -> Iterator[Server]:
     storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
 
-    def verify(token: str) -> str | None:
-        return "principal" if token == Server.token else None
+    def verify(token: str, audiences: Collection[str]) -> str | None:
+        return Server.principal if token == Server.token else None
 
-    apps = {
-        "blob": blob.create_app(storage, verify, tenant="a-tenant"),
-        "file": files.create_app(storage, verify, tenant="a-tenant"),
+    ports: dict[str, int] = {}
+    common: dict[str, Any] = {
+        "tenant": Server.tenant,
+        "delegation_secret": b"secret of the home",
+        "ports": lambda: {StorageService(name): port for name, port in ports.items()},
     }
-    with _serving(apps) as ports:
+    apps = {
+        "blob": blob.create_app(storage, verify, **common),
+        "file": files.create_app(storage, verify, **common),
+    }
+    with _serving(apps) as found:
+        ports.update(found)
         yield Server(storage, ring, root, ports)
     storage.close()
 

@@ -299,19 +299,6 @@ def test_create_permission_does_not_overwrite(server, container):
     assert container.download_blob("b").readall() == b"kept"
 
 
-def test_bearer_and_anonymous(server, container):
-    container.upload_blob("b", b"content")
-    url = server.url("blob", f"{container.container_name}/b")
-    assert requests.get(url, headers={"Authorization": f"Bearer {server.token}"}).content == b"content"
-    anonymous = requests.get(url)
-    assert anonymous.status_code == 401
-    assert (
-        "authorization_uri=https://login.microsoftonline.com/a-tenant/"
-        in anonymous.headers["www-authenticate"]
-    )
-    assert requests.get(url, headers={"Authorization": "Bearer other"}).status_code == 401
-
-
 def test_wrong_key_is_authentication_failed(server):
     other = server.connection_string.replace(server.key, server.other_key())
     with pytest.raises(ClientAuthenticationError) as refused:

@@ -302,11 +302,11 @@ def test_create_permission_does_not_overwrite(server, share):
 def test_bearer_needs_the_intent_header(server, share):
     share.get_file_client("f").upload_file(b"content")
     url = server.url("file", f"{share.share_name}/f")
-    bearer = {"Authorization": f"Bearer {server.token}", "x-ms-version": "2022-11-02"}
+    bearer = {**server.bearer, "x-ms-version": "2022-11-02"}
     assert requests.get(url, headers=bearer).headers["x-ms-error-code"] == "MissingRequiredHeader"
     answer = requests.get(url, headers=bearer | {"x-ms-file-request-intent": "backup"})
     assert answer.content == b"content"
-    wrong = requests.get(url, headers={"Authorization": "Bearer other"})
+    wrong = requests.get(url, headers=bearer | {"Authorization": "Bearer other"})
     assert wrong.status_code == 401
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from openbatchai.dataplane import sas
-from openbatchai.dataplane.authority import Authority, Credentials
+from openbatchai.dataplane.authority import Authority, ContainerRules, Credentials
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.sharedkey import SignedRequest
 from openbatchai.domain.ports import ItemRef, StorageService
@@ -19,14 +19,14 @@ FILE = ItemRef(StorageService.FILE, "acct", "share", "dir/stdout é.txt")
 
 def authorise(query: dict[str, str], ref: ItemRef = FILE, *, scheme: str = "http", ip: str = "10.0.0.7"):
     signed = SignedRequest("GET", "/", [], {}, ref.account)
-    authority = Authority(lambda token: None, lambda ref: (), "challenge")
+    authority = Authority(lambda token, audiences: None, lambda ref: ContainerRules())
     keys = (base64.b64encode(KEY).decode(),)
     return authority.authorise(Credentials(signed, ref, query, ip, scheme), keys, NOW)
 
 
 def token(ref: ItemRef = FILE, **fields: str) -> dict[str, str]:
     query = {"sv": "2019-12-12", "sr": "f", "sp": "r", "se": "2026-11-20T11:00:00Z"} | fields
-    text = sas.service_string(ref.service, sas.canonical_resource(ref, query), query)
+    text = sas.service_string(ref.service, sas.canonical_resources(ref, query)[0], query)
     return query | {"sig": sas.signature(KEY, text)}
 
 
@@ -163,7 +163,7 @@ def test_a_date_that_is_none_is_an_authentication_failure(date):
     signed = SignedRequest(
         "GET", "/", [], {"authorization": "SharedKey acct:AAAA", "x-ms-date": date}, "acct"
     )
-    authority = Authority(lambda token: None, lambda ref: (), "challenge")
+    authority = Authority(lambda token, audiences: None, lambda ref: ContainerRules())
     with pytest.raises(StorageError) as refused:
         authority.authorise(Credentials(signed, FILE, {}, "", "http"), (), NOW)
     assert refused.value.code.code == "AuthenticationFailed"

@@ -20,8 +20,8 @@ from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
 from openbatchai.dataplane.errors import StorageError
-from openbatchai.dataplane.files import FileSettings
 from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.sharetree import FileSettings
 from openbatchai.domain.ports import ItemRef, MountRefusedError, StorageService
 
 KEY = base64.b64encode(b"k" * 64).decode()
@@ -118,16 +118,14 @@ def test_prefixes_that_climb_find_nothing(storage, prefix):
     assert names(storage, prefix=prefix) == []
 
 
-def test_a_record_left_pending_by_a_crash_counts_only_with_its_file(storage):
+def test_a_record_whose_file_a_crash_kept_from_arriving_describes_nothing(storage):
     storage.create_container(blob())
     item = put(storage, "b", b"old", metadata={"v": "1"})
     key = (StorageService.BLOB, "data", "b")
     side = storage.places.store("acct")
 
-    side.put(key, Record(Identity(1, 2, 3), metadata={"v": "2"}), pending=True)
+    side.announce(key, Record(Identity(1, 2, 3), metadata={"v": "2"}), replaces=item.record)
     assert storage.blobs.properties(blob("b")).metadata == {"v": "1"}
-    side.put(key, Record(item.identity, metadata={"v": "3"}), pending=True)
-    assert storage.blobs.properties(blob("b")).metadata == {"v": "3"}
     storage.blobs.set_metadata(blob("b"), {"v": "4"}, Conditions())
     assert storage.blobs.properties(blob("b")).metadata == {"v": "4"}
 
@@ -208,7 +206,7 @@ def test_every_fsync_policy_writes(tmp_path, policy):
     put(storage, "a/b", b"content")
     share = ItemRef(StorageService.FILE, "acct", "share", "f")
     storage.create_container(share)
-    storage.files.create_file(share, 4, FileSettings())
+    storage.files.create(share, 4, FileSettings())
     storage.files.put_range(share, 0, b"1234")
     assert (tmp_path / "acct/blob/data/a/b").read_bytes() == b"content"
     assert (tmp_path / "acct/file/share/f").read_bytes() == b"1234"

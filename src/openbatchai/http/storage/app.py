@@ -11,19 +11,19 @@ from enum import Enum, auto
 from typing import Any
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.authority import Authority, Credentials, Grant, VerifyBearer
+from openbatchai.dataplane.authority import Authority, ContainerRules, Credentials, VerifyBearer
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.grants import Grant, Means
 from openbatchai.dataplane.names import is_account_name
-from openbatchai.dataplane.sas import StoredPolicy
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
 from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
+from openbatchai.http.storage.sources import Ports, Sources
 from openbatchai.http.storage.target import Target, check_target_path, parse_target
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
 
 _log = logging.getLogger(__name__)
 _THREADS = 32
-_RESOURCE_ID = "https://storage.azure.com"
 _OS_ERRORS = {
     errno.ENOSPC: StorageCode.DISK_FULL,
     errno.EDQUOT: StorageCode.DISK_FULL,
@@ -82,6 +82,8 @@ class StorageApp:
         *,
         verify_bearer: VerifyBearer,
         tenant: str,
+        delegation_secret: bytes = b"",
+        ports: Ports = dict,
         pool: Executor | None = None,
     ) -> None:
         self._service = service
@@ -89,11 +91,8 @@ class StorageApp:
         self._calls = calls
         self._find_level = find_level
         self._pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{service.value}-data")
-        challenge = (
-            f"Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize"
-            f" resource_id={_RESOURCE_ID}"
-        )
-        self._authority = Authority(verify_bearer, self._policies, challenge)
+        self._authority = Authority(verify_bearer, self._rules, tenant, delegation_secret)
+        self._sources = Sources(self._authority, storage, ports)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -133,8 +132,9 @@ class StorageApp:
             target.signed, target.ref, target.query, client[0] if client else "", scope["scheme"]
         )
         now = self._storage.clock.now()
-        if target.query.get("si"):
-            # The token's stored access policy lies in the side store.
+        exchange.sources = self._sources
+        exchange.client_ip = credentials.client_ip
+        if self._authority.reads_rules(credentials):
             exchange.grant = await exchange.run(self._authority.authorise, credentials, keys, now)
         else:
             exchange.grant = self._authority.authorise(credentials, keys, now)
@@ -142,6 +142,7 @@ class StorageApp:
             raise StorageError(StorageCode.WRITE_TO_SECONDARY)
         call = self._find(target)
         exchange.grant.demand(call.scope, call.permissions)
+        exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(exchange.headers, exchange.query)
         if "x-ms-lease-id" in exchange.headers:
             on_item = bool(target.ref.path)
@@ -165,11 +166,12 @@ class StorageApp:
             raise StorageError(StorageCode.UNSUPPORTED_VERB)
         raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
 
-    def _policies(self, ref: ItemRef) -> tuple[StoredPolicy, ...]:
+    def _rules(self, ref: ItemRef) -> ContainerRules:
         try:
-            return self._storage.containers.get(ref).settings.policies
+            settings = self._storage.containers.get(ref).settings
         except StorageError:
-            return ()
+            return ContainerRules()
+        return ContainerRules(settings.public_access, settings.policies)
 
     async def _refuse(self, exchange: Exchange, error: StorageError) -> None:
         headers = {"x-ms-error-code": error.code.code, **error.headers}
@@ -188,7 +190,7 @@ class StorageApp:
 def _unauthorised_exchange(scope: Mapping[str, Any], service: StorageService, pool: Executor) -> Exchange:
     """An exchange that can carry an error before anything of the request is understood."""
     blank = parse_target({**scope, "raw_path": b"/", "path": "/", "query_string": b""}, service)
-    nothing = Grant(permissions=frozenset())
+    nothing = Grant(frozenset(), means=Means.NOTHING)
     return Exchange(blank, nothing, str(uuid.uuid4()), DEFAULT_VERSION, pool)
 
 

@@ -11,6 +11,7 @@ from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
 
@@ -19,10 +20,17 @@ def create_app(
     verify_bearer: VerifyBearer,
     *,
     tenant: str = "common",
+    delegation_secret: bytes = b"",
+    ports: Ports = dict,
     pool: Executor | None = None,
 ) -> StorageApp:
-    """ASGI app of the Blob service. `verify_bearer` gives a token's principal or None; blocking I/O runs in
-    `pool`, by default one of the app's own."""
+    """ASGI app of the Blob service.
+
+    `verify_bearer` gives the principal of a token for one of the given audiences, or None.
+    `delegation_secret` makes user delegation keys; without one there are none. `ports` tells where the
+    services listen, so that URLs of copy sources are recognised as ours. Blocking I/O runs in `pool`, by
+    default one of the app's own.
+    """
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
@@ -37,6 +45,8 @@ def create_app(
         _level,
         verify_bearer=verify_bearer,
         tenant=tenant,
+        delegation_secret=delegation_secret,
+        ports=ports,
         pool=pool,
     )
 

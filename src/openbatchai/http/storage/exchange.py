@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from openbatchai.dataplane.authority import Grant
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef
+from openbatchai.http.storage.sources import Sources
 from openbatchai.http.storage.target import Target
 
 PIECE = 1 << 20
@@ -38,7 +39,9 @@ class Exchange:
         self.grant = grant
         self.request_id = request_id
         self.version = version
+        self.client_ip = ""
         self.started = False
+        self.sources: Sources
         self._pool = pool
         self._receive: Receive
         self._send: Send

@@ -14,8 +14,7 @@ _DETAILS = frozenset({"timestamps", "etag", "attributes", "permissionkey"})
 
 class DirectoryCalls:
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._files = storage.files
+        self._directories = storage.directories
 
     def calls(self) -> Calls:
         item = Level.ITEM
@@ -42,7 +41,7 @@ class DirectoryCalls:
         return table
 
     async def create_directory(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._files.create_directory, exchange.ref, metadata_of(exchange.headers))
+        item = await exchange.run(self._directories.create, exchange.ref, metadata_of(exchange.headers))
         await exchange.reply(201, written_headers(item) | wire.smb_headers(item))
 
     async def directory_properties(self, exchange: Exchange) -> None:
@@ -57,12 +56,12 @@ class DirectoryCalls:
         metadata = metadata_of(exchange.headers)
 
         def write() -> Item:
-            return self._files.set_metadata(exchange.ref, metadata, directory=True)
+            return self._directories.set_metadata(exchange.ref, metadata)
 
         await exchange.reply(200, written_headers(await exchange.run(write)))
 
     async def delete_directory(self, exchange: Exchange) -> None:
-        await exchange.run(self._files.delete_directory, exchange.ref)
+        await exchange.run(self._directories.delete, exchange.ref)
         await exchange.reply(202)
 
     async def list_directory(self, exchange: Exchange) -> None:
@@ -71,8 +70,8 @@ class DirectoryCalls:
         extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
 
         def read() -> bytes:
-            directory = self._files.properties(ref, directory=True)
-            page = self._files.list(
+            directory = self._directories.properties(ref)
+            page = self._directories.list(
                 ref,
                 prefix=query.get("prefix", ""),
                 marker=query.get("marker", ""),
@@ -100,4 +99,4 @@ class DirectoryCalls:
         await exchange.reply(200, none)
 
     async def _properties(self, exchange: Exchange) -> Item:
-        return await exchange.run(lambda: self._files.properties(exchange.ref, directory=True))
+        return await exchange.run(self._directories.properties, exchange.ref)

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.files import ByteRanges, FileSettings
+from openbatchai.dataplane.files import ByteRanges
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.sharetree import FileSettings
 from openbatchai.dataplane.uploads import md5_of
 from openbatchai.http.storage.answers import version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
@@ -67,7 +68,7 @@ class FileItemCalls:
         only_new = permissions is not None and "w" not in permissions
 
         def create() -> Item:
-            return self._files.create_file(exchange.ref, size, settings, only_new=only_new)
+            return self._files.create(exchange.ref, size, settings, only_new=only_new)
 
         item = await exchange.run(create)
         await exchange.reply(201, written_headers(item) | wire.smb_headers(item))
@@ -146,16 +147,16 @@ class FileItemCalls:
         metadata = metadata_of(exchange.headers)
 
         def write() -> Item:
-            return self._files.set_metadata(exchange.ref, metadata, directory=False)
+            return self._files.set_metadata(exchange.ref, metadata)
 
         await exchange.reply(200, written_headers(await exchange.run(write)))
 
     async def delete_file(self, exchange: Exchange) -> None:
-        await exchange.run(self._files.delete_file, exchange.ref)
+        await exchange.run(self._files.delete, exchange.ref)
         await exchange.reply(202)
 
     async def _properties(self, exchange: Exchange) -> Item:
-        return await exchange.run(lambda: self._files.properties(exchange.ref, directory=False))
+        return await exchange.run(self._files.properties, exchange.ref)
 
 
 def _file_settings(exchange: Exchange) -> FileSettings:

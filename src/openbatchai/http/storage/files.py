@@ -10,6 +10,7 @@ from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
 from openbatchai.http.storage.file_items import FileItemCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
+from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
 
@@ -18,6 +19,8 @@ def create_app(
     verify_bearer: VerifyBearer,
     *,
     tenant: str = "common",
+    delegation_secret: bytes = b"",
+    ports: Ports = dict,
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
@@ -30,6 +33,8 @@ def create_app(
         _level,
         verify_bearer=verify_bearer,
         tenant=tenant,
+        delegation_secret=delegation_secret,
+        ports=ports,
         pool=pool,
     )
 

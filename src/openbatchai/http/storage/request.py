@@ -17,6 +17,7 @@ _META = "x-ms-meta-"
 _METADATA_BYTES = 8 << 10
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 DEFAULT_VERSION = "2016-05-31"
+NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = re.compile(
@@ -34,13 +35,14 @@ _UNSUPPORTED_PARAMETERS = (
 
 
 def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
-    """Any well-formed version is taken and given back; a SAS without the header has its own."""
+    """Any well-formed version is taken and given back, one newer than we know as the newest we know; a SAS
+    without the header has its own."""
     version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
     if not _VERSION.fullmatch(version):
         raise StorageError(
             StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
         )
-    return version
+    return min(version, NEWEST_VERSION)
 
 
 def refuse_unsupported(headers: Mapping[str, str], query: Mapping[str, str]) -> None:

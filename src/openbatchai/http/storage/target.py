@@ -28,18 +28,14 @@ def parse_target(scope: Mapping[str, Any], service: StorageService) -> Target:
     headers = _headers(scope)
     raw_path = _raw_path(scope)
     host = headers.get("host", "")
-    account, path_style = _host_account(host, service), False
+    account, path_style = host_account(host, service), False
     in_container = raw_path
     if account is None:
         path_style = True
         account, _, rest = raw_path[1:].partition("/")
         account, in_container = _decode(account), f"/{rest}"
     pairs = _pairs(scope["query_string"].decode("latin-1"))
-    query: dict[str, str] = {}
-    for raw_name, raw_value in pairs:
-        name, value = _decode(raw_name).lower(), _decode(raw_value.replace("+", " "))
-        # A signature may leave out what has no value: such a parameter must not hide one that is signed.
-        query[name] = query.get(name) or value
+    query = _decoded_query(pairs)
     container, path = _split(service, in_container, query)
     endpoint = f"{scope['scheme']}://{host}/" + (f"{account}/" if path_style else "")
     is_secondary = account.endswith(_SECONDARY)
@@ -75,7 +71,7 @@ def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
-def _host_account(host: str, service: StorageService) -> str | None:
+def host_account(host: str, service: StorageService) -> str | None:
     """The account of `{account}.{service}.{suffix}`; None for any other host."""
     labels = host.rpartition(":")[0].split(".") if ":" in host else host.split(".")
     if len(labels) >= 3 and labels[1].lower() == service.value:
@@ -86,6 +82,17 @@ def _host_account(host: str, service: StorageService) -> str | None:
 def _pairs(text: str) -> list[tuple[str, str]]:
     parts = (part.partition("=") for part in text.split("&") if part)
     return [(name, value) for name, _, value in parts]
+
+
+def _decoded_query(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Several values of one parameter are joined as they are for a signature, sorted and with commas: what is
+    done must be what was signed. A signature may leave out what has no value, so that counts for nothing."""
+    values: dict[str, list[str]] = {}
+    for raw_name, raw_value in pairs:
+        found = values.setdefault(_decode(raw_name).lower(), [])
+        if raw_value:
+            found.append(_decode(raw_value.replace("+", " ")))
+    return {name: ",".join(sorted(found)) for name, found in values.items()}
 
 
 def _decode(text: str) -> str:

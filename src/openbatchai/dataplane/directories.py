@@ -1,0 +1,85 @@
+"""Directories of a share: create, list, describe, delete."""
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.records import Item, item_of
+from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
+from openbatchai.domain.ports import ItemRef
+
+
+class Directories:
+    def __init__(self, tree: ShareTree) -> None:
+        self._tree = tree
+
+    def create(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
+        tree = self._tree
+        with tree.share(ref) as share, tree.locked(ref):
+            if not ref.path or shareentries.find(share, ref.path) is not None:
+                raise StorageError(StorageCode.RESOURCE_EXISTS)
+            path = shareentries.place_for(share, ref.path)
+            parent_path, name = beneath.split(path)
+            with shareentries.parent_of(share, parent_path) as parent:
+                try:
+                    beneath.make_directory(parent, name)
+                except FileExistsError:
+                    raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+                tree.places.sync_directory(parent)
+            tree.new_record(ref, path, share, FileSettings(metadata=metadata))
+            return tree.described(share, ref, path)
+
+    def properties(self, ref: ItemRef) -> Item:
+        with self._tree.share(ref) as share:
+            path = self._tree.existing(share, ref, directory=True)
+            return self._tree.described(share, ref, path)
+
+    def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
+        tree = self._tree
+        with tree.share(ref) as share, tree.locked(ref):
+            path = tree.existing(share, ref, directory=True)
+            return tree.change(share, ref, path, lambda record: replace(record, metadata=dict(metadata)))
+
+    def delete(self, ref: ItemRef) -> None:
+        tree = self._tree
+        with tree.share(ref) as share, tree.locked(ref):
+            path = tree.existing(share, ref, directory=True)
+            if not path:
+                raise StorageError(
+                    StorageCode.INVALID_INPUT, "The root directory of a share cannot be deleted."
+                )
+            parent_path, name = beneath.split(path)
+            with shareentries.parent_of(share, parent_path) as parent:
+                try:
+                    os.rmdir(name, dir_fd=parent)
+                except OSError as error:
+                    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise StorageError(StorageCode.DIRECTORY_NOT_EMPTY) from None
+                    raise
+                tree.places.sync_directory(parent)
+            tree.store(ref).drop(key_of(ref, path))
+
+    def list(
+        self, ref: ItemRef, *, prefix: str, marker: str, limit: int, recorded: bool = False
+    ) -> Page[Item]:
+        """Files and directories in one sequence, ordered without regard to case.
+
+        `recorded` joins the records, which only ETags and creation times need.
+        """
+        tree, order = self._tree, shareentries.order
+        after = order(decode_marker(marker)) if marker else None
+        with tree.share(ref) as share:
+            path = tree.existing(share, ref, directory=True)
+            found = [
+                (name, entry)
+                for name, entry in shareentries.entries(share, path)
+                if name.casefold().startswith(prefix.casefold()) and (after is None or order(name) > after)
+            ]
+        found.sort(key=lambda pair: order(pair[0]))
+        next_marker = encode_marker(found[limit - 1][0]) if len(found) > limit else ""
+        records = tree.records_in(ref, path) if recorded else {}
+        return Page([item_of(name, entry, records.get(name)) for name, entry in found[:limit]], next_marker)

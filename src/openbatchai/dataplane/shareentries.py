@@ -1,0 +1,109 @@
+"""Finding files and directories of a share by name: without regard to case, and never outside the share.
+
+Nothing here knows of records; a share is the descriptor of its directory.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from openbatchai.dataplane import beneath
+from openbatchai.dataplane.errors import StorageCode, StorageError
+
+
+def open_for_creation(share: int, parent: int, path: str, name: str) -> int:
+    """An existing file (perhaps behind a link that stays inside the share), else a new one."""
+    found = beneath.stat_beneath(share, path)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise StorageError(StorageCode.TYPE_MISMATCH)
+    try:
+        if found is not None:
+            return beneath.open_file(share, path, os.O_WRONLY)
+        fd = os.open(
+            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, beneath.FILE_MODE, dir_fd=parent
+        )
+    except (FileExistsError, FileNotFoundError):
+        # A link that leads out of the share, or another request was faster.
+        raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+    os.fchmod(fd, beneath.FILE_MODE)
+    return fd
+
+
+@contextmanager
+def parent_of(share: int, path: str) -> Iterator[int]:
+    try:
+        fd = beneath.open_beneath(share, path, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StorageError(StorageCode.PARENT_NOT_FOUND) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def find(share: int, path: str) -> str | None:
+    """The path as it is written on disk: exactly this one, else the first that differs by case only."""
+    if not path or beneath.stat_beneath(share, path) is not None:
+        return path
+    done = ""
+    for part in path.split("/"):
+        exact = f"{done}/{part}" if done else part
+        if beneath.stat_beneath(share, exact) is None:
+            other = _by_case(share, done, part)
+            if other is None:
+                return None
+            exact = f"{done}/{other}" if done else other
+        done = exact
+    return done
+
+
+def place_for(share: int, path: str) -> str:
+    """Where a new item goes: parents, and an existing item of that name, keep their letter case."""
+    found = find(share, path)
+    if found is not None:
+        return found
+    parent_path, name = beneath.split(path)
+    holder = find(share, parent_path)
+    if holder is None:
+        raise StorageError(StorageCode.PARENT_NOT_FOUND)
+    return f"{holder}/{name}" if holder else name
+
+
+def _by_case(share: int, directory: str, name: str) -> str | None:
+    wanted = name.casefold()
+    try:
+        fd = beneath.open_beneath(share, directory, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        with os.scandir(fd) as entries:
+            same = [entry.name for entry in entries if entry.name.casefold() == wanted]
+    finally:
+        os.close(fd)
+    return min(same, default=None)
+
+
+def entries(share: int, directory: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Files and directories that a client may reach; pipes, devices and links that lead out are left out."""
+    fd = beneath.open_beneath(share, directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if not entry.name.isascii() and any("\ud800" <= char <= "\udfff" for char in entry.name):
+                    continue
+                path = f"{directory}/{entry.name}" if directory else entry.name
+                try:
+                    found: os.stat_result | None = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if found is not None and stat.S_ISLNK(found.st_mode):
+                    found = beneath.stat_beneath(share, path)
+                if found is not None and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                    yield entry.name, found
+    finally:
+        os.close(fd)
+
+
+def order(name: str) -> tuple[str, str]:
+    return name.casefold(), name

@@ -1,0 +1,31 @@
+"""The side store's tables, one script per version (`PRAGMA user_version`).
+
+Append scripts, never change one: homes that exist have run it. A table keyed by service, container and
+path also goes into TABLES_OF_ITEMS, so that its rows go with their item and with their container.
+"""
+
+# The first version had no number of its own, hence IF NOT EXISTS.
+_FIRST = """
+CREATE TABLE IF NOT EXISTS item (
+    service TEXT NOT NULL, container TEXT NOT NULL, path TEXT NOT NULL, pending INTEGER NOT NULL,
+    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    document TEXT NOT NULL, blocks TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (service, container, path, pending)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS container (
+    service TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (service, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_properties (
+    service TEXT PRIMARY KEY, document TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+# Two slots in turn instead of a confirmed and a pending record; a pending one counted only with its file.
+_SLOTS = """
+ALTER TABLE item RENAME COLUMN pending TO slot;
+ALTER TABLE item ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+UPDATE item SET turn = 1 - slot;
+"""
+
+MIGRATIONS = (_FIRST, _SLOTS)
+TABLES_OF_ITEMS = ("item",)
