@@ -28,7 +28,7 @@ def drive(module):
             lines = traceback.format_exc().splitlines()
             # The head says where in the drive, the tail what the client said.
             print("FAILED", name)
-            print("\n".join(line[:300] for line in lines[:6] + lines[-6:]))
+            print("\n".join(line[:300] for line in lines[3:7] + lines[7:][-6:]))
     print("{} checks, {} failed".format(len(names), failed))  # noqa: UP032 - for interpreters of any age
     sys.exit(1 if failed else 0)
 
@@ -39,7 +39,8 @@ def refused(kind, *codes):
     try:
         yield
     except kind as error:
-        code = str(getattr(error, "error_code", "") or "")
+        code = getattr(error, "error_code", None)
+        code = str(getattr(code, "value", code) or "")
         status = getattr(error, "status_code", None)
         assert not codes or code in codes or status in codes, (code, status, str(error)[:300])
     else:
