@@ -7,6 +7,7 @@ from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobTree, key_of, new_st
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Identity, Item, item_of
+from openbatchai.dataplane.recovery import announce
 from openbatchai.dataplane.uploads import Upload, copy_bytes
 from openbatchai.domain.ports import ItemRef
 
@@ -27,7 +28,7 @@ class Appends:
         self, ref: ItemRef, upload: Upload, demands: AppendDemands, conditions: Conditions
     ) -> tuple[int, Item]:
         """Add `upload` at the end; the offset it got, and the blob after it."""
-        with self._tree.container(ref) as container, self._tree.locked(ref):
+        with self._tree.locked(ref), self._tree.container(ref) as container:
             current = self._tree.existing(container, ref)
             record = current.record
             if record is None or record.blob_type != APPEND_BLOB:
@@ -35,6 +36,7 @@ class Appends:
             self._tree.check_write(ref, current, conditions)
             if record.append_blocks >= _MOST_BLOCKS:
                 raise StorageError(StorageCode.BLOCK_COUNT)
+            record = replace(record, stamp=new_stamp(), md5="", append_blocks=record.append_blocks + 1)
             fd = self._tree.open_file(container, ref, os.O_WRONLY)
             try:
                 offset = os.fstat(fd).st_size
@@ -42,6 +44,7 @@ class Appends:
                     raise StorageError(StorageCode.APPEND_POSITION)
                 if demands.max_size is not None and offset + upload.size > demands.max_size:
                     raise StorageError(StorageCode.MAX_BLOB_SIZE)
+                announce(self._tree.places, ref, upload, fd, offset, record)
                 try:
                     copy_bytes(upload.fd, 0, fd, offset, upload.size)
                 except OSError:
@@ -52,12 +55,6 @@ class Appends:
                 found = os.fstat(fd)
             finally:
                 os.close(fd)
-            record = replace(
-                record,
-                identity=Identity.of(found),
-                stamp=new_stamp(),
-                md5="",
-                append_blocks=record.append_blocks + 1,
-            )
+            record = replace(record, identity=Identity.of(found))
             self._tree.store(ref).put(key_of(ref), record)
             return offset, item_of(ref.path, found, record)

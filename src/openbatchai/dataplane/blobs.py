@@ -9,7 +9,8 @@ from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree,
 from openbatchai.dataplane.blocks import Block, BlockLists, Blocks, Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import ContentHeaders, Identity, Item
+from openbatchai.dataplane.records import ContentHeaders, Identity, Item, Record
+from openbatchai.dataplane.tiers import with_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef
 
@@ -54,8 +55,8 @@ class Blobs:
         return self._tree.replace(ref, upload, wanted, conditions, blob_type=blob_type)
 
     def put_block(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
-        with self._tree.container(ref):
-            self._tree.places.sync_staged(upload.fd)
+        self._tree.places.sync_staged(upload.fd)
+        with self._tree.locked(ref), self._tree.container(ref):
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(
@@ -86,8 +87,19 @@ class Blobs:
     def set_content(self, ref: ItemRef, content: ContentHeaders, md5: str, conditions: Conditions) -> Item:
         return self._tree.update(ref, conditions, lambda record: replace(record, content=content, md5=md5))
 
-    def set_tier(self, ref: ItemRef, tier: str, conditions: Conditions) -> Item:
-        return self._tree.update(ref, conditions, lambda record: replace(record, tier=tier))
+    def set_tags(self, ref: ItemRef, tags: Mapping[str, str], conditions: Conditions) -> Item:
+        def change(record: Record) -> Record:
+            return replace(record, tags=dict(tags))
+
+        return self._tree.update(ref, conditions, change, keeps_version=True)
+
+    def set_tier(self, ref: ItemRef, tier: str, priority: str, conditions: Conditions) -> bool:
+        """Remember the tier; whether the blob now is on its way out of the archive."""
+        now_ns = self._tree.now_ns()
+        changed = self._tree.update(
+            ref, conditions, lambda record: with_tier(record, tier, priority, now_ns), keeps_version=True
+        )
+        return bool(changed.rehydrating_to)
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> None:
         self._tree.remove(ref, conditions)

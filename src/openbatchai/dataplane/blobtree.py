@@ -10,7 +10,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.conditions import Conditions
@@ -26,6 +26,7 @@ from openbatchai.dataplane.records import (
     item_of,
 )
 from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.tiers import rehydrated
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
 
@@ -43,6 +44,11 @@ class BlobProperties:
     metadata: Mapping[str, str] | None = None
     md5: str = ""
     tier: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    sequence_number: int = 0
+    append_blocks: int = 0
+    is_sealed: bool = False
+    copy: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class BlobTree:
         return self.places.container(ref.account, _BLOB, ref.container)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+        """Taken before container(): while it is held, the container is not taken away."""
         return self.places.locked(ref.account, key_of(ref))
 
     def store(self, ref: ItemRef) -> SideStore:
@@ -88,7 +95,10 @@ class BlobTree:
         return item
 
     def described(self, ref: ItemRef, found: os.stat_result) -> Item:
-        return item_of(ref.path, found, choose_blob_record(found, *self.store(ref).records(key_of(ref))))
+        record = choose_blob_record(found, *self.store(ref).records(key_of(ref)))
+        if record is not None and record.rehydrating_to:
+            record = rehydrated(record, self.now_ns())
+        return item_of(ref.path, found, record)
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
@@ -125,7 +135,7 @@ class BlobTree:
     ) -> Item:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.find(container, ref)
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
@@ -135,6 +145,12 @@ class BlobTree:
                 md5=wanted.md5,
                 blob_type=blob_type,
                 tier=wanted.tier,
+                tier_changed_ns=self.now_ns() if wanted.tier else 0,
+                tags=dict(wanted.tags),
+                sequence_number=wanted.sequence_number,
+                append_blocks=wanted.append_blocks,
+                is_sealed=wanted.is_sealed,
+                copy=dict(wanted.copy),
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
             )
@@ -150,23 +166,30 @@ class BlobTree:
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
-    def update(self, ref: ItemRef, conditions: Conditions, change: Callable[[Record], Record]) -> Item:
-        """Change the record, not the bytes."""
-        with self.container(ref) as container, self.locked(ref):
+    def update(
+        self,
+        ref: ItemRef,
+        conditions: Conditions,
+        change: Callable[[Record], Record],
+        *,
+        keeps_version: bool = False,
+    ) -> Item:
+        """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             record = current.record or Record(
                 current.identity, ContentHeaders(type=current.content_type), created_ns=current.created_ns
             )
-            record = replace(
-                change(record), identity=current.identity, stamp=new_stamp(), touched_ns=self.now_ns()
-            )
+            record = replace(change(record), identity=current.identity)
+            if not keeps_version:
+                record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
         parent_path, name = beneath.split(ref.path)
-        with self.container(ref) as container, self.locked(ref):
+        with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
             with beneath.directory_beneath(container, parent_path) as parent:

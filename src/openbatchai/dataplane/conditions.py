@@ -1,22 +1,25 @@
 """Conditional headers (storage.md 5.3, "Conditions"). Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.tags import parse_condition
 
 
 @dataclass(frozen=True)
 class Version:
-    """What conditions compare with: the quoted ETag and the time of the last change, whole seconds."""
+    """What conditions compare with: quoted ETag, time of the last change (whole seconds), tags."""
 
     etag: str
     last_modified: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a request demands of the item as it is. Lease and tags are compared where those are known."""
+    """What a request demands of the item as it is. The lease is compared where leases are known."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -37,7 +40,7 @@ class Conditions:
     def check_write(self, current: Version | None, *, creates: bool = False) -> None:
         """`creates`: the call makes the whole blob, so `If-None-Match: *` means "only when it is new"."""
         if current is None:
-            if self.if_match is not None:
+            if self.if_match is not None or self.if_tags is not None:
                 raise StorageError(StorageCode.CONDITION_NOT_MET)
             return
         self._demand(current)
@@ -51,6 +54,8 @@ class Conditions:
         if self.if_match is not None and not _names(self.if_match, current.etag):
             raise StorageError(StorageCode.CONDITION_NOT_MET)
         if self.if_unmodified_since is not None and current.last_modified > self.if_unmodified_since:
+            raise StorageError(StorageCode.CONDITION_NOT_MET)
+        if self.if_tags is not None and not parse_condition(self.if_tags).matches(current.tags):
             raise StorageError(StorageCode.CONDITION_NOT_MET)
 
 

@@ -51,18 +51,21 @@ class Containers:
 
     def create(self, ref: ItemRef, settings: ContainerSettings) -> Container:
         check_container_name(ref.container)
-        self._places.store(ref.account)
+        store = self._places.store(ref.account)
         path = self._places.container_path(ref.account, ref.service, ref.container)
-        try:
-            path.mkdir()
-        except FileExistsError:
-            is_file = ref.service is StorageService.FILE
-            raise StorageError(
-                StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS
-            ) from None
-        path.chmod(DIRECTORY_MODE)
-        self._write(ref, settings)
-        return self.get(ref)
+        with self._places.locked_all():
+            if os.path.lexists(path):
+                is_file = ref.service is StorageService.FILE
+                raise StorageError(StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS)
+            # The record first: whoever sees the directory, after a crash too, sees it as it was asked for.
+            store.drop_container(ref.service, ref.container)
+            self._write(ref, settings)
+            made = self._places.made_path(ref.account)
+            made.mkdir()
+            made.chmod(DIRECTORY_MODE)
+            made.rename(path)
+            self._places.sync_path(path.parent)
+            return self.get(ref)
 
     def get(self, ref: ItemRef) -> Container:
         with self._places.container(ref.account, ref.service, ref.container) as fd:
@@ -89,8 +92,9 @@ class Containers:
             return self.get(ref)
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> None:
-        conditions.check_write(self.get(ref).version)
-        self._places.remove_container(ref.account, ref.service, ref.container)
+        with self._places.locked_all():
+            conditions.check_write(self.get(ref).version)
+            self._places.remove_container(ref.account, ref.service, ref.container)
 
     def list(
         self, account: str, service: StorageService, *, prefix: str, marker: str, limit: int

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from openbatchai.dataplane import beneath, shareentries
@@ -19,18 +20,22 @@ class Directories:
 
     def create(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
         tree = self._tree
-        with tree.share(ref) as share, tree.locked(ref):
+        with tree.locked(ref), tree.share(ref) as share:
             if not ref.path or shareentries.find(share, ref.path) is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
             path = shareentries.place_for(share, ref.path)
             parent_path, name = beneath.split(path)
             with shareentries.parent_of(share, parent_path) as parent:
+                made = tree.places.made_path(ref.account)
+                made.mkdir()
                 try:
-                    beneath.make_directory(parent, name)
-                except FileExistsError:
-                    raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+                    made.chmod(beneath.DIRECTORY_MODE)
+                    tree.new_record(ref, path, made.stat(), FileSettings(metadata=metadata))
+                    shareentries.give_name(made, parent, name)
+                finally:
+                    with suppress(FileNotFoundError):
+                        made.rmdir()
                 tree.places.sync_directory(parent)
-            tree.new_record(ref, path, share, FileSettings(metadata=metadata))
             return tree.described(share, ref, path)
 
     def properties(self, ref: ItemRef) -> Item:
@@ -40,13 +45,13 @@ class Directories:
 
     def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
         tree = self._tree
-        with tree.share(ref) as share, tree.locked(ref):
+        with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=True)
             return tree.change(share, ref, path, lambda record: replace(record, metadata=dict(metadata)))
 
     def delete(self, ref: ItemRef) -> None:
         tree = self._tree
-        with tree.share(ref) as share, tree.locked(ref):
+        with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=True)
             if not path:
                 raise StorageError(

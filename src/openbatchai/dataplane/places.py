@@ -11,12 +11,13 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
+from openbatchai.dataplane.beneath import open_directory_fd
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.records import Identity
@@ -28,12 +29,18 @@ _STAGING = ".staging"
 _UPLOADS = "uploads"
 _BLOCKS = "blocks"
 _DELETED = "deleted"
+_APPENDS = "appends"
+_MADE = "made"
 _LOCKS = 64
 UNCOMMITTED_BLOCKS_KEPT_S = 7 * 24 * 3600
 
 
 class FsyncPolicy(StrEnum):
-    """ALWAYS also syncs directories, records and each range; CLOSE syncs content when an upload ends."""
+    """What an acknowledged call survives when the machine loses power (docs/storage.md, "Durability").
+
+    CLOSE syncs content, name and record of everything that is complete with one call; of what comes in parts,
+    staged blocks are synced with the commit and ranges of a file with its last one. ALWAYS syncs each part.
+    """
 
     ALWAYS = "always"
     CLOSE = "close"
@@ -47,11 +54,13 @@ class Places:
         self._stores: dict[str, SideStore] = {}
         self._stores_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._closing = threading.Event()
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage-remover")
         root.mkdir(parents=True, exist_ok=True)
         self._clean()
 
     def close(self) -> None:
+        self._closing.set()
         self._remover.shutdown(wait=True)
         with self._stores_lock:
             for store in self._stores.values():
@@ -67,7 +76,7 @@ class Places:
         for service in StorageService:
             (home / service.value).mkdir(parents=True, exist_ok=True)
         (home / _META).mkdir(mode=0o700, exist_ok=True)
-        for name in (_UPLOADS, _BLOCKS, _DELETED):
+        for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
             (home / _STAGING / name).mkdir(parents=True, exist_ok=True)
         (home / _STAGING).chmod(0o700)
 
@@ -80,7 +89,7 @@ class Places:
             grave = self.root / f".deleted-{uuid.uuid4().hex}"
             with suppress(FileNotFoundError):
                 home.rename(grave)
-        self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
+        self.bury(grave)
 
     def store(self, account: str) -> SideStore:
         store = self._stores.get(account)
@@ -90,7 +99,7 @@ class Places:
             if account not in self._stores:
                 self.create_account(account)
                 file = self.root / account / _META / "side.db"
-                self._stores[account] = SideStore(file, durable=self.fsync is FsyncPolicy.ALWAYS)
+                self._stores[account] = SideStore(file, durable=self.fsync is not FsyncPolicy.NEVER)
             return self._stores[account]
 
     # --- containers
@@ -117,22 +126,34 @@ class Places:
             os.close(fd)
 
     def remove_container(self, account: str, service: StorageService, container: str) -> None:
-        """Take the tree away in one rename; its content goes in the background."""
+        """Take the tree away in one rename; its content goes in the background.
+
+        Called with all locks held: a write that comes later finds no container, and one that came before has
+        left nothing behind that a new container of that name would get.
+        """
         path = self.container_path(account, service, container)
         staging = self.root / account / _STAGING
-        (staging / _DELETED).mkdir(parents=True, exist_ok=True)
-        graves = [staging / _DELETED / uuid.uuid4().hex]
+        grave = staging / _DELETED / uuid.uuid4().hex
         try:
-            path.rename(graves[0])
+            path.rename(grave)
         except FileNotFoundError:
             raise missing_container(service) from None
-        if service is StorageService.BLOB:
-            graves.append(staging / _DELETED / uuid.uuid4().hex)
-            with suppress(FileNotFoundError):
-                (staging / _BLOCKS / container).rename(graves[1])
+        self.sync_path(path.parent)
         self.store(account).drop_container(service, container)
-        for grave in graves:
-            self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
+        self.bury(grave)
+        if service is StorageService.BLOB:
+            self._discard(account, staging / _BLOCKS / container)
+
+    def bury(self, grave: Path) -> None:
+        """Remove a tree in the background."""
+        self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
+
+    def _discard(self, account: str, path: Path) -> None:
+        """Remove a tree at once for everybody who looks, and in the background from the disk."""
+        grave = self.root / account / _STAGING / _DELETED / uuid.uuid4().hex
+        with suppress(FileNotFoundError):
+            path.rename(grave)
+            self.bury(grave)
 
     # --- staging
 
@@ -146,9 +167,18 @@ class Places:
         return self.root / ref.account / _STAGING / _BLOCKS / ref.container / name
 
     def drop_blocks(self, ref: ItemRef) -> None:
-        home = self.blocks_home(ref)
-        if home.exists():
-            shutil.rmtree(home, ignore_errors=True)
+        self._discard(ref.account, self.blocks_home(ref))
+
+    def append_path(self, account: str) -> Path:
+        """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""
+        return self.root / account / _STAGING / _APPENDS / uuid.uuid4().hex
+
+    def unfinished_appends(self) -> list[Path]:
+        return list(self.root.glob(f"*/{_STAGING}/{_APPENDS}/*"))
+
+    def made_path(self, account: str) -> Path:
+        """For a directory or file that is made ready before it gets its name."""
+        return self.root / account / _STAGING / _MADE / uuid.uuid4().hex
 
     # --- locks and durability
 
@@ -156,6 +186,14 @@ class Places:
     def locked(self, account: str, key: Key) -> Iterator[None]:
         """One writer at a time per item within this process; between processes the rename decides."""
         with self._locks[hash((account, key)) % _LOCKS]:
+            yield
+
+    @contextmanager
+    def locked_all(self) -> Iterator[None]:
+        """No writer of any item: for the few calls that take away what items lie in."""
+        with ExitStack() as stack:
+            for lock in self._locks:
+                stack.enter_context(lock)
             yield
 
     def sync_content(self, fd: int) -> None:
@@ -173,8 +211,21 @@ class Places:
             os.fdatasync(fd)
 
     def sync_directory(self, fd: int) -> None:
-        if self.fsync is FsyncPolicy.ALWAYS:
+        """After a change of names in it."""
+        if self.fsync is not FsyncPolicy.NEVER:
             os.fsync(fd)
+
+    def sync_path(self, directory: Path) -> None:
+        with open_directory_fd(directory) as fd:
+            self.sync_directory(fd)
+
+    def in_background(self, work: Callable[[], None]) -> "Future[None]":
+        """After what else waits to be done in the background. Long work looks at `closing`."""
+        return self._remover.submit(work)
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
 
     # --- after a crash
 
@@ -183,13 +234,14 @@ class Places:
 
         Deleted trees may be huge and are out of everybody's sight, so they go in the background.
         """
-        graves = [*self.root.glob(".deleted-*"), *self.root.glob(f"*/{_STAGING}/{_DELETED}/*")]
-        for grave in graves:
-            self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
+        for grave in (*self.root.glob(".deleted-*"), *self.root.glob(f"*/{_STAGING}/{_DELETED}/*")):
+            self.bury(grave)
         for staging in self.root.glob(f"*/{_STAGING}"):
             self._withdraw(staging)
-            shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
-            (staging / _UPLOADS).mkdir(exist_ok=True)
+            for name in (_UPLOADS, _MADE):
+                shutil.rmtree(staging / name, ignore_errors=True)
+            for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
+                (staging / name).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)
 
     def _withdraw(self, staging: Path) -> None:

@@ -55,7 +55,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of the side store. `stamp` (random) makes the ETag differ, `touched_ns` moves Last-Modified."""
+    """One row of the side store. `stamp` (random) makes the ETag differ, `touched_ns` moves Last-Modified.
+
+    `copy` tells about the copy that made the blob: id, source, progress, completed (an HTTP date).
+    """
 
     identity: Identity
     content: ContentHeaders = NO_CONTENT_HEADERS
@@ -67,6 +70,13 @@ class Record:
     touched_ns: int = 0
     stamp: int = 0
     append_blocks: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    tier_changed_ns: int = 0
+    rehydrating_to: str = ""
+    rehydrate_priority: str = ""
+    is_sealed: bool = False
+    sequence_number: int = 0
+    copy: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> str:
         # By hand: asdict() copies deeply, which is a tenth of the cost of a small write.
@@ -119,7 +129,7 @@ class Item:
 
     @property
     def version(self) -> Version:
-        return Version(self.etag, self.last_modified)
+        return Version(self.etag, self.last_modified, self.tags)
 
     @property
     def content(self) -> ContentHeaders:
@@ -142,8 +152,36 @@ class Item:
         return self.record.tier if self.record else ""
 
     @property
+    def tier_changed_ns(self) -> int:
+        return self.record.tier_changed_ns if self.record else 0
+
+    @property
+    def rehydrating_to(self) -> str:
+        return self.record.rehydrating_to if self.record else ""
+
+    @property
+    def rehydrate_priority(self) -> str:
+        return self.record.rehydrate_priority if self.record else ""
+
+    @property
     def append_blocks(self) -> int:
         return self.record.append_blocks if self.record else 0
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.record.is_sealed if self.record else False
+
+    @property
+    def sequence_number(self) -> int:
+        return self.record.sequence_number if self.record else 0
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self.record.tags if self.record else {}
+
+    @property
+    def copy(self) -> Mapping[str, str]:
+        return self.record.copy if self.record else {}
 
     @property
     def blob_type(self) -> str:
@@ -174,9 +212,18 @@ def choose_blob_record(found: os.stat_result, newest: Record | None, older: Reco
         return newest
     if older is not None and older.identity == identity:
         return older
-    grew = newest.identity.ino == identity.ino and newest.identity.size <= identity.size
-    keeps_type = newest.blob_type == "AppendBlob" and grew
-    return replace(newest, md5="", blob_type="AppendBlob" if keeps_type else "BlockBlob")
+    return replace(newest, md5="", blob_type=_type_after_change(newest, identity))
+
+
+def _type_after_change(record: Record, now: Identity) -> str:
+    """What a blob is once its file was written to from outside: only a growing file is still an append blob,
+    only one of whole pages still a page blob."""
+    same_file = record.identity.ino == now.ino
+    if record.blob_type == "AppendBlob" and same_file and record.identity.size <= now.size:
+        return "AppendBlob"
+    if record.blob_type == "PageBlob" and same_file and now.size % 512 == 0:
+        return "PageBlob"
+    return "BlockBlob"
 
 
 def whole_seconds(ns: int) -> datetime:

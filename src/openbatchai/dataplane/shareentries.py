@@ -3,31 +3,50 @@
 Nothing here knows of records; a share is the descriptor of its directory.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from openbatchai.dataplane import beneath
 from openbatchai.dataplane.errors import StorageCode, StorageError
 
 
-def open_for_creation(share: int, parent: int, path: str, name: str) -> int:
-    """An existing file (perhaps behind a link that stays inside the share), else a new one."""
+def open_existing(share: int, path: str) -> int | None:
+    """An existing file (perhaps behind a link that stays inside the share) for writing; None for nothing."""
     found = beneath.stat_beneath(share, path)
-    if found is not None and not stat.S_ISREG(found.st_mode):
+    if found is None:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         raise StorageError(StorageCode.TYPE_MISMATCH)
     try:
-        if found is not None:
-            return beneath.open_file(share, path, os.O_WRONLY)
-        fd = os.open(
-            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, beneath.FILE_MODE, dir_fd=parent
-        )
-    except (FileExistsError, FileNotFoundError):
-        # A link that leads out of the share, or another request was faster.
-        raise StorageError(StorageCode.RESOURCE_EXISTS) from None
-    os.fchmod(fd, beneath.FILE_MODE)
-    return fd
+        return beneath.open_file(share, path, os.O_WRONLY)
+    except FileNotFoundError:
+        # A job was faster.
+        raise StorageError(StorageCode.RESOURCE_NOT_FOUND) from None
+
+
+def give_name(made: Path, parent: int, name: str) -> None:
+    """Let a file or directory that was made ready appear; what a job has put there meanwhile stays.
+
+    A file keeps its first name beside the new one, for the caller to remove.
+    """
+    try:
+        if made.is_dir():
+            # An empty directory gives way to this one, which is the same thing.
+            os.rename(made, name, dst_dir_fd=parent)
+        else:
+            # Not a rename, which would replace what is there.
+            os.link(made, name, dst_dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
+            raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
+        # A file system without hard links.
+        os.rename(made, name, dst_dir_fd=parent)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from openbatchai.dataplane import beneath, shareentries
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
-from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Item, Record, item_of
+from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
 from openbatchai.dataplane.sidestore import Key, SideStore
 from openbatchai.domain.ports import Clock, ItemRef
 
@@ -76,10 +76,9 @@ class ShareTree:
         found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
         return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
 
-    def new_record(self, ref: ItemRef, path: str, share: int, settings: FileSettings) -> None:
-        item = self.described(share, ref, path)
+    def new_record(self, ref: ItemRef, path: str, found: os.stat_result, settings: FileSettings) -> None:
         record = Record(
-            identity=item.identity,
+            identity=Identity.of(found),
             content=settings.content,
             md5=settings.md5,
             metadata=dict(settings.metadata or {}),

@@ -71,6 +71,16 @@ class SideStore:
             found[path] = (record, None) if newest is None else (newest, record)
         return found
 
+    def tagged_after(self, after: tuple[str, str], container: str, limit: int) -> list[tuple[str, str]]:
+        """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
+        rows = self.database.read(
+            "SELECT DISTINCT container, path FROM item WHERE service = ? AND (container, path) > (?, ?)"
+            " AND (? = '' OR container = ?) AND instr(document, '\"tags\":') > 0"
+            " ORDER BY container, path LIMIT ?",
+            (StorageService.BLOB.value, *after, container, container, limit),
+        )
+        return [(str(row[0]), str(row[1])) for row in rows]
+
     def blocks(self, key: Key, identity: Identity) -> str:
         """The committed block list of the file with this identity, as it was given to announce()."""
         rows = self.database.read(
@@ -130,7 +140,20 @@ class SideStore:
             for table in TABLES_OF_ITEMS:
                 connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
 
+    def keys_after(self, last: Key | None, limit: int) -> list[Key]:
+        """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
+        rows = self.database.read(
+            "SELECT DISTINCT service, container, path FROM item WHERE (service, container, path) > (?, ?, ?)"
+            " ORDER BY service, container, path LIMIT ?",
+            (*(_text(last) if last else ("", "", "")), limit),
+        )
+        return [(StorageService(str(service)), str(name), str(path)) for service, name, path in rows]
+
     # --- containers and services
+
+    def containers(self) -> list[tuple[StorageService, str]]:
+        rows = self.database.read("SELECT service, name FROM container", ())
+        return [(StorageService(str(service)), str(name)) for service, name in rows]
 
     def container(self, service: StorageService, name: str) -> str | None:
         rows = self.database.read(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from openbatchai.dataplane import sas
+from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
 from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
 from openbatchai.dataplane.blobs import Blobs
@@ -21,6 +21,7 @@ from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.sharetree import ShareTree
+from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -45,11 +46,15 @@ class Storage:
         self.keys = keys
         self.clock = clock
         self.places = Places(root, fsync)
+        recovery.finish_appends(self.places)
+        # Done once nothing is left of what a killed service was doing; clients need not wait for it.
+        self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
         tree = BlobTree(self.places, clock)
         self.blobs = Blobs(tree)
         self.appends = Appends(tree)
+        self.tagged = Tagged(tree)
         share_tree = ShareTree(self.places, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)

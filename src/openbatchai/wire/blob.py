@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from openbatchai.wire.blob_extras import extra_elements, extra_headers, tag_set
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
@@ -44,12 +45,8 @@ def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-lease-status": "unlocked",
         "x-ms-lease-state": "available",
         "x-ms-server-encrypted": "true",
+        **extra_headers(item),
     }
-    if item.blob_type == "BlockBlob":
-        headers["x-ms-access-tier"] = item.tier or "Hot"
-        headers["x-ms-access-tier-inferred"] = "" if item.tier else "true"
-    else:
-        headers["x-ms-blob-committed-block-count"] = str(item.append_blocks)
     headers |= {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
     return {name: value for name, value in headers.items() if value}
 
@@ -60,13 +57,13 @@ def blobs_document(
     entries: Iterable[ItemFacts | str],
     next_marker: str,
     *,
-    with_metadata: bool,
+    include: frozenset[str],
 ) -> bytes:
     """Blobs, and common prefixes given as plain strings, in the order they come."""
     parts = [
         f"<BlobPrefix>{name_element(entry, request.version)}</BlobPrefix>"
         if isinstance(entry, str)
-        else _blob(entry, request.version, with_metadata)
+        else _blob(entry, request.version, include)
         for entry in entries
     ]
     root = (
@@ -80,13 +77,9 @@ def blobs_document(
     return text.encode()
 
 
-def _blob(item: ItemFacts, version: str, with_metadata: bool) -> str:
+def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
     content = item.content
-    tier = ""
-    if item.blob_type == "BlockBlob":
-        tier = element("AccessTier", item.tier or "Hot") + (
-            "" if item.tier else element("AccessTierInferred", "true")
-        )
+    tags = f"<Tags>{tag_set(item.tags.items())}</Tags>" if "tags" in include and item.tags else ""
     return (
         f"<Blob>{name_element(item.name, version)}<Properties>"
         f"<Creation-Time>{http_date_ns(item.created_ns)}</Creation-Time>"
@@ -96,10 +89,10 @@ def _blob(item: ItemFacts, version: str, with_metadata: bool) -> str:
         f"{element('Content-Language', content.language)}<Content-CRC64 />{element('Content-MD5', item.md5)}"
         f"{element('Cache-Control', content.cache_control)}"
         f"{element('Content-Disposition', content.disposition)}"
-        f"<BlobType>{item.blob_type}</BlobType>{tier}"
+        f"<BlobType>{item.blob_type}</BlobType>{extra_elements(item, with_copy='copy' in include)}"
         "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
         "<ServerEncrypted>true</ServerEncrypted></Properties>"
-        f"{metadata_element(item.metadata if with_metadata else None)}<OrMetadata /></Blob>"
+        f"{metadata_element(item.metadata if 'metadata' in include else None)}{tags}<OrMetadata /></Blob>"
     )
 
 

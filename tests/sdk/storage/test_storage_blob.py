@@ -312,13 +312,10 @@ def test_unimplemented_calls_answer_with_a_client_error(container):
     blob.upload_blob(b"x")
     refused = []
     for call in (
-        blob.create_snapshot,
-        blob.acquire_lease,
-        lambda: blob.start_copy_from_url(blob.url),
-        lambda: blob.set_blob_tags({"a": "b"}),
-        lambda: container.delete_blobs("b"),
-        lambda: blob.create_page_blob(512),
-        lambda: container.create_container(public_access="blob"),
+        lambda: blob.query_blob("SELECT * from BlobStorage"),
+        lambda: blob.set_legal_hold(True),
+        lambda: blob.upload_blob(b"y", overwrite=True, encryption_scope="scope"),
+        lambda: blob.get_blob_properties(version_id="2020-01-01T00:00:00.0000000Z"),
     ):
         with pytest.raises(HttpResponseError) as error:
             call()

@@ -61,6 +61,8 @@ class Plane:
 
     def restart(self) -> None:
         self._opened.append(Storage(self.root, Ring(), Wall(), FsyncPolicy.NEVER))
+        # Recovery would take the steps below, which are taken without locks, for what a crash left.
+        self.storage.recovered.result()
 
     def close(self) -> None:
         for storage in self._opened:

@@ -65,6 +65,8 @@ class Call:
     permissions: str
 
 
+# At the end of a `comp`: the call when the request names a source to take the bytes from.
+FROM_SOURCE = "<x-ms-copy-source"
 # By level, method, restype and comp.
 Calls = Mapping[tuple[Level, str, str, str], Call]
 FindLevel = Callable[[Target], Level]
@@ -143,7 +145,7 @@ class StorageApp:
         call = self._find(target)
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
-        refuse_unsupported(exchange.headers, exchange.query)
+        refuse_unsupported(self._service, exchange.headers, exchange.query)
         if "x-ms-lease-id" in exchange.headers:
             on_item = bool(target.ref.path)
             raise StorageError(
@@ -157,6 +159,9 @@ class StorageApp:
         level = self._find_level(target)
         restype, comp = query.get("restype", "").lower(), query.get("comp", "").lower()
         call = self._calls.get((level, method, restype, comp))
+        if "x-ms-copy-source" in target.signed.headers:
+            # The same request with a source in place of a body is another call.
+            call = self._calls.get((level, method, restype, comp + FROM_SOURCE), call)
         if call is not None:
             return call
         if any(key[0] is level and key[2:] == (restype, comp) for key in self._calls):

@@ -10,6 +10,7 @@ from openbatchai.http.storage.blob_appends import BlobAppendCalls
 from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_items import BlobItemCalls
+from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
@@ -37,6 +38,7 @@ def create_app(
         BlobItemCalls(storage),
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
+        BlobTagCalls(storage),
     )
     return StorageApp(
         StorageService.BLOB,

@@ -68,7 +68,7 @@ class BlobContainerCalls:
                 ref.container,
                 page.entries,
                 page.next_marker,
-                with_metadata="metadata" in includes(query),
+                include=includes(query),
             )
 
         await exchange.reply_xml(await exchange.run(read))

@@ -6,10 +6,11 @@ from openbatchai.dataplane import Storage
 from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.tiers import check_priority, check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
-from openbatchai.http.storage.blob_writing import TIERS, blob_properties, create_conditions, upload_starter
+from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, upload_starter
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import conditions_of, md5_header, metadata_of, size_header
@@ -98,11 +99,15 @@ class BlobItemCalls:
         await exchange.reply(200, written_headers(item))
 
     async def set_tier(self, exchange: Exchange) -> None:
-        tier = exchange.headers.get("x-ms-access-tier", "")
-        if tier not in TIERS:
-            raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-access-tier"})
-        await exchange.run(self._blobs.set_tier, exchange.ref, tier, conditions_of(exchange.headers))
-        await exchange.reply(200)
+        headers = exchange.headers
+        if "x-ms-access-tier" not in headers:
+            raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": "x-ms-access-tier"})
+        tier = check_tier(headers["x-ms-access-tier"])
+        priority = check_priority(headers.get("x-ms-rehydrate-priority", ""))
+        rehydrates = await exchange.run(
+            self._blobs.set_tier, exchange.ref, tier, priority, conditions_of(headers)
+        )
+        await exchange.reply(202 if rehydrates else 200)
 
     async def delete_blob(self, exchange: Exchange) -> None:
         await exchange.run(self._blobs.delete, exchange.ref, conditions_of(exchange.headers))

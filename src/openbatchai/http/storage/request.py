@@ -10,6 +10,8 @@ from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.dataplane.tags import parse_condition
+from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
@@ -20,18 +22,20 @@ DEFAULT_VERSION = "2016-05-31"
 NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
-_UNSUPPORTED_HEADERS = re.compile(
-    r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-|legal-hold"
-    r"|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
-)
-_UNSUPPORTED_PARAMETERS = (
-    "snapshot",
-    "versionid",
-    "sharesnapshot",
-    "prevsharesnapshot",
-    "prevsnapshot",
-    "where",
-)
+_UNSUPPORTED_HEADERS = {
+    StorageService.BLOB: re.compile(
+        r"x-ms-(?:structured-|encryption-|content-crc64|immutability-|legal-hold"
+        r"|range-get-content-crc64|rename-source|expiry-)"
+    ),
+    StorageService.FILE: re.compile(
+        r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-"
+        r"|legal-hold|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
+    ),
+}
+_UNSUPPORTED_PARAMETERS = {
+    StorageService.BLOB: ("snapshot", "versionid", "prevsnapshot"),
+    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+}
 
 
 def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
@@ -45,11 +49,12 @@ def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> s
     return min(version, NEWEST_VERSION)
 
 
-def refuse_unsupported(headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+def refuse_unsupported(service: StorageService, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+    unsupported = _UNSUPPORTED_HEADERS[service]
     for name in headers:
-        if _UNSUPPORTED_HEADERS.match(name):
+        if unsupported.match(name):
             raise StorageError(StorageCode.UNSUPPORTED_HEADER, detail={"HeaderName": name})
-    for name in _UNSUPPORTED_PARAMETERS:
+    for name in _UNSUPPORTED_PARAMETERS[service]:
         if query.get(name):
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
 
@@ -61,8 +66,15 @@ def conditions_of(headers: Mapping[str, str]) -> Conditions:
         if_modified_since=_date(headers, "if-modified-since"),
         if_unmodified_since=_date(headers, "if-unmodified-since"),
         lease_id=headers.get("x-ms-lease-id"),
-        if_tags=headers.get("x-ms-if-tags"),
+        if_tags=_tag_condition(headers),
     )
+
+
+def _tag_condition(headers: Mapping[str, str]) -> str | None:
+    condition = headers.get("x-ms-if-tags")
+    if condition is not None:
+        parse_condition(condition)
+    return condition
 
 
 def _date(headers: Mapping[str, str], name: str) -> datetime | None:

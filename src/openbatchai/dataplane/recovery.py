@@ -1,0 +1,142 @@
+"""What a start does about the calls that a killed service was carrying out (docs/storage.md, "Durability").
+
+Blobs are replaced by renames, so of those nothing is ever half done. Left over are blocks that were being
+added to append blobs, which happens in place, and rows of the side store whose item never came or has gone.
+"""
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+
+from openbatchai.dataplane import beneath
+from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.places import Places
+from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.sidestore import Key
+from openbatchai.dataplane.uploads import Upload, write_at
+from openbatchai.domain.ports import ItemRef, StorageService
+
+_LENGTH = 8
+_COMPARED = 1 << 20
+_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Append:
+    """A block on its way to the end of a blob: the file's inode, its length before, its record after."""
+
+    container: str
+    path: str
+    ino: int
+    offset: int
+    size: int
+    record: str
+
+
+def announce(places: Places, ref: ItemRef, upload: Upload, fd: int, offset: int, record: Record) -> None:
+    """Called before `upload` is copied to the end of the blob that `fd` is open on.
+
+    From now on, until the upload is discarded, recovery finds the block with what was to be done with it.
+    """
+    entry = Append(ref.container, ref.path, os.fstat(fd).st_ino, offset, upload.size, record.document())
+    text = json.dumps(vars(entry)).encode()
+    write_at(upload.fd, text + len(text).to_bytes(_LENGTH, "little"), upload.size)
+    places.sync_staged(upload.fd)
+    path = places.append_path(ref.account)
+    upload.path.rename(path)
+    upload.path = path
+
+
+def finish_appends(places: Places) -> None:
+    """Take back each block that only a part of is there, and complete the record of one that is there."""
+    for path in places.unfinished_appends():
+        account = path.parents[2].name
+        with path.open("rb") as block:
+            entry = _entry(block.fileno())
+            if entry is not None:
+                _finish(places, account, entry, block.fileno())
+        path.unlink()
+
+
+def _entry(block: int) -> Append | None:
+    """None when the machine lost power before it was complete; then nothing had been added yet."""
+    size = os.fstat(block).st_size
+    length = int.from_bytes(os.pread(block, _LENGTH, max(size - _LENGTH, 0)), "little")
+    if length > size - _LENGTH:
+        return None
+    try:
+        return Append(**json.loads(os.pread(block, length, size - _LENGTH - length)))
+    except (ValueError, TypeError):
+        return None
+
+
+def _finish(places: Places, account: str, entry: Append, block: int) -> None:
+    try:
+        with places.container(account, StorageService.BLOB, entry.container) as container:
+            blob = beneath.open_file(container, entry.path, os.O_RDWR)
+    except (StorageError, FileNotFoundError):
+        return
+    try:
+        found = os.fstat(blob)
+        added = found.st_size - entry.offset
+        # Whatever a job has added or changed since is the job's, and stays.
+        if found.st_ino != entry.ino or not 0 < added <= entry.size:
+            return
+        if not _same(blob, entry.offset, block, added):
+            return
+        if added < entry.size:
+            os.ftruncate(blob, entry.offset)
+            places.sync_content(blob)
+            return
+        key = (StorageService.BLOB, entry.container, entry.path)
+        places.store(account).put(key, Record.parse(Identity.of(found), entry.record))
+    finally:
+        os.close(blob)
+
+
+def _same(blob: int, offset: int, block: int, length: int) -> bool:
+    for start in range(0, length, _COMPARED):
+        count = min(_COMPARED, length - start)
+        if os.pread(blob, count, offset + start) != os.pread(block, count, start):
+            return False
+    return True
+
+
+def drop_orphans(places: Places) -> None:
+    """Drop the rows of items that are not there, left by a killed service or by a job that deletes.
+
+    In the background: each row is looked at under its item's lock, so
+    clients may be at work meanwhile.
+    """
+    for home in sorted(places.root.iterdir()):
+        if not home.is_dir() or home.name.startswith("."):
+            continue
+        store = places.store(home.name)
+        last: Key | None = None
+        while not places.closing and (keys := store.keys_after(last, _ROWS)):
+            for key in keys:
+                _check(places, home.name, key)
+            last = keys[-1]
+        for service, name in store.containers():
+            with places.locked_all():
+                if not places.container_path(home.name, service, name).is_dir():
+                    store.drop_container(service, name)
+
+
+def _check(places: Places, account: str, key: Key) -> None:
+    service, name, path = key
+    # As the writers of either service lock it: names of files are matched without regard to case.
+    locked = (service, name, path.casefold() if service is StorageService.FILE else path)
+    with places.locked(account, locked):
+        found = _stat(places, account, key)
+        if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            places.store(account).drop(key)
+
+
+def _stat(places: Places, account: str, key: Key) -> os.stat_result | None:
+    try:
+        with places.container(account, key[0], key[1]) as container:
+            return beneath.stat_beneath(container, key[2])
+    except (StorageError, OSError):
+        return None

@@ -1,0 +1,417 @@
+"""Kill the data plane before each step of a call, and look at what the next start finds.
+
+A step is a call into the kernel or the side store that changes something: the interpreter's own profiler
+reports each call of a C function, and the child that carries out the call kills itself at the n-th of them.
+So nothing of ours is replaced. Run as a program, in a process without threads, because it forks:
+
+    python -m harness.crashes DIRECTORY [CASE …]
+
+prints one JSON line per case: its name, how many steps it has, and what was wrong.
+"""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import sys
+import traceback
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.asgi import ACCOUNT, Direct
+
+# Functions of the operating system that change what is on disk or make it durable.
+STEPS = {
+    *("chmod", "copy_file_range", "fchmod", "fdatasync", "fsync", "ftruncate", "link", "mkdir", "open"),
+    *("posix_fallocate", "pwrite", "pwritev", "remove", "removexattr", "rename", "replace", "rmdir"),
+    *("sendfile", "setxattr", "symlink", "truncate", "unlink", "utime", "write"),
+}
+View = dict[str, Any]
+Call = Callable[[Direct], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`prepare` makes the state before, `act` is the call that is killed.
+
+    `between` says of a state that is neither the old nor the new one whether it is one the documentation
+    allows (docs/storage.md, "Durability"), given the old and the new.
+    """
+
+    name: str
+    prepare: Call
+    act: Call
+    between: Callable[[View, View, View], bool] = lambda old, new, found: False
+
+
+# --- calls
+
+
+class RefusedError(AssertionError):
+    """A call was not answered with success."""
+
+
+def must(answer: Any) -> Any:
+    if answer.status not in (200, 201, 202, 204):
+        raise RefusedError(answer.status, answer.code, answer.body[:300])
+    return answer
+
+
+def put(path: str, body: bytes, kind: str = "BlockBlob", **headers: str) -> Call:
+    every = {"x-ms-blob-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return lambda data: must(data.ask("blob", "PUT", f"data/{path}", headers=every, body=body))
+
+
+def call(
+    service: str,
+    method: str,
+    path: str,
+    query: str = "",
+    body: bytes = b"",
+    **headers: str,
+) -> Call:
+    """`query` as `name=value&name`; a header's underscores stand for hyphens."""
+    parameters = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    every = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda data: must(data.ask(service, method, path, parameters, every, body))
+
+
+def both(*calls: Call) -> Call:
+    def carry_out(data: Direct) -> None:
+        for each in calls:
+            each(data)
+
+    return carry_out
+
+
+def block_id(number: int) -> str:
+    return b64encode(b"%06d" % number).decode()
+
+
+def block(path: str, number: int, body: bytes) -> Call:
+    identifier = block_id(number)
+    return lambda data: must(
+        data.ask("blob", "PUT", f"data/{path}", {"comp": "block", "blockid": identifier}, body=body)
+    )
+
+
+def commit(path: str, *sources: tuple[str, int], **headers: str) -> Call:
+    entries = "".join(f"<{source}>{block_id(number)}</{source}>" for source, number in sources)
+    body = f"<?xml version='1.0' encoding='utf-8'?><BlockList>{entries}</BlockList>".encode()
+    return call("blob", "PUT", f"data/{path}", "comp=blocklist", body, **headers)
+
+
+def create_file(path: str, size: int, **headers: str) -> Call:
+    return call("file", "PUT", f"share/{path}", x_ms_type="file", x_ms_content_length=str(size), **headers)
+
+
+def put_range(path: str, start: int, body: bytes) -> Call:
+    span = f"bytes={start}-{start + len(body) - 1}"
+    return call("file", "PUT", f"share/{path}", "comp=range", body, x_ms_write="update", x_ms_range=span)
+
+
+def clear_range(path: str, start: int, end: int) -> Call:
+    span = f"bytes={start}-{end - 1}"
+    return call("file", "PUT", f"share/{path}", "comp=range", x_ms_write="clear", x_ms_range=span)
+
+
+def cut_short(limit: int, then: Call) -> Call:
+    """The kernel writes no file beyond `limit` bytes: a write stops in the middle, as on a full disk."""
+
+    def act(data: Direct) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            then(data)
+        except RefusedError:
+            return
+        raise AssertionError("there was space enough")
+
+    return act
+
+
+# --- what a client sees
+
+
+def _kept(name: str) -> bool:
+    return name.startswith(
+        ("x-ms-meta-", "content-", "x-ms-blob-", "x-ms-copy-", "x-ms-tag", "x-ms-lease-")
+    ) or (name in ("x-ms-type", "x-ms-access-tier", "x-ms-share-quota", "x-ms-content-length"))
+
+
+def _item(data: Direct, service: str, path: str) -> Any:
+    answer = data.ask(service, "GET", path)
+    if answer.status != 200:
+        return answer.code
+    kept = {name: value for name, value in answer.headers.items() if _kept(name)}
+    if service == "blob":
+        blocks = data.ask("blob", "GET", path, {"comp": "blocklist", "blocklisttype": "all"})
+        kept["blocks"] = blocks.body.decode() if blocks.status == 200 else blocks.code
+    return kept | {"body": answer.body.hex()}
+
+
+def _names(document: bytes, tag: str) -> list[str]:
+    return [str(found.findtext("Name")) for found in ElementTree.fromstring(document).iter(tag)]
+
+
+def view(data: Direct) -> View:
+    """All that a client can ask about `data` and `share`, less what is different in each run."""
+    found: View = {}
+    for path, query in (("data", {"restype": "container"}), ("fresh", {"restype": "container"})):
+        answer = data.ask("blob", "GET", path, query)
+        found[f"container {path}"] = answer.code or {
+            name: value for name, value in answer.headers.items() if _kept(name)
+        }
+    listing = data.ask("blob", "GET", "data", {"restype": "container", "comp": "list", "include": "metadata"})
+    names = _names(listing.body, "Blob") if listing.status == 200 else []
+    # Also what is only staged, and what the call makes.
+    for name in sorted({*names, "a", "b", "new", "deep/er/new"}):
+        found[f"blob {name}"] = _item(data, "blob", f"data/{name}")
+    if listing.status == 200:
+        found["listed"] = names
+    found |= _directory(data, "")
+    return found
+
+
+def _directory(data: Direct, path: str) -> View:
+    found: View = {}
+    query = {"restype": "directory", "comp": "list"}
+    answer = data.ask("file", "GET", f"share/{path}".rstrip("/"), query)
+    if answer.status != 200:
+        return {f"directory {path}": answer.code}
+    for name in _names(answer.body, "File"):
+        found[f"file {path}{name}"] = _item(data, "file", f"share/{path}{name}")
+    for name in _names(answer.body, "Directory"):
+        head = data.ask("file", "GET", f"share/{path}{name}", {"restype": "directory"})
+        found[f"directory {path}{name}"] = {
+            n: v for n, v in head.headers.items() if n.startswith("x-ms-meta-")
+        }
+        found |= _directory(data, f"{path}{name}/")
+    return found
+
+
+def litter(root: Path) -> list[str]:
+    """What a start leaves behind that belongs to nothing."""
+    home = root / ACCOUNT
+    staged = [*(home / ".staging").glob("*/*")]
+    found = [str(path.relative_to(home)) for path in staged if path.parent.name != "blocks"]
+    with sqlite3.connect(home / ".meta" / "side.db") as side:
+        rows = side.execute("SELECT service, container, path FROM item").fetchall()
+        for service, container, path in rows:
+            if not os.path.lexists(home / service / container / path):
+                found.append(f"row of {service} {container} {path!r}")
+        for service, name in side.execute("SELECT service, name FROM container").fetchall():
+            if not (home / service / name).is_dir():
+                found.append(f"row of {service} container {name}")
+    side.close()
+    return found
+
+
+# --- the campaign
+
+
+def _profile(last: int) -> tuple[Callable[..., None], list[int]]:
+    count = [0]
+
+    def watch(frame: Any, event: str, function: Any) -> None:
+        if event != "c_call":
+            return
+        name = getattr(function, "__name__", "")
+        changes = (
+            name in STEPS
+            if getattr(function, "__module__", "") == "posix"
+            else isinstance(getattr(function, "__self__", None), sqlite3.Connection)
+            and name.startswith("exec")
+        )
+        if changes:
+            if count[0] == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+
+    return watch, count
+
+
+def killed_at(root: Path, act: Call, step: int) -> bool:
+    """Carry out the call in a child that dies before that step; False when it came to its end instead."""
+    child = os.fork()
+    if not child:
+        try:
+            data = Direct(root)
+            view(data)
+            watch, _ = _profile(step)
+            sys.setprofile(watch)
+            try:
+                act(data)
+            finally:
+                sys.setprofile(None)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL), f"the call failed: {status}"
+    return status != 0
+
+
+def prepared(root: Path, case: Case) -> View:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    data = Direct(root)
+    must(data.ask("blob", "PUT", "data", {"restype": "container"}))
+    must(data.ask("file", "PUT", "share", {"restype": "share"}))
+    case.prepare(data)
+    found = view(data)
+    data.close()
+    return found
+
+
+def started(root: Path) -> View:
+    """What a client sees right after a start, and then, when that has cleaned up, still."""
+    data = Direct(root)
+    first = view(data)
+    data.storage.recovered.result()
+    second = view(data)
+    data.close()
+    return first if first == second else {"changed by the cleaning": [first, second]}
+
+
+def campaign(directory: Path, case: Case, stride: int = 1) -> dict[str, Any]:
+    root = directory / case.name
+    prepared(root, case)
+    assert not killed_at(root, case.act, -1)
+    new = started(root)
+    wrong: list[Any] = [f"the whole call leaves {left}" for left in litter(root)]
+    step = 0
+    while True:
+        old = prepared(root, case)
+        died = killed_at(root, case.act, step)
+        found = started(root)
+        if not died:
+            break
+        if found not in (old, new) and not case.between(old, new, found):
+            wrong.append({"step": step, "found": _difference(found, old, new)})
+        wrong += [f"step {step} leaves {left}" for left in litter(root)]
+        # What was interrupted can be asked again, and then is as if nothing had been.
+        step += stride
+    shutil.rmtree(root)
+    return {"case": case.name, "steps": step, "wrong": wrong}
+
+
+def _difference(found: View, old: View, new: View) -> dict[str, Any]:
+    keys = {*found, *old, *new}
+    return {
+        key: {"found": found.get(key), "old": old.get(key), "new": new.get(key)}
+        for key in sorted(keys)
+        if found.get(key) not in (old.get(key),) or old.get(key) != new.get(key)
+    }
+
+
+NOTHING: Call = lambda data: None  # noqa: E731
+X, Y = b"x" * 700, b"y" * 900
+BASE = put("a", X, x_ms_meta_k="old", content_type="text/old")
+BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("Latest", 2)))
+LOG = both(put("a", b"", "AppendBlob", x_ms_meta_k="v"), call("blob", "PUT", "data/a", "comp=appendblock", X))
+FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
+
+
+def emptied(old: View, new: View, found: View) -> bool:
+    """Files are written in place: Create File on an existing one empties it, then makes it its length."""
+    rest = {key for key in {*old, *new} if old.get(key) != new.get(key)}
+    body = bytes.fromhex(found["file f"]["body"])
+    return rest == {"file f"} and not body.strip(b"\0") and len(body) in (0, len(new["file f"]["body"]) // 2)
+
+
+def in_place(old: View, new: View, found: View) -> bool:
+    """A range in place: each byte is the old or the new one."""
+    bodies = [bytes.fromhex(state["file f"]["body"]) for state in (old, new, found)]
+    return len({*map(len, bodies)}) == 1 and all(c in (a, b) for a, b, c in zip(*bodies, strict=True))
+
+
+CASES = [
+    Case("put", NOTHING, put("new", X, x_ms_meta_k="v")),
+    Case("put-over", BASE, put("a", Y, x_ms_meta_k="new", content_type="text/new")),
+    Case("put-deep", NOTHING, put("deep/er/new", X, x_ms_meta_k="v")),
+    Case(
+        "put-over-directories",
+        both(put("new/er/x", X), call("blob", "DELETE", "data/new/er/x")),
+        put("new", X, x_ms_meta_k="v"),
+    ),
+    Case("put-append-over", BASE, put("a", b"", "AppendBlob")),
+    Case("block", NOTHING, block("new", 1, X)),
+    Case("block-again", block("new", 1, X), block("new", 1, Y)),
+    Case(
+        "commit",
+        both(block("new", 1, X), block("new", 2, Y)),
+        commit("new", ("Latest", 1), ("Latest", 2), x_ms_meta_k="v"),
+        # The blob is there, and its blocks may be committed once more.
+        lambda old, new, found: {**found["blob new"], "blocks": ""} == {**new["blob new"], "blocks": ""},
+    ),
+    Case(
+        "commit-over",
+        both(BLOCKS, block("a", 3, Y)),
+        commit("a", ("Committed", 2), ("Latest", 3), ("Latest", 1)),
+        lambda old, new, found: {**found["blob a"], "blocks": ""} == {**new["blob a"], "blocks": ""},
+    ),
+    Case("append", LOG, call("blob", "PUT", "data/a", "comp=appendblock", Y)),
+    Case(
+        "append-in-two",
+        LOG,
+        # The side store's own files are below this.
+        cut_short(400_300, call("blob", "PUT", "data/a", "comp=appendblock", b"z" * 400_000)),
+    ),
+    Case("metadata", BASE, call("blob", "PUT", "data/a", "comp=metadata", x_ms_meta_k="new")),
+    Case("properties", BASE, call("blob", "PUT", "data/a", "comp=properties", x_ms_blob_content_type="a/b")),
+    Case("delete", both(BASE, block("a", 1, X)), call("blob", "DELETE", "data/a")),
+    Case("container", NOTHING, call("blob", "PUT", "fresh", "restype=container", x_ms_meta_k="v")),
+    Case(
+        "container-delete",
+        both(BASE, put("b/c", Y), block("new", 1, X)),
+        call("blob", "DELETE", "data", "restype=container"),
+    ),
+    Case(
+        "container-metadata",
+        NOTHING,
+        call("blob", "PUT", "data", "restype=container&comp=metadata", x_ms_meta_k="v"),
+    ),
+    Case("directory", NOTHING, call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v")),
+    Case(
+        "directory-delete",
+        call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v"),
+        call("file", "DELETE", "share/d", "restype=directory"),
+    ),
+    Case("file", NOTHING, create_file("f", 5000, x_ms_meta_k="v", x_ms_content_type="text/new")),
+    Case("file-over", FILE, create_file("f", 900, x_ms_meta_k="new", x_ms_content_type="text/new"), emptied),
+    Case("range", FILE, put_range("f", 100, Y[:300]), in_place),
+    Case("range-clear", FILE, clear_range("f", 0, 512), in_place),
+    Case(
+        "file-resize",
+        FILE,
+        call("file", "PUT", "share/f", "comp=properties", x_ms_content_length="300", x_ms_content_type="a/b"),
+        # Two things in one call: its length may have changed alone.
+        lambda old, new, found: (
+            found["file f"] | {"content-type": ""} == new["file f"] | {"content-type": ""}
+        ),
+    ),
+    Case("file-metadata", FILE, call("file", "PUT", "share/f", "comp=metadata", x_ms_meta_k="new")),
+    Case("file-delete", FILE, call("file", "DELETE", "share/f")),
+    Case("share-delete", FILE, call("file", "DELETE", "share", "restype=share")),
+]
+
+
+def main() -> None:
+    directory, *names = sys.argv[1:]
+    for case in CASES:
+        if not names or case.name in names:
+            print(json.dumps(campaign(Path(directory), case)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
