@@ -1,10 +1,10 @@
 """Runs the test suites that come inside the SDKs' source distributions, against a service of ours.
 
-    python tests/clients/sdk_suites.py blob|share [-k EXPRESSION] [--only FILE ...] [--jsonl REPORT]
+    python tests/clients/sdk_suites.py blob|share|adlfs [-k EXPRESSION] [--only FILE ...] [--jsonl REPORT]
 
 The distribution is fetched from the package index into the user's cache; none of its files is kept here. The
-suites find their helper package in `shim/`, and reach the service as they reach Azure: by the public host names,
-through the proxy. `expected/NAME.txt` lists what does not pass, each with its reason.
+SDKs' suites find their helper package in `shim/`, and reach the service as they reach Azure: by the public host
+names, through the proxy. That of adlfs, made for an emulator in a container, gets the service's URL instead. `expected/NAME.txt` lists what does not pass, each with its reason.
 """
 
 import argparse
@@ -12,20 +12,23 @@ import collections
 import fnmatch
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _TESTS = Path(__file__).resolve().parent.parent
 if str(_TESTS) not in sys.path:
     sys.path.insert(0, str(_TESTS))
 
 from harness.arm import Arm
-from harness.service import Service
+from harness.service import Service, clean_environment
 from harness.venvs import cache_directory, interpreter, python_with
 
 HERE = Path(__file__).resolve().parent
@@ -33,9 +36,12 @@ _RUNNER = (
     "pytest==9.2.0",
     "pytest-asyncio==1.5.0",
     "pytest-timeout==2.4.0",
-    "azure-identity==1.27.0",
-    "azure-mgmt-storage==25.3.0",
     "aiohttp==3.14.5",
+    "azure-identity==1.27.0",
+)
+_OF_AZURE = (
+    *_RUNNER,
+    "azure-mgmt-storage==25.3.0",
     "pyjwt==2.15.1",
     "requests==2.34.2",
     "cryptography==50.0.2",
@@ -53,23 +59,28 @@ _VARIABLES = {
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Where pytest runs, what it is told, and with which environment; through the proxy or not."""
+
+    directory: Path
+    words: list[str]
+    environment: dict[str, str]
+    proxied: bool
+
+
+@dataclass(frozen=True)
 class Suite:
     """`also` are packages that its tests import besides its own."""
 
     name: str
     package: str
     version: str
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...]
+    prepare: Callable[["Suite", Service, Path], Prepared]
 
     @property
     def pins(self) -> tuple[str, ...]:
-        return (f"{self.package}=={self.version}", *self.also, *_RUNNER)
-
-
-SUITES = {
-    "blob": Suite("blob", "azure-storage-blob", "12.31.1", ("azure-storage-file-share==12.27.1", "pyarrow==26.0.1")),
-    "share": Suite("share", "azure-storage-file-share", "12.27.1", ("azure-storage-blob==12.31.1",)),
-}
+        return (f"{self.package}=={self.version}", *self.also)
 
 
 def source_of(suite: Suite) -> Path:
@@ -109,6 +120,66 @@ def accounts(service: Service) -> dict[str, str]:
     return variables
 
 
+def _as_azure(suite: Suite, service: Service, scratch: Path) -> Prepared:
+    tests = scratch / "tests"
+    shutil.copytree(source_of(suite) / "tests", tests)
+    environment = {
+        **accounts(service),
+        "SUITE_RUN": str(tests),
+        "PYTHONPATH": os.pathsep.join((str(HERE / "shim"), str(tests))),
+        "AZURE_TEST_RUN_LIVE": "true",
+        "AZURE_SKIP_LIVE_RECORDING": "true",
+        "AZURE_TENANT_ID": service.endpoint["tenant"],
+        "AZURE_CLIENT_ID": service.endpoint["client_id"],
+        "AZURE_CLIENT_SECRET": service.endpoint["client_secret"],
+        "AZURE_SUBSCRIPTION_ID": service.endpoint["subscription_id"],
+        "STORAGE_RESOURCE_GROUP_NAME": "suites",
+    }
+    return Prepared(tests, ["--ignore=perfstress_tests"], environment, proxied=True)
+
+
+def _as_emulator(suite: Suite, service: Service, scratch: Path) -> Prepared:
+    """adlfs keeps the emulator's address and key in a module of constants; ours take their place."""
+    package = scratch / "adlfs"
+    shutil.copytree(source_of(suite) / "adlfs", package)
+    constants = package / "tests/constants.py"
+    host = service.endpoint["blob"].removeprefix("http://")
+    text = constants.read_text()
+    text = text.replace("127.0.0.1:10000", host).replace("devstoreaccount1", service.account)
+    text = re.sub('KEY = "[^"]*"', f'KEY = "{service.key}"', text)
+    constants.write_text(text)
+    environment = {"PYTHONPATH": os.pathsep.join((str(HERE / "shim"), str(scratch)))}
+    return Prepared(scratch, ["adlfs/tests", "--host", host], environment, proxied=False)
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "blob",
+            "azure-storage-blob",
+            "12.31.1",
+            ("azure-storage-file-share==12.27.1", "pyarrow==26.0.1", *_OF_AZURE),
+            _as_azure,
+        ),
+        Suite(
+            "share",
+            "azure-storage-file-share",
+            "12.27.1",
+            ("azure-storage-blob==12.31.1", *_OF_AZURE),
+            _as_azure,
+        ),
+        Suite(
+            "adlfs",
+            "adlfs",
+            "2026.8.0",
+            ("azure-storage-blob==12.31.1", "pandas==3.1.1", "dask[dataframe]==2026.8.0", "numpy==2.4.6", "pytest-mock==3.17.0", *_RUNNER),
+            _as_emulator,
+        ),
+    )
+}
+
+
 @dataclass
 class Result:
     outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -132,27 +203,15 @@ def run(
     """One run of the suite. `words` go to pytest; a run longer than `limit_s` seconds is ended."""
     python = python_with(suite.pins)
     with tempfile.TemporaryDirectory() as scratch:
-        tests = Path(scratch) / "tests"
-        shutil.copytree(source_of(suite) / "tests", tests)
+        prepared = suite.prepare(suite, service, Path(scratch))
         report = report or Path(scratch) / "report.jsonl"
         report.unlink(missing_ok=True)
-        environment = {
-            **accounts(service),
-            "SUITE_REPORT": str(report),
-            "SUITE_RUN": str(tests),
-            "PYTHONPATH": os.pathsep.join((str(HERE / "shim"), str(tests))),
-            "AZURE_TEST_RUN_LIVE": "true",
-            "AZURE_SKIP_LIVE_RECORDING": "true",
-            "AZURE_TENANT_ID": service.endpoint["tenant"],
-            "AZURE_CLIENT_ID": service.endpoint["client_id"],
-            "AZURE_CLIENT_SECRET": service.endpoint["client_secret"],
-            "AZURE_SUBSCRIPTION_ID": service.endpoint["subscription_id"],
-            "STORAGE_RESOURCE_GROUP_NAME": "suites",
-        }
         command = [str(python), "-m", "pytest", "-q", "-p", "devtools_testutils.plugin", "-p", "no:cacheprovider"]
-        command += ["-o", "asyncio_mode=auto", "--timeout=120", "--tb=no", "--ignore=perfstress_tests", "-W", "ignore"]
+        command += ["-o", "asyncio_mode=auto", "--timeout=120", "--tb=no", "-W", "ignore", *prepared.words, *words]
+        environment = {**prepared.environment, "SUITE_REPORT": str(report)}
+        start = service.run if prepared.proxied else _run
         try:
-            done = service.run([*command, *words, *(only or [])], env=environment, cwd=tests, timeout=limit_s)
+            done = start(command + (only or []), env=environment, cwd=prepared.directory, timeout=limit_s)
             last = done.stdout[-2000:] + done.stderr[-2000:]
         except subprocess.TimeoutExpired:
             last = "ended at its limit of time"
@@ -163,6 +222,11 @@ def run(
             entry = json.loads(line)
             result.outcomes[entry["test"]] = (entry["outcome"], entry["why"])
         return result
+
+
+def _run(command: list[str], *, env: dict[str, str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    environment = {**clean_environment(), **env}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
 def expected_failures(suite: Suite) -> dict[str, str]:

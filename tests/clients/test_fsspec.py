@@ -2,7 +2,7 @@
 
 PINS = (
     "adlfs==2026.8.0",
-    "pandas==3.0.0",
+    "pandas==3.1.1",
     "azure-storage-blob==12.31.1",
     "aiohttp==3.14.5",
 )

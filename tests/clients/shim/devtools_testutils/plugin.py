@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools_testutils import test_proxy  # noqa: F401 - the suites' session fixture
+from . import test_proxy  # noqa: F401 - the suites session fixture
 
 _REPORT = Path(os.environ["SUITE_REPORT"])
 _seen = {}
