@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from typing import Any
@@ -82,6 +82,7 @@ class Service:
             subscription=self.credentials.subscription_id,
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+            quotas=self._settings.quotas,
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
@@ -99,7 +100,7 @@ class Service:
             await self.stop()
             raise
         ports = {name: listener.port for name, listener in self._listeners.items()}
-        Settings(ports, self._settings.images, self._settings.idle_timeout_s).save(self.home.configuration)
+        replace(self._settings, ports=ports).save(self.home.configuration)
         shown = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
         # Management clients insist on TLS; the others take it only where the network is not this machine.
         plain = "http" if self._proxy_credentials() is None else "https"

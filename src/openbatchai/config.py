@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +153,14 @@ class Settings:
     """What `config.json` of the home may set. `ports` are chosen at the first start and kept.
 
     `images` maps patterns of container image names to Python interpreters of this machine.
-    `idle_timeout_s`: how long an autoscale cluster keeps an idle node.
+    `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
+    the usages have, e.g. "Clusters".
     """
 
     ports: dict[str, int]
     images: dict[str, str]
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+    quotas: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -169,6 +171,7 @@ class Settings:
                 ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
                 images={str(image): str(python) for image, python in content.get("images", {}).items()},
                 idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
+                quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -176,7 +179,12 @@ class Settings:
     def save(self, path: Path) -> None:
         write_private(
             path,
-            {"ports": self.ports, "images": self.images, "idleTimeoutSeconds": self.idle_timeout_s},
+            {
+                "ports": self.ports,
+                "images": self.images,
+                "idleTimeoutSeconds": self.idle_timeout_s,
+                "quotas": self.quotas,
+            },
         )
 
 

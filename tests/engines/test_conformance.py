@@ -226,3 +226,22 @@ def test_release_leaves_other_nodes_alone(bench, build):
     bench.engine.release(["node-1"])
 
     assert not bench.ended()
+
+
+def test_a_file_server_is_mounted_by_its_key(bench, build):
+    facts = bench.engine.make_file_server("key-1")
+    assert bench.engine.make_file_server("key-1") == facts
+    mount = build.mount(
+        kind=MountKind.FILE_SERVER, account="", container="", file_server="key-1", relative_path="nfs"
+    )
+    end = bench.run(build.task("true", mounts=(build.mount(), mount)))
+    assert end.fault is None
+
+
+def test_a_file_server_that_is_not_there_refuses_the_mount(bench, build):
+    bench.engine.make_file_server("key-2")
+    bench.engine.remove_file_server("key-2")
+    bench.engine.remove_file_server("key-2")
+    mount = build.mount(kind=MountKind.FILE_SERVER, account="", container="", file_server="key-2")
+    end = bench.run(build.task("true", mounts=(mount,)))
+    assert (end.exit_code, end.fault.code) == (-1, Fault.FILE_SERVER_MOUNT)

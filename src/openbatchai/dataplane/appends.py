@@ -36,7 +36,13 @@ class Appends:
             self._tree.check_write(ref, current, conditions)
             if record.append_blocks >= _MOST_BLOCKS:
                 raise StorageError(StorageCode.BLOCK_COUNT)
-            record = replace(record, stamp=new_stamp(), md5="", append_blocks=record.append_blocks + 1)
+            record = replace(
+                record,
+                stamp=new_stamp(),
+                md5="",
+                append_blocks=record.append_blocks + 1,
+                lease=self._tree.kept_lease(current),
+            )
             fd = self._tree.open_file(container, ref, os.O_WRONLY)
             try:
                 offset = os.fstat(fd).st_size

@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _OPENAT2 = 437
@@ -142,12 +142,16 @@ def make_directory(parent: int, name: str) -> None:
         os.close(fd)
 
 
-def make_parents(directory: int, path: str) -> None:
-    """Make the directories above `path`; NotADirectoryError when one of them is something else."""
+def make_parents(directory: int, path: str, made: Callable[[int], None]) -> None:
+    """Make the directories above `path`; NotADirectoryError when one of them is something else.
+
+    `made` is called with the descriptor of each directory that got a new entry.
+    """
     done = ""
     for part in path.split("/")[:-1]:
         with directory_beneath(directory, done) as parent, suppress(FileExistsError):
             make_directory(parent, part)
+            made(parent)
         done = f"{done}/{part}" if done else part
 
 

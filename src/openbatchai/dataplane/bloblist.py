@@ -1,30 +1,43 @@
-"""Listing blobs: a container's directories walked in the order of full names (storage.md 5.2, 9)."""
+"""Listing blobs: one page of a container in the order of names (storage.md 5.2).
+
+What lies in the directories comes from blobwalk.py. Whatever else a container has, such as snapshots, is
+merged in from a source that gives it in the same order.
+"""
 
 import base64
 import binascii
 import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import merge
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane.blobwalk import Bound, Walk
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, choose_blob_record, item_of
+from openbatchai.dataplane.sidestore import Records
 from openbatchai.domain.ports import StorageService
 
 PAGE = 5000
-_LONGEST_NAME = 1024
+# After so many blobs of one prefix the walk begins anew behind them all.
+_PATIENCE = 256
+# A blob itself comes after its snapshots.
+_LAST = "\U0010ffff"
+_LAST_CODE_POINT = 0x10FFFF
 
 
 @dataclass(frozen=True)
 class BlobQuery:
+    """`include` names what beside the blobs is wanted; `start_from` is the least name."""
+
     prefix: str = ""
     delimiter: str = ""
     marker: str = ""
     limit: int = PAGE
+    start_from: str = ""
+    include: frozenset[str] = field(default_factory=frozenset)
 
 
 EntryT = TypeVar("EntryT")
@@ -38,33 +51,70 @@ class Page(Generic[EntryT]):
     next_marker: str
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A blob, or with `stat=None` a common prefix of blobs."""
+class ListingSource(Protocol):
+    """More entries for the listing of a container: what `include` has one word for.
 
-    name: str
-    stat: os.stat_result | None
+    Items whose `listed` says what they are, with names that begin with `prefix` and are not before `start`,
+    ordered by name and then by snapshot.
+    """
+
+    def __call__(self, account: str, container: str, *, prefix: str, start: str) -> Iterator[Item]: ...
 
 
-def list_blobs(places: Places, account: str, container: str, query: BlobQuery) -> "Page[Item | str]":
-    """Items and, with a delimiter, common prefixes (plain strings), merged in code point order."""
-    after = decode_marker(query.marker)
-    with places.container(account, StorageService.BLOB, container) as directory:
-        found = list(islice(_matching(directory, query, after), query.limit + 1))
-    page = found[: query.limit]
-    next_marker = encode_marker(page[-1].name) if len(found) > len(page) else ""
-    names = [entry.name for entry in page if entry.stat is not None]
-    if not names:
-        return Page([entry.name for entry in page], next_marker)
-    records = places.store(account).records_between(StorageService.BLOB, container, names[0], names[-1])
-    entries: list[Item | str] = []
-    for entry in page:
-        if entry.stat is None:
-            entries.append(entry.name)
-        else:
-            record = choose_blob_record(entry.stat, *records.get(entry.name, (None, None)))
-            entries.append(item_of(entry.name, entry.stat, record))
-    return Page(entries, next_marker)
+# A name, which of its entries (its snapshot, or _LAST), and what is known: the stat of a blob, an item, or
+# None for a common prefix.
+_Entry = tuple[str, str, os.stat_result | Item | None]
+
+
+class BlobListing:
+    """`sources` by the word of `include` that asks for them."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.sources: dict[str, ListingSource] = {}
+
+    def page(self, account: str, container: str, query: BlobQuery, now_ns: int = 0) -> "Page[Item | str]":
+        """Items and, with a delimiter, common prefixes (plain strings), merged in code point order.
+
+        `now_ns` decides what is told of leases of limited duration.
+        """
+        after = _decode_position(query.marker) if query.marker else None
+        bound = _bound(query, after)
+        extra = [
+            source(account, container, prefix=query.prefix, start=bound.name)
+            for word, source in self.sources.items()
+            if word in query.include
+        ]
+        with self._places.container(account, StorageService.BLOB, container) as directory:
+            walk = Walk(directory, self._places.tables)
+            found = list(islice(_entries(walk, query, bound, extra, after), query.limit + 1))
+        page = found[: query.limit]
+        next_marker = _encode_position(page[-1]) if len(found) > len(page) else ""
+        return Page(self._joined(account, container, page, now_ns, in_full=not query.delimiter), next_marker)
+
+    def _joined(
+        self, account: str, container: str, page: list[_Entry], now_ns: int, *, in_full: bool
+    ) -> list[Item | str]:
+        names = [name for name, _, found in page if isinstance(found, os.stat_result)]
+        records: Mapping[str, Records] = {}
+        if names:
+            store = self._places.store(account)
+            if in_full:
+                records = store.records_between(StorageService.BLOB, container, names[0], names[-1])
+            else:
+                # Between two of these names may lie a million others, behind a common prefix.
+                records = store.records_of(StorageService.BLOB, container, names)
+        nothing: Records = (None, None)
+        entries: list[Item | str] = []
+        for name, _, found in page:
+            if found is None:
+                entries.append(name)
+            elif isinstance(found, Item):
+                entries.append(found)
+            else:
+                record = choose_blob_record(found, *records.get(name, nothing))
+                entries.append(item_of(name, found, record, now_ns=now_ns))
+        return entries
 
 
 def encode_marker(name: str) -> str:
@@ -80,92 +130,104 @@ def decode_marker(marker: str) -> str:
         ) from None
 
 
-def _matching(container: int, query: BlobQuery, after: str) -> Iterator[_Found]:
-    directory, slash, _ = query.prefix.rpartition("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in directory.split("/")) and slash:
-        return iter(())
-    top = directory + slash
-    if query.delimiter in ("", "/"):
-        return _walk(container, top, query.prefix, after, recursive=not query.delimiter)
-    return _folded(_walk(container, top, query.prefix, after, recursive=True), query, after)
+def _encode_position(entry: _Entry) -> str:
+    name, rank, _ = entry
+    return encode_marker(name if rank == _LAST else f"{name}\0{rank}")
 
 
-def _walk(container: int, directory: str, prefix: str, after: str, *, recursive: bool) -> Iterator[_Found]:
-    for name, found in _children(container, directory, prefix, after, recursive=recursive):
-        if found is not None:
-            yield _Found(name, found)
-        elif recursive:
-            yield from _walk(container, name, prefix, after, recursive=True)
-        elif _holds_a_blob(container, name):
-            yield _Found(name, None)
+def _decode_position(marker: str) -> tuple[str, str]:
+    name, nul, rank = decode_marker(marker).partition("\0")
+    return name, rank if nul else _LAST
 
 
-def _children(
-    container: int, directory: str, prefix: str, after: str, *, recursive: bool
-) -> list[tuple[str, os.stat_result | None]]:
-    """Files with their stat and directories (name ending in `/`) in order of their full names.
-
-    A directory sorts by its name with the slash, so that everything in it comes at the right place.
-    """
-    children: list[tuple[str, os.stat_result | None]] = []
-    try:
-        fd = beneath.open_beneath(container, directory.rstrip("/"), os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return children
-    try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                name = directory + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    name += "/"
-                    # In a flat listing a page may have ended inside this directory.
-                    resumes = recursive and after.startswith(name)
-                    if name.startswith(prefix) and (name > after or resumes) and _is_addressable(name):
-                        children.append((name, None))
-                elif name > after and name.startswith(prefix) and _is_addressable(name):
-                    found = _file_stat(container, entry, name)
-                    if found is not None:
-                        children.append((name, found))
-    finally:
-        os.close(fd)
-    children.sort(key=lambda child: child[0])
-    return children
+def _bound(query: BlobQuery, after: tuple[str, str] | None) -> Bound:
+    """The least name that the page may hold."""
+    bound = Bound(query.start_from)
+    if after is not None and after[0] >= query.start_from:
+        name, rank = after
+        if query.delimiter and query.delimiter in name[len(query.prefix) :]:
+            # It was a common prefix: everything that begins so has been told of.
+            return Bound(behind(name))
+        bound = Bound(name, is_included=rank != _LAST)
+    return bound
 
 
-def _file_stat(container: int, entry: os.DirEntry[str], name: str) -> os.stat_result | None:
-    """The stat of what a client would read; None for links that lead out and for what is no file."""
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISREG(found.st_mode):
-        return found
-    if not stat.S_ISLNK(found.st_mode):
-        return None
-    target = beneath.stat_beneath(container, name)
-    return target if target is not None and stat.S_ISREG(target.st_mode) else None
+def behind(prefix: str) -> str:
+    """The least string after all that begin with `prefix`; a string after all names when there is none."""
+    while prefix:
+        code = ord(prefix[-1])
+        prefix = prefix[:-1]
+        if code < _LAST_CODE_POINT:
+            # The surrogates are in no name, and in no marker.
+            return prefix + chr(0xE000 if code == 0xD7FF else code + 1)
+    return _LAST * 1025
 
 
-def _is_addressable(name: str) -> bool:
-    """Whether a client could ask for this name: UTF-8, and not too long."""
-    if len(name) > _LONGEST_NAME:
-        return False
-    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+def _entries(
+    walk: Walk,
+    query: BlobQuery,
+    bound: Bound,
+    extra: list[Iterator[Item]],
+    after: tuple[str, str] | None,
+) -> Iterator[_Entry]:
+    if query.delimiter == "/":
+        seen: Iterator[_Entry] = ((name, _LAST, found) for name, found in walk.children(query.prefix, bound))
+        if not extra:
+            return seen
+    elif not query.delimiter:
+        seen = ((name, _LAST, found) for name, found in walk.blobs(query.prefix, bound))
+        if not extra:
+            return seen
+    else:
+        seen = _folded_walk(walk, query, bound)
+        if not extra:
+            return seen
+    others = (_folded_items(items, query, bound, after) for items in extra)
+    return _without_repeats(merge(seen, *others, key=lambda entry: entry[:2]))
 
 
-def _holds_a_blob(container: int, directory: str) -> bool:
-    return next(_walk(container, directory, directory, "", recursive=True), None) is not None
-
-
-def _folded(blobs: Iterator[_Found], query: BlobQuery, after: str) -> Iterator[_Found]:
+def _folded_walk(walk: Walk, query: BlobQuery, bound: Bound) -> Iterator[_Entry]:
     """Common prefixes for a delimiter that is no directory separator."""
-    last = after
-    for blob in blobs:
-        head, delimiter, _ = blob.name[len(query.prefix) :].partition(query.delimiter)
-        if not delimiter:
-            yield blob
+    told = None
+    start: Bound | None = bound
+    while start is not None:
+        blobs, start, skipped = walk.blobs(query.prefix, start), None, 0
+        for name, found in blobs:
+            common = _common_prefix(name, query)
+            if common is None:
+                yield name, _LAST, found
+            elif common != told:
+                told, skipped = common, 0
+                yield common, _LAST, None
+            else:
+                skipped += 1
+                if skipped == _PATIENCE:
+                    start = Bound(behind(common))
+                    break
+
+
+def _folded_items(
+    items: Iterator[Item], query: BlobQuery, bound: Bound, after: tuple[str, str] | None
+) -> Iterator[_Entry]:
+    for item in items:
+        rank = (item.listed.snapshot if item.listed else "") or _LAST
+        if not bound.admits(item.name) or (after is not None and (item.name, rank) <= after):
             continue
-        common = query.prefix + head + delimiter
-        if common != last:
-            last = common
-            yield _Found(common, None)
+        common = _common_prefix(item.name, query)
+        yield (item.name, rank, item) if common is None else (common, _LAST, None)
+
+
+def _common_prefix(name: str, query: BlobQuery) -> str | None:
+    if not query.delimiter:
+        return None
+    head, delimiter, _ = name[len(query.prefix) :].partition(query.delimiter)
+    return query.prefix + head + delimiter if delimiter else None
+
+
+def _without_repeats(entries: Iterator[_Entry]) -> Iterator[_Entry]:
+    """Each common prefix once, and of two that tell of the same blob the first."""
+    last: tuple[str, str] | None = None
+    for entry in entries:
+        if entry[:2] != last:
+            yield entry
+        last = entry[:2]

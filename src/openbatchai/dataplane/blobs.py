@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree, OpenItem, key_of
 from openbatchai.dataplane.blocks import Block, BlockLists, Blocks, Source
-from openbatchai.dataplane.conditions import Conditions
+from openbatchai.dataplane.conditions import UNCONDITIONAL, Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.leases import Lease, LeaseRequest
 from openbatchai.dataplane.records import ContentHeaders, Identity, Item, Record
 from openbatchai.dataplane.tiers import with_tier
 from openbatchai.dataplane.uploads import Upload
@@ -25,13 +27,23 @@ class Blobs:
     def open(self, ref: ItemRef) -> OpenItem:
         return self._tree.open(ref)
 
-    def properties(self, ref: ItemRef) -> Item:
-        with self._tree.container(ref) as container:
-            return self._tree.existing(container, ref)
+    def check_read(self, item: Item, conditions: Conditions) -> None:
+        """Raises for a demand of the request, its lease id included, that the blob does not meet."""
+        self._tree.check_read(item, conditions)
 
-    def block_lists(self, ref: ItemRef) -> tuple[Item | None, BlockLists]:
+    def properties(self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL) -> Item:
+        with self._tree.container(ref) as container:
+            item = self._tree.existing(container, ref)
+        self._tree.check_read(item, conditions)
+        return item
+
+    def block_lists(
+        self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL
+    ) -> tuple[Item | None, BlockLists]:
         with self._tree.container(ref) as container:
             item = self._tree.find(container, ref)
+        if item is not None:
+            self._tree.check_read(item, conditions)
         lists = BlockLists(self._committed(ref, item), self._blocks.uncommitted(ref))
         if item is None and not lists.uncommitted:
             raise StorageError(StorageCode.BLOB_NOT_FOUND)
@@ -39,8 +51,8 @@ class Blobs:
 
     # --- writing
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return self._tree.new_upload(account, hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return self._tree.new_upload(account, hashing=hashing, checks=checks)
 
     def put(
         self,
@@ -54,9 +66,13 @@ class Blobs:
         """Make `upload` the blob."""
         return self._tree.replace(ref, upload, wanted, conditions, blob_type=blob_type)
 
-    def put_block(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
+    def put_block(
+        self, ref: ItemRef, block_id: str, upload: Upload, conditions: Conditions = UNCONDITIONAL
+    ) -> None:
+        """Of `conditions` only the lease: a block does not change the blob yet."""
         self._tree.places.sync_staged(upload.fd)
-        with self._tree.locked(ref), self._tree.container(ref):
+        with self._tree.locked(ref), self._tree.container(ref) as container:
+            self._tree.check_write(ref, self._tree.find(container, ref), conditions)
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(
@@ -103,6 +119,10 @@ class Blobs:
 
     def delete(self, ref: ItemRef, conditions: Conditions) -> None:
         self._tree.remove(ref, conditions)
+
+    def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
+        """The blob and the lease it has now."""
+        return self._tree.lease(ref, request, conditions)
 
     # --- parts
 

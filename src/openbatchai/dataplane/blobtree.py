@@ -4,18 +4,19 @@ A blob becomes visible by one rename, so a reader or a job sees the old one or t
 checked under the item's lock, right before the rename.
 """
 
-import errno
 import os
 import secrets
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane import blobplaces
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.places import Places, remove_empty_directories
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
+from openbatchai.dataplane.leases import change as change_lease
+from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import (
     NO_CONTENT_HEADERS,
     ContentHeaders,
@@ -34,6 +35,7 @@ BLOCK_BLOB = "BlockBlob"
 APPEND_BLOB = "AppendBlob"
 PAGE_BLOB = "PageBlob"
 _BLOB = StorageService.BLOB
+_FOLDER = "hdi_isfolder"
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,14 @@ class BlobTree:
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
 
-    def new_upload(self, account: str, *, hashing: bool) -> Upload:
-        return Upload(self.places.upload_path(account), hashing=hashing)
+    def new_upload(self, account: str, *, hashing: bool, checks: Checks = NO_CHECKS) -> Upload:
+        return Upload(self.places.upload_path(account), hashing=hashing, checks=checks)
 
     # --- finding
 
     def find(self, container: int, ref: ItemRef) -> Item | None:
-        found = beneath.stat_beneath(container, ref.path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return None
-        return self.described(ref, found)
+        found = blobplaces.find(container, ref.path)
+        return self.described(ref, found.stat) if found else None
 
     def existing(self, container: int, ref: ItemRef) -> Item:
         item = self.find(container, ref)
@@ -98,11 +98,11 @@ class BlobTree:
         record = choose_blob_record(found, *self.store(ref).records(key_of(ref)))
         if record is not None and record.rehydrating_to:
             record = rehydrated(record, self.now_ns())
-        return item_of(ref.path, found, record)
+        return item_of(ref.path, found, record, now_ns=self.now_ns())
 
     def open_file(self, container: int, ref: ItemRef, flags: int = os.O_RDONLY) -> int:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
-        return beneath.open_file(container, ref.path, flags)
+        return blobplaces.open_file(container, ref.path, flags)
 
     def open(self, ref: ItemRef) -> OpenItem:
         with self.container(ref) as container:
@@ -111,6 +111,11 @@ class BlobTree:
             except FileNotFoundError:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
+
+    def check_read(self, current: Item, conditions: Conditions) -> None:
+        """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""
+        conditions.check_read(current.version)
+        self._check_lease(current, conditions, needed=False)
 
     # --- changing
 
@@ -122,6 +127,26 @@ class BlobTree:
         `creates`: the call makes the whole blob.
         """
         conditions.check_write(current.version if current else None, creates=creates)
+        self._check_lease(current, conditions, needed=True)
+
+    def kept_lease(self, current: Item | None) -> Lease | None:
+        """The lease that goes into the record of a blob whose content or record is replaced."""
+        return after_write(_lease(current), self.now_ns())
+
+    def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
+        """Carry out a lease operation; neither ETag nor time of the blob change by it."""
+        with self.locked(ref), self.container(ref) as container:
+            current = self.existing(container, ref)
+            conditions.check_write(current.version)
+            lease = change_lease(_lease(current), request, self.now_ns())
+            record = current.record or first_record(current)
+            self.store(ref).put(key_of(ref), replace(record, identity=current.identity, lease=lease))
+            return current, lease
+
+    def _check_lease(self, current: Item | None, conditions: Conditions, *, needed: bool) -> None:
+        lease = _lease(current)
+        if lease is not None or conditions.lease_id:
+            check_use(lease, self.now_ns(), conditions.lease_id, BLOB_CODES, needed=needed)
 
     def replace(
         self,
@@ -136,7 +161,8 @@ class BlobTree:
         """Make `upload` the blob; `blocks` is its committed block list."""
         self.places.sync_content(upload.fd)
         with self.locked(ref), self.container(ref) as container:
-            current = self.find(container, ref)
+            present = blobplaces.find(container, ref.path)
+            current = self.described(ref, present.stat) if present else None
             self.check_write(ref, current, conditions, creates=True)
             record = Record(
                 identity=Identity.of(os.fstat(upload.fd)),
@@ -153,16 +179,16 @@ class BlobTree:
                 copy=dict(wanted.copy),
                 created_ns=current.created_ns if current else self.now_ns(),
                 stamp=new_stamp(),
+                lease=self.kept_lease(current),
             )
-            with self._parent(container, ref.path) as parent:
-                store, key = self.store(ref), key_of(ref)
-                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
-                try:
-                    _rename_over(upload, parent, beneath.split(ref.path)[1])
-                except BaseException:
-                    store.withdraw(key, record)
-                    raise
-                self.places.sync_directory(parent)
+            store, key = self.store(ref), key_of(ref)
+            store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+            place = blobplaces.NewPlace(container, ref.path, upload.rename, self.places.sync_directory)
+            try:
+                place.take(present, is_folder=not upload.size and _marks_folder(record))
+            except BaseException:
+                store.withdraw(key, record)
+                raise
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
@@ -178,59 +204,46 @@ class BlobTree:
         with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
             self.check_write(ref, current, conditions)
-            record = current.record or Record(
-                current.identity, ContentHeaders(type=current.content_type), created_ns=current.created_ns
+            record = replace(
+                change(current.record or first_record(current)),
+                identity=current.identity,
+                lease=self.kept_lease(current),
             )
-            record = replace(change(record), identity=current.identity)
             if not keeps_version:
                 record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
 
     def remove(self, ref: ItemRef, conditions: Conditions) -> None:
-        parent_path, name = beneath.split(ref.path)
         with self.locked(ref), self.container(ref) as container:
-            current = self.existing(container, ref)
+            present = blobplaces.find(container, ref.path)
+            if present is None:
+                raise StorageError(StorageCode.BLOB_NOT_FOUND)
+            current = self.described(ref, present.stat)
             self.check_write(ref, current, conditions)
-            with beneath.directory_beneath(container, parent_path) as parent:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=parent)
-                self.places.sync_directory(parent)
+            is_folder = ref.path.endswith("/") or _marks_folder(current.record)
+            sync = self.places.sync_directory
+            blobplaces.remove(container, ref.path, present, sync, is_folder=is_folder)
             self.store(ref).drop(key_of(ref))
             self.places.drop_blocks(ref)
 
     def now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000) * 1_000
 
-    @contextmanager
-    def _parent(self, container: int, path: str) -> Iterator[int]:
-        parent_path, _ = beneath.split(path)
-        try:
-            try:
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                beneath.make_parents(container, path)
-                fd = beneath.open_beneath(container, parent_path, os.O_RDONLY | os.O_DIRECTORY)
-        except (NotADirectoryError, FileNotFoundError):
-            raise StorageError(StorageCode.PATH_CONFLICT) from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+
+def _marks_folder(record: Record | None) -> bool:
+    """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
+    metadata = record.metadata if record else {}
+    return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())
 
 
-def _rename_over(upload: Upload, parent: int, name: str) -> None:
-    try:
-        os.rename(upload.path, name, dst_dir_fd=parent)
-    except IsADirectoryError:
-        # Deleting the last blob under a prefix leaves its directories; an empty one may give way.
-        try:
-            remove_empty_directories(parent, name)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-                raise StorageError(StorageCode.PATH_CONFLICT) from None
-            raise
-        os.rename(upload.path, name, dst_dir_fd=parent)
+def first_record(item: Item) -> Record:
+    """A record of a file that had none, telling what was told of it without."""
+    return Record(item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns)
+
+
+def _lease(item: Item | None) -> Lease | None:
+    return item.record.lease if item is not None and item.record is not None else None
 
 
 def key_of(ref: ItemRef) -> Key:

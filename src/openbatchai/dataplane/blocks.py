@@ -55,7 +55,7 @@ class Blocks:
             raise StorageError(
                 StorageCode.INVALID_BLOB_OR_BLOCK, "The block ids of one blob must have the same length."
             )
-        upload.path.rename(home / raw.hex())
+        upload.rename(home / raw.hex())
 
     def uncommitted(self, ref: ItemRef) -> tuple[Block, ...]:
         blocks = []

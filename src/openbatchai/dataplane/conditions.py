@@ -59,6 +59,9 @@ class Conditions:
             raise StorageError(StorageCode.CONDITION_NOT_MET)
 
 
+UNCONDITIONAL = Conditions()
+
+
 def _names(header: str, etag: str) -> bool:
     """Whether a comma separated If-(None-)Match header names `etag`; old clients leave the quotes out."""
     wanted = etag.strip('"')

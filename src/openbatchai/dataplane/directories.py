@@ -11,6 +11,7 @@ from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item, item_of
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
+from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
 from openbatchai.domain.ports import ItemRef
 
 
@@ -18,7 +19,7 @@ class Directories:
     def __init__(self, tree: ShareTree) -> None:
         self._tree = tree
 
-    def create(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
+    def create(self, ref: ItemRef, metadata: Mapping[str, str], smb: SmbWishes = NO_WISHES) -> Item:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             if not ref.path or shareentries.find(share, ref.path) is not None:
@@ -30,7 +31,10 @@ class Directories:
                 made.mkdir()
                 try:
                     made.chmod(beneath.DIRECTORY_MODE)
-                    tree.new_record(ref, path, made.stat(), FileSettings(metadata=metadata))
+                    with beneath.open_directory_fd(made) as fd:
+                        tree.set_write_time(fd, smb.written)
+                    settings = FileSettings(metadata=metadata, smb=smb)
+                    tree.new_record(ref, path, share, made.stat(), settings)
                     shareentries.give_name(made, parent, name)
                 finally:
                     with suppress(FileNotFoundError):
@@ -42,6 +46,14 @@ class Directories:
         with self._tree.share(ref) as share:
             path = self._tree.existing(share, ref, directory=True)
             return self._tree.described(share, ref, path)
+
+    def set_properties(self, ref: ItemRef, smb: SmbWishes) -> Item:
+        tree = self._tree
+        with tree.locked(ref), tree.share(ref) as share:
+            path = tree.existing(share, ref, directory=True)
+            with beneath.directory_beneath(share, path) as fd:
+                tree.set_write_time(fd, smb.written)
+            return tree.change(share, ref, path, lambda record: record, smb)
 
     def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
         tree = self._tree
@@ -57,6 +69,7 @@ class Directories:
                 raise StorageError(
                     StorageCode.INVALID_INPUT, "The root directory of a share cannot be deleted."
                 )
+            tree.check_write(tree.current(share, ref, path), None)
             parent_path, name = beneath.split(path)
             with shareentries.parent_of(share, parent_path) as parent:
                 try:

@@ -124,6 +124,12 @@ class StorageCode(Enum):
         400,
         "File or directory path name is invalid.",
     )
+    INVALID_PERMISSION = ("FileInvalidPermission", 400, "The specified file permission is not valid.")
+    INVALID_PERMISSION_KEY = (
+        "FileInvalidPermissionKey",
+        400,
+        "The specified file permission key does not exist in the share.",
+    )
     INVALID_SOURCE_BLOB_URL = ("InvalidSourceBlobUrl", 400, "The source URL for the copy is invalid.")
     INVALID_PAGE_RANGE = (
         "InvalidPageRange",
@@ -199,6 +205,7 @@ class StorageCode(Enum):
     )
     RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
     CANNOT_VERIFY_SOURCE = ("CannotVerifyCopySource", 404, "The source of the copy could not be read.")
+    SHARE_SNAPSHOT_NOT_FOUND = ("ShareSnapshotNotFound", 404, "The specified share snapshot does not exist.")
     UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")
     CONTAINER_EXISTS = ("ContainerAlreadyExists", 409, "The specified container already exists.")
     SHARE_EXISTS = ("ShareAlreadyExists", 409, "The specified share already exists.")
@@ -258,6 +265,21 @@ class StorageCode(Enum):
         "BlobIsSealed",
         409,
         "The specified blob is sealed and its contents can't be modified.",
+    )
+    SHARE_SNAPSHOT_LEASED = (
+        "DeleteShareWhenSnapshotLeased",
+        409,
+        "Unable to delete share because one or more share snapshots have active leases.",
+    )
+    PREVIOUS_SNAPSHOT_NOT_FOUND = (
+        "PreviousSnapshotNotFound",
+        409,
+        "The previous snapshot is not found.",
+    )
+    FILE_GENERATION_MISMATCH = (
+        "FileGenerationMismatch",
+        409,
+        "The file has been recreated or renamed since the previous snapshot was taken.",
     )
     CANNOT_DELETE = (
         "CannotDeleteFileOrDirectory",
@@ -337,6 +359,16 @@ class StorageCode(Enum):
         "LeaseNotPresentWithContainerOperation",
         412,
         "There is currently no lease on the container.",
+    )
+    LEASE_ID_MISMATCH_FILE = (
+        "LeaseIdMismatchWithFileOperation",
+        412,
+        "The lease ID specified did not match the lease ID for the file.",
+    )
+    LEASE_NOT_PRESENT_FILE = (
+        "LeaseNotPresentWithFileOperation",
+        412,
+        "There is currently no lease on the file.",
     )
     BODY_TOO_LARGE = (
         "RequestBodyTooLarge",

@@ -7,42 +7,72 @@ would over SMB. There is no commit; a file is only made in staging.
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath, holes, shareentries
 from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.leases import Lease, LeaseRequest
+from openbatchai.dataplane.rangediff import ByteRanges
 from openbatchai.dataplane.ranges import Span
-from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.records import Item, Record, item_of
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
+from openbatchai.dataplane.smb import Attributes, Keep
 from openbatchai.dataplane.uploads import Upload, write_at
 from openbatchai.domain.ports import ItemRef
 
-# Ends excluded.
-ByteRanges = list[tuple[int, int]]
+
+@dataclass(frozen=True)
+class ListedRange:
+    """Bytes `start` to `end`, end excluded, that hold data or, `is_cleared`, hold none any more."""
+
+    start: int
+    end: int
+    is_cleared: bool = False
+
+
+@dataclass(frozen=True)
+class RangeList:
+    item: Item
+    ranges: ByteRanges
+    cleared: ByteRanges = field(default_factory=list)
+
+    def in_order(self) -> list[ListedRange]:
+        found = [ListedRange(*pair) for pair in self.ranges]
+        found += [ListedRange(*pair, is_cleared=True) for pair in self.cleared]
+        return sorted(found, key=lambda entry: entry.start)
 
 
 class Files:
     def __init__(self, tree: ShareTree) -> None:
         self._tree = tree
 
-    def create(self, ref: ItemRef, size: int, settings: FileSettings, *, only_new: bool = False) -> Item:
-        """A file of `size` zeros; an existing one keeps its inode, so who has it open sees the change.
-
-        With `only_new` an existing one is a conflict.
+    def create(
+        self,
+        ref: ItemRef,
+        size: int,
+        settings: FileSettings,
+        *,
+        content: bytes = b"",
+        lease_id: str | None = None,
+        only_new: bool = False,
+    ) -> Item:
+        """A file of `size` bytes, `content` and then zeros; an existing one keeps its inode, so who has it
+        open sees the change. With `only_new` an existing one is a conflict.
         """
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = shareentries.place_for(share, ref.path)
-            if only_new and beneath.stat_beneath(share, path) is not None:
+            current = tree.current(share, ref, path)
+            if only_new and current is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
-            parent_path, name = beneath.split(path)
-            with shareentries.parent_of(share, parent_path) as parent:
+            tree.check_write(current, lease_id)
+            with shareentries.parent_of(share, beneath.split(path)[0]) as parent:
                 fd = shareentries.open_existing(share, path)
                 if fd is None:
-                    self._make(ref, path, parent, name, size, settings)
+                    self._make(ref, path, share, parent, _Content(size, content), settings)
                 else:
-                    self._empty(ref, path, fd, size, settings)
+                    self._fill(ref, path, share, fd, _Content(size, content), settings)
             return tree.described(share, ref, path)
 
     def open(self, ref: ItemRef) -> OpenItem:
@@ -52,52 +82,87 @@ class Files:
             fd = tree.open(share, path, os.O_RDONLY)
             return OpenItem(fd, tree.item(ref, path, os.fstat(fd)))
 
+    def check_read(self, item: Item, lease_id: str | None) -> None:
+        """Whether a request that names a lease may read the file."""
+        self._tree.check_read(item, lease_id)
+
+    def lease(self, ref: ItemRef, request: LeaseRequest) -> tuple[Item, Lease | None]:
+        return self._tree.lease(ref, request)
+
     def properties(self, ref: ItemRef) -> Item:
         with self._tree.share(ref) as share:
             path = self._tree.existing(share, ref, directory=False)
             return self._tree.described(share, ref, path)
 
-    def put_range(self, ref: ItemRef, start: int, data: bytes) -> Item:
-        end = start + len(data)
-        return self._write(ref, Span(start, end), lambda fd: write_at(fd, data, start))
+    def put_range(
+        self,
+        ref: ItemRef,
+        start: int,
+        data: bytes,
+        *,
+        lease_id: str | None = None,
+        keeps_write_time: bool = False,
+    ) -> Item:
+        span = Span(start, start + len(data))
+        return self._write(ref, span, lambda fd: write_at(fd, data, start), lease_id, keeps_write_time)
 
-    def clear_range(self, ref: ItemRef, span: Span) -> Item:
-        return self._write(ref, span, lambda fd: holes.clear(fd, span.start, span.end))
+    def clear_range(
+        self, ref: ItemRef, span: Span, *, lease_id: str | None = None, keeps_write_time: bool = False
+    ) -> Item:
+        return self._write(
+            ref, span, lambda fd: holes.clear(fd, span.start, span.end), lease_id, keeps_write_time
+        )
 
-    def data_ranges(self, ref: ItemRef, limits: Callable[[int], Span]) -> tuple[Item, ByteRanges]:
+    def data_ranges(
+        self, ref: ItemRef, limits: Callable[[int], Span], *, lease_id: str | None = None
+    ) -> RangeList:
         opened = self.open(ref)
         try:
+            self._tree.check_read(opened.item, lease_id)
             span = limits(opened.item.size)
-            return opened.item, holes.data_ranges(opened.fd, span.start, span.end)
+            return RangeList(opened.item, holes.data_ranges(opened.fd, span.start, span.end))
         finally:
             os.close(opened.fd)
 
-    def set_properties(self, ref: ItemRef, size: int | None, settings: FileSettings) -> Item:
+    def set_properties(
+        self, ref: ItemRef, size: int | None, settings: FileSettings, lease_id: str | None = None
+    ) -> Item:
         """`size` resizes the file; None leaves it."""
-        tree = self._tree
+        tree, wishes = self._tree, settings.smb
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
-            if size is not None:
+            # The attributes of a read-only file may be changed, and with that its length.
+            lifted = wishes.attributes is not None and not wishes.attributes & Attributes.ReadOnly
+            tree.check_write(
+                tree.current(share, ref, path), lease_id, ignores_read_only=size is None or lifted
+            )
+            if size is not None or wishes.written is not Keep.AS_IS:
                 fd = tree.open(share, path, os.O_WRONLY)
                 try:
-                    os.ftruncate(fd, size)
+                    if size is not None:
+                        os.ftruncate(fd, size)
+                    tree.set_write_time(fd, wishes.written)
                     tree.places.sync_content(fd)
                 finally:
                     os.close(fd)
-            return tree.change(
-                share, ref, path, lambda record: replace(record, content=settings.content, md5=settings.md5)
-            )
 
-    def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str]) -> Item:
+            def change(record: Record) -> Record:
+                return replace(record, content=settings.content, md5=settings.md5)
+
+            return tree.change(share, ref, path, change, wishes)
+
+    def set_metadata(self, ref: ItemRef, metadata: Mapping[str, str], lease_id: str | None = None) -> Item:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
+            tree.check_write(tree.current(share, ref, path), lease_id, ignores_read_only=True)
             return tree.change(share, ref, path, lambda record: replace(record, metadata=dict(metadata)))
 
-    def delete(self, ref: ItemRef) -> None:
+    def delete(self, ref: ItemRef, lease_id: str | None = None) -> None:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
+            tree.check_write(tree.current(share, ref, path), lease_id)
             parent_path, name = beneath.split(path)
             with shareentries.parent_of(share, parent_path) as parent:
                 with suppress(FileNotFoundError):
@@ -106,43 +171,70 @@ class Files:
             tree.store(ref).drop(key_of(ref, path))
 
     def _make(
-        self, ref: ItemRef, path: str, parent: int, name: str, size: int, settings: FileSettings
+        self, ref: ItemRef, path: str, share: int, parent: int, content: "_Content", settings: FileSettings
     ) -> None:
         """Complete, with its length and its record, before it gets its name."""
         places = self._tree.places
         made = Upload(places.made_path(ref.account), hashing=False)
         try:
-            os.ftruncate(made.fd, size)
-            places.sync_content(made.fd)
-            self._tree.new_record(ref, path, os.fstat(made.fd), settings)
-            shareentries.give_name(made.path, parent, name)
+            self._write_whole(ref, path, share, made.fd, content, settings)
+            shareentries.give_name(made.path, parent, beneath.split(path)[1])
         finally:
             made.discard()
         places.sync_directory(parent)
 
-    def _empty(self, ref: ItemRef, path: str, fd: int, size: int, settings: FileSettings) -> None:
+    def _fill(
+        self, ref: ItemRef, path: str, share: int, fd: int, content: "_Content", settings: FileSettings
+    ) -> None:
         try:
             os.ftruncate(fd, 0)
-            os.ftruncate(fd, size)
-            self._tree.places.sync_content(fd)
-            self._tree.new_record(ref, path, os.fstat(fd), settings)
+            self._write_whole(ref, path, share, fd, content, settings)
         finally:
             os.close(fd)
 
-    def _write(self, ref: ItemRef, span: Span, write: Callable[[int], None]) -> Item:
+    def _write_whole(
+        self, ref: ItemRef, path: str, share: int, fd: int, content: "_Content", settings: FileSettings
+    ) -> None:
+        tree = self._tree
+        os.ftruncate(fd, content.size)
+        write_at(fd, content.data, 0)
+        tree.set_write_time(fd, settings.smb.written)
+        tree.places.sync_content(fd)
+        tree.new_record(ref, path, share, os.fstat(fd), settings)
+
+    def _write(
+        self,
+        ref: ItemRef,
+        span: Span,
+        write: Callable[[int], None],
+        lease_id: str | None,
+        keeps_write_time: bool,
+    ) -> Item:
         # No lock: ranges of one file come in parallel, and the kernel orders writes to one inode.
         tree = self._tree
         with tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
             fd = tree.open(share, path, os.O_WRONLY)
             try:
-                size = os.fstat(fd).st_size
-                if span.end > size:
+                before = os.fstat(fd)
+                item = tree.item(ref, path, before)
+                tree.check_write(item, lease_id)
+                if span.end > before.st_size:
                     raise StorageError(
-                        StorageCode.INVALID_RANGE, headers={"Content-Range": f"bytes */{size}"}
+                        StorageCode.INVALID_RANGE, headers={"Content-Range": f"bytes */{before.st_size}"}
                     )
                 write(fd)
-                tree.places.sync_range(fd, reaches_end=span.end == size)
-                return tree.item(ref, path, os.fstat(fd))
+                if keeps_write_time:
+                    tree.set_write_time(fd, before.st_mtime_ns)
+                tree.places.sync_range(fd, reaches_end=span.end == before.st_size)
+                return item_of(path, os.fstat(fd), item.record)
             finally:
                 os.close(fd)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file is to hold: `data` and, up to `size`, zeros."""
+
+    size: int
+    data: bytes

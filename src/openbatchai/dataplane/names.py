@@ -10,7 +10,9 @@ _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9])*", re.ASCII)
 _SYSTEM_CONTAINERS = frozenset({"$root", "$web", "$logs"})
 _ILLEGAL_IN_FILES = frozenset('"\\:|<>*?')
 _COMPONENT_BYTES = 255
-_BLOB_CHARS = 1024
+# Counted as the service does, in UTF-16.
+_BLOB_UNITS = 1024
+_BLOB_SEGMENTS = 254
 _FILE_CHARS = 2048
 _FILE_COMPONENT_CHARS = 255
 
@@ -34,22 +36,29 @@ def check_container_name(name: str) -> None:
 
 
 def check_path(service: StorageService, path: str) -> None:
-    """Refuse what no file beneath a share or container can be called."""
-    parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
-        raise StorageError(StorageCode.INVALID_URI, "A path may not hold empty, '.' or '..' parts.")
+    """Refuse what no blob, file or directory can be called."""
+    if "\0" in path:
+        raise StorageError(StorageCode.INVALID_URI, "A name holds no NUL.")
     try:
-        too_long = any(len(part.encode("utf-8")) > _COMPONENT_BYTES for part in parts)
+        units = len(path) if path.isascii() else len(path.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
         raise StorageError(StorageCode.INVALID_URI, "The name is not valid UTF-8.") from None
     if service is StorageService.BLOB:
-        if len(path) > _BLOB_CHARS or too_long:
-            raise StorageError(
-                StorageCode.INVALID_RESOURCE_NAME,
-                "A blob name has at most 1,024 characters, and 255 bytes between two slashes.",
-            )
+        # Whatever it is made of: what no file can be called is escaped (blobnames.py).
+        if units > _BLOB_UNITS:
+            raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "A blob name has at most 1,024 characters.")
+        if path.count("/") >= _BLOB_SEGMENTS:
+            raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "A blob name has at most 254 segments.")
         return
-    if len(path) > _FILE_CHARS or too_long or any(len(part) > _FILE_COMPONENT_CHARS for part in parts):
+    _check_file_path(path, units)
+
+
+def _check_file_path(path: str, units: int) -> None:
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise StorageError(StorageCode.INVALID_URI, "A path may not hold empty, '.' or '..' parts.")
+    too_long = any(len(part.encode("utf-8")) > _COMPONENT_BYTES for part in parts)
+    if units > _FILE_CHARS or too_long or any(len(part) > _FILE_COMPONENT_CHARS for part in parts):
         raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "The path is too long.")
     if any(char in _ILLEGAL_IN_FILES or char < " " for char in path):
         raise StorageError(StorageCode.INVALID_RESOURCE_NAME)

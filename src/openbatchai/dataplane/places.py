@@ -1,8 +1,8 @@
 """Where accounts, containers and staging lie on disk, and the locks and durability they share.
 
 Layout (storage.md 9): `{root}/{account}/{blob|file}/{container}/…` is the users' tree and nothing else;
-`.meta/` holds the side store, `.staging/` unfinished uploads. All on one file system, so that a rename
-finishes an upload.
+`.meta/` holds the side store, `.staging/` unfinished uploads, `.snapshots/{blob|file}/{container}/` what
+snapshots and soft deletion keep. All on one file system, so that a rename finishes an upload.
 """
 
 import hashlib
@@ -18,13 +18,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from openbatchai.dataplane.beneath import open_directory_fd
+from openbatchai.dataplane.dirtables import DirectoryTables
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.records import Identity
 from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.domain.ports import ItemRef, StorageService
 
 _META = ".meta"
+_SNAPSHOTS = ".snapshots"
 _STAGING = ".staging"
 _UPLOADS = "uploads"
 _BLOCKS = "blocks"
@@ -50,7 +53,9 @@ class FsyncPolicy(StrEnum):
 class Places:
     def __init__(self, root: Path, fsync: FsyncPolicy) -> None:
         self.root = root
+        self._root = os.fspath(root)
         self.fsync = fsync
+        self.tables = DirectoryTables()
         self._stores: dict[str, SideStore] = {}
         self._stores_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
@@ -78,7 +83,9 @@ class Places:
         (home / _META).mkdir(mode=0o700, exist_ok=True)
         for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
             (home / _STAGING / name).mkdir(parents=True, exist_ok=True)
-        (home / _STAGING).chmod(0o700)
+        (home / _SNAPSHOTS).mkdir(exist_ok=True)
+        for private in (_STAGING, _SNAPSHOTS):
+            (home / private).chmod(0o700)
 
     def delete_account(self, account: str) -> None:
         with self._stores_lock:
@@ -112,10 +119,29 @@ class Places:
             raise missing_container(service)
         return self.root / account / service.value / container
 
+    def snapshots_home(self, account: str, service: StorageService, container: str) -> Path:
+        """Where the snapshots of a share, or of all blobs of a container, lie; perhaps not there yet.
+
+        A share's snapshot is a directory with the time as its name, which comes there by a rename. A blob's
+        is a file with a name that only the side store knows (dataplane/snapshots.py).
+        """
+        if not is_account_name(account) or not is_container_name(container):
+            raise missing_container(service)
+        return self.root / account / _SNAPSHOTS / service.value / container
+
     @contextmanager
-    def container(self, account: str, service: StorageService, container: str) -> Iterator[int]:
-        """The descriptor of the container's directory; 404 when there is none."""
-        path = self.container_path(account, service, container)
+    def container(
+        self, account: str, service: StorageService, container: str, snapshot: str = ""
+    ) -> Iterator[int]:
+        """The descriptor of the directory of a container, or of a share's snapshot; 404 when there is none."""
+        if not is_account_name(account) or not is_container_name(container):
+            raise missing_container(service)
+        # Text, not Path: this is on every request's way, and Paths cost as much as what is done to them.
+        path = f"{self._root}/{account}/{service.value}/{container}"
+        if snapshot:
+            if not is_snapshot_time(snapshot):
+                raise missing_container(service)
+            path = f"{self._root}/{account}/{_SNAPSHOTS}/{service.value}/{container}/{snapshot}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -141,6 +167,7 @@ class Places:
         self.sync_path(path.parent)
         self.store(account).drop_container(service, container)
         self.bury(grave)
+        self._discard(account, self.snapshots_home(account, service, container))
         if service is StorageService.BLOB:
             self._discard(account, staging / _BLOCKS / container)
 
@@ -159,12 +186,12 @@ class Places:
 
     def upload_path(self, account: str) -> Path:
         self.store(account)
-        return self.root / account / _STAGING / _UPLOADS / uuid.uuid4().hex
+        return Path(f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{uuid.uuid4().hex}")
 
     def blocks_home(self, ref: ItemRef) -> Path:
         """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
-        return self.root / ref.account / _STAGING / _BLOCKS / ref.container / name
+        return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
 
     def drop_blocks(self, ref: ItemRef) -> None:
         self._discard(ref.account, self.blocks_home(ref))

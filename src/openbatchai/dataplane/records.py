@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from openbatchai.dataplane.conditions import Version
+from openbatchai.dataplane.leases import UNLEASED, Lease, LeaseFacts, facts_of
+from openbatchai.dataplane.smb import DEFAULT_PERMISSION_KEY
 
 DEFAULT_TYPE = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
@@ -70,6 +72,11 @@ class Record:
     touched_ns: int = 0
     stamp: int = 0
     append_blocks: int = 0
+    # SMB properties, as answered; "" where no client set them. The change time holds while the file is the
+    # one of `identity`.
+    attributes: str = ""
+    permission_key: str = ""
+    changed_ns: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     tier_changed_ns: int = 0
     rehydrating_to: str = ""
@@ -77,6 +84,8 @@ class Record:
     is_sealed: bool = False
     sequence_number: int = 0
     copy: Mapping[str, str] = field(default_factory=dict)
+    # It outlives the bytes: a lease stays while there is a file of that name, whoever changes it.
+    lease: Lease | None = None
 
     def document(self) -> str:
         # By hand: asdict() copies deeply, which is a tenth of the cost of a small write.
@@ -90,7 +99,22 @@ class Record:
     def parse(cls, identity: Identity, document: str) -> "Record":
         values: dict[str, Any] = json.loads(document)
         content = ContentHeaders(**values.pop("content", {}))
+        if "lease" in values:
+            values["lease"] = Lease(*values["lease"])
         return cls(identity=identity, content=content, **values)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a listing tells of an entry that is not simply what is there now.
+
+    `deleted_ns` is 0 for what is not deleted; for `kept_days` more a deleted one can be undeleted.
+    """
+
+    snapshot: str = ""
+    deleted_ns: int = 0
+    kept_days: int = 0
+    is_uncommitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +129,8 @@ class Item:
     ctime_ns: int
     record: Record | None
     parent_ino: int = 0
+    listed: Listed | None = None
+    lease: LeaseFacts = UNLEASED
 
     @property
     def etag(self) -> str:
@@ -187,8 +213,30 @@ class Item:
     def blob_type(self) -> str:
         return self.record.blob_type if self.record else "BlockBlob"
 
+    @property
+    def attributes(self) -> str:
+        own = self.record.attributes if self.record else ""
+        return own or ("Directory" if self.is_directory else "Archive")
 
-def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0) -> Item:
+    @property
+    def is_read_only(self) -> bool:
+        return self.record is not None and "ReadOnly" in self.record.attributes
+
+    @property
+    def permission_key(self) -> str:
+        return (self.record.permission_key if self.record else "") or DEFAULT_PERMISSION_KEY
+
+    @property
+    def changed_ns(self) -> int:
+        record = self.record
+        wanted = record is not None and record.changed_ns and record.identity == self.identity
+        return record.changed_ns if record is not None and wanted else self.ctime_ns
+
+
+def item_of(
+    name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0, now_ns: int = 0
+) -> Item:
+    """`now_ns` decides what is told of a lease of limited duration; answers to writes tell nothing of it."""
     return Item(
         name=name,
         is_directory=stat.S_ISDIR(found.st_mode),
@@ -198,6 +246,7 @@ def item_of(name: str, found: os.stat_result, record: Record | None, *, parent_i
         ctime_ns=found.st_ctime_ns,
         record=record,
         parent_ino=parent_ino,
+        lease=facts_of(record.lease, now_ns) if record else UNLEASED,
     )
 
 

@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane import beneath, blobplaces
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
@@ -74,7 +74,7 @@ def _entry(block: int) -> Append | None:
 def _finish(places: Places, account: str, entry: Append, block: int) -> None:
     try:
         with places.container(account, StorageService.BLOB, entry.container) as container:
-            blob = beneath.open_file(container, entry.path, os.O_RDWR)
+            blob = blobplaces.open_file(container, entry.path, os.O_RDWR)
     except (StorageError, FileNotFoundError):
         return
     try:
@@ -137,6 +137,9 @@ def _check(places: Places, account: str, key: Key) -> None:
 def _stat(places: Places, account: str, key: Key) -> os.stat_result | None:
     try:
         with places.container(account, key[0], key[1]) as container:
-            return beneath.stat_beneath(container, key[2])
+            if key[0] is StorageService.FILE:
+                return beneath.stat_beneath(container, key[2])
+            blob = blobplaces.find(container, key[2])
+            return blob.stat if blob else None
     except (StorageError, OSError):
         return None

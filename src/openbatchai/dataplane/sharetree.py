@@ -9,9 +9,20 @@ from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
+from openbatchai.dataplane.leases import change as change_lease
+from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
 from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.smb import (
+    NO_WISHES,
+    Keep,
+    PermissionWish,
+    SmbWishes,
+    TimeWish,
+    attributes_text,
+)
 from openbatchai.domain.ports import Clock, ItemRef
 
 
@@ -22,14 +33,16 @@ class FileSettings:
     content: ContentHeaders = NO_CONTENT_HEADERS
     md5: str = ""
     metadata: Mapping[str, str] | None = None
+    smb: SmbWishes = NO_WISHES
 
 
 class ShareTree:
     """`share` in these methods is the descriptor of the share's directory; paths are as written on disk
     unless they come in an ItemRef."""
 
-    def __init__(self, places: Places, clock: Clock) -> None:
+    def __init__(self, places: Places, permissions: Permissions, clock: Clock) -> None:
         self.places = places
+        self._permissions = permissions
         self._clock = clock
 
     def share(self, ref: ItemRef) -> AbstractContextManager[int]:
@@ -64,39 +77,132 @@ class ShareTree:
         parent = beneath.stat_beneath(share, beneath.split(path)[0]) if path else None
         return replace(self.item(ref, path, found), parent_ino=parent.st_ino if parent else 0)
 
+    def current(self, share: int, ref: ItemRef, path: str) -> Item | None:
+        """What lies at a path on disk, if anything does."""
+        found = beneath.stat_beneath(share, path)
+        return self.item(ref, path, found) if found is not None else None
+
     def item(self, ref: ItemRef, path: str, found: os.stat_result) -> Item:
         record, _ = self.store(ref).records(key_of(ref, path))
         if record is not None and record.identity.ino != found.st_ino:
-            # Another file by that name: what the client said of the old bytes does not hold.
-            record = replace(record, md5="")
-        return item_of(path, found, record)
+            # Another file by that name: what was said of the old one's bytes and history does not hold.
+            record = replace(
+                record, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
+            )
+        return item_of(path, found, record, now_ns=self.now())
 
     def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
         base = f"{directory}/" if directory else ""
         found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
         return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
 
-    def new_record(self, ref: ItemRef, path: str, found: os.stat_result, settings: FileSettings) -> None:
+    def check_read(self, current: Item, lease_id: str | None) -> None:
+        """412 for a lease that a request names and the file does not have."""
+        self._check_lease(current, lease_id, needed=False)
+
+    def check_write(
+        self, current: Item | None, lease_id: str | None, *, ignores_read_only: bool = False
+    ) -> None:
+        """Whether the item may be changed as a client asks; `current=None`: nothing is there yet."""
+        self._check_lease(current, lease_id, needed=True)
+        if current is not None and not ignores_read_only and current.is_read_only:
+            raise StorageError(StorageCode.READ_ONLY)
+
+    def _check_lease(self, current: Item | None, lease_id: str | None, *, needed: bool) -> None:
+        lease = current.record.lease if current is not None and current.record is not None else None
+        if lease is not None or lease_id:
+            check_use(lease, self.now(), lease_id, FILE_CODES, needed=needed)
+
+    def new_record(
+        self, ref: ItemRef, path: str, share: int, found: os.stat_result, settings: FileSettings
+    ) -> None:
+        """Describe the file or directory with the stat `found` that is, or is about to be, at `path`.
+
+        A lease stays with the name while the file is replaced.
+        """
+        former, _ = self.store(ref).records(key_of(ref, path))
+        now, wishes = self.now(), settings.smb
+        directory = stat.S_ISDIR(found.st_mode)
         record = Record(
             identity=Identity.of(found),
             content=settings.content,
             md5=settings.md5,
             metadata=dict(settings.metadata or {}),
-            created_ns=self.now(),
+            created_ns=_moment(wishes.created, now, now),
             stamp=secrets.randbits(62),
+            attributes=attributes_text(wishes.attributes, directory=directory)
+            if wishes.attributes is not None
+            else "",
+            permission_key=self._permission_key(ref, share, path, wishes.permission or PermissionWish()),
+            changed_ns=_moment(wishes.changed, now, 0),
+            lease=after_write(former.lease, now) if former is not None else None,
         )
         self.store(ref).put(key_of(ref, path), record)
 
-    def change(self, share: int, ref: ItemRef, path: str, change: Callable[[Record], Record]) -> Item:
+    def change(
+        self,
+        share: int,
+        ref: ItemRef,
+        path: str,
+        change: Callable[[Record], Record],
+        smb: SmbWishes = NO_WISHES,
+    ) -> Item:
+        """Replace what is recorded of an item that is there."""
         item = self.described(share, ref, path)
         record = item.record or Record(
             item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns
         )
         record = replace(
-            change(record), identity=item.identity, touched_ns=self.now(), stamp=secrets.randbits(62)
+            self._with_smb(share, ref, path, change(record), smb, directory=item.is_directory),
+            identity=item.identity,
+            touched_ns=self.now(),
+            stamp=secrets.randbits(62),
+            lease=after_write(record.lease, self.now()),
         )
         self.store(ref).put(key_of(ref, path), record)
         return replace(item, record=record)
+
+    def lease(self, ref: ItemRef, request: LeaseRequest) -> tuple[Item, Lease | None]:
+        """Carry out a lease operation on a file; neither its ETag nor its times change by it."""
+        with self.locked(ref), self.share(ref) as share:
+            path = self.existing(share, ref, directory=False)
+            item = self.described(share, ref, path)
+            record = item.record or Record(
+                item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns
+            )
+            lease = change_lease(record.lease, request, self.now())
+            self.store(ref).put(key_of(ref, path), replace(record, lease=lease))
+            return item, lease
+
+    def _with_smb(
+        self, share: int, ref: ItemRef, path: str, record: Record, smb: SmbWishes, *, directory: bool
+    ) -> Record:
+        now = self.now()
+        changed = replace(
+            record,
+            created_ns=_moment(smb.created, now, record.created_ns),
+            # A change of the record moves no time of the file's.
+            changed_ns=_moment(smb.changed, now, now),
+        )
+        if smb.attributes is not None:
+            changed = replace(changed, attributes=attributes_text(smb.attributes, directory=directory))
+        if smb.permission is not None:
+            changed = replace(changed, permission_key=self._permission_key(ref, share, path, smb.permission))
+        return changed
+
+    def set_write_time(self, fd: int, wish: TimeWish) -> None:
+        """The last-write time is the file's own, so jobs see it."""
+        if wish is not Keep.AS_IS:
+            at = self.now() if isinstance(wish, Keep) else wish
+            os.utime(fd, ns=(os.fstat(fd).st_atime_ns, at))
+
+    def _permission_key(self, ref: ItemRef, share: int, path: str, wish: PermissionWish) -> str:
+        key = self._permissions.key_for(ref, wish)
+        if key or not path:
+            return key
+        parent_path = beneath.split(path)[0]
+        parent = beneath.stat_beneath(share, parent_path)
+        return self.item(ref, parent_path, parent).permission_key if parent is not None else ""
 
     def now(self) -> int:
         return int(self._clock.now().timestamp() * 1_000_000) * 1_000
@@ -104,3 +210,10 @@ class ShareTree:
 
 def key_of(ref: ItemRef, path: str) -> Key:
     return ref.service, ref.container, path
+
+
+def _moment(wish: TimeWish, now: int, otherwise: int) -> int:
+    if wish is Keep.AS_IS:
+        return otherwise
+    # 0 means "never set" in a record; nobody tells the first nanosecond of 1970 from the second.
+    return now if isinstance(wish, Keep) else wish or 1

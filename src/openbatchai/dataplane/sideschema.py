@@ -27,5 +27,16 @@ ALTER TABLE item ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
 UPDATE item SET turn = 1 - slot;
 """
 
-MIGRATIONS = (_FIRST, _SLOTS)
+# Security descriptors of files, and renames in shares that are under way.
+_FILES = """
+CREATE TABLE permission (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, is_binary INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE move (
+    id INTEGER PRIMARY KEY, container TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+    ino INTEGER NOT NULL
+);
+"""
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES)
 TABLES_OF_ITEMS = ("item",)

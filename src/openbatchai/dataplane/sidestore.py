@@ -8,6 +8,7 @@ is there (records.choose_blob_record). `turn` tells which slot was written last.
 withdrawn, after a crash by the next start.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,16 @@ class SideStore:
             " WHERE service = ? AND container = ? AND path >= ? AND path <= ? ORDER BY path, turn DESC",
             (service.value, container, first, last),
         )
-        found: dict[str, Records] = {}
-        for name, *rest in rows:
-            path = str(name)
-            newest = found.get(path, (None, None))[0]
-            record = _record(rest)
-            found[path] = (record, None) if newest is None else (newest, record)
-        return found
+        return _by_path(rows)
+
+    def records_of(self, service: StorageService, container: str, paths: Sequence[str]) -> dict[str, Records]:
+        rows = self.database.read(
+            "SELECT path, ino, size, mtime_ns, document FROM item"
+            " WHERE service = ? AND container = ? AND path IN (SELECT value FROM json_each(?))"
+            " ORDER BY path, turn DESC",
+            (service.value, container, json.dumps(paths)),
+        )
+        return _by_path(rows)
 
     def tagged_after(self, after: tuple[str, str], container: str, limit: int) -> list[tuple[str, str]]:
         """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
@@ -204,6 +208,17 @@ class _Slot:
 def _two(records: list[Record]) -> Records:
     newest, older, *_ = (*records, None, None)
     return newest, older
+
+
+def _by_path(rows: Iterable[Sequence[object]]) -> dict[str, Records]:
+    """Rows of path and record, the newest of each path first."""
+    found: dict[str, Records] = {}
+    for name, *rest in rows:
+        path = str(name)
+        newest = found.get(path, (None, None))[0]
+        record = _record(rest)
+        found[path] = (record, None) if newest is None else (newest, record)
+    return found
 
 
 def _record(row: Sequence[object]) -> Record:

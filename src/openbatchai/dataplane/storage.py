@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
-from openbatchai.dataplane.bloblist import BlobQuery, Page, list_blobs
+from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
@@ -17,6 +17,7 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
@@ -51,11 +52,13 @@ class Storage:
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
-        tree = BlobTree(self.places, clock)
-        self.blobs = Blobs(tree)
-        self.appends = Appends(tree)
-        self.tagged = Tagged(tree)
-        share_tree = ShareTree(self.places, clock)
+        self._tree = BlobTree(self.places, clock)
+        self.blobs = Blobs(self._tree)
+        self.appends = Appends(self._tree)
+        self.tagged = Tagged(self._tree)
+        self.listing = BlobListing(self.places)
+        self.permissions = Permissions(self.places)
+        share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
 
@@ -63,7 +66,7 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
-        return list_blobs(self.places, account, container, query)
+        return self.listing.page(account, container, query, self._tree.now_ns())
 
     def service_properties(self, account: str, service: StorageService) -> str | None:
         return self.places.store(account).service_properties(service)

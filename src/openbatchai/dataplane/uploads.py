@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from openbatchai.dataplane.beneath import FILE_MODE
-from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import NO_CHECKS, Checks, Sums
 
 _COPY_BYTES = 64 << 20
 
@@ -15,17 +15,18 @@ _COPY_BYTES = 64 << 20
 class Upload:
     """Bytes arriving in order. `discard` is safe at any time, also after the file was taken by a rename."""
 
-    def __init__(self, path: Path, *, hashing: bool) -> None:
+    def __init__(self, path: Path, *, hashing: bool, checks: Checks = NO_CHECKS) -> None:
+        """`hashing`: compute the MD5 even when `checks` do not need it."""
         self.path = path
+        self._is_staged = True
         self.size = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         # The umask of the service must not keep the jobs of its group from writing.
         os.fchmod(self.fd, FILE_MODE)
-        self._md5 = hashlib.md5(usedforsecurity=False) if hashing else None
+        self._sums = Sums(checks, hashing=hashing)
 
     def write(self, data: bytes) -> None:
-        if self._md5 is not None:
-            self._md5.update(data)
+        data = self._sums.add(data)
         write_at(self.fd, data, self.size)
         self.size += len(data)
 
@@ -37,18 +38,30 @@ class Upload:
     @property
     def md5(self) -> str:
         """Base64 of the content's MD5; empty when it was not computed."""
-        return base64.b64encode(self._md5.digest()).decode("ascii") if self._md5 else ""
+        return self._sums.md5
 
-    def check_md5(self, expected: str | None) -> None:
-        if expected and expected != self.md5:
-            raise StorageError(StorageCode.MD5_MISMATCH)
+    @property
+    def crc64(self) -> str:
+        """Base64 of the content's CRC64; empty when no check needed it."""
+        return self._sums.crc64
+
+    def verify(self) -> None:
+        """After the last byte: 400 when the content is not what `checks` say."""
+        self._sums.verify()
+
+    def rename(self, name: str | os.PathLike[str], directory: int | None = None) -> None:
+        """Give the file its name, beneath the open `directory` or as a path."""
+        os.rename(self.path, name, dst_dir_fd=directory)
+        self._is_staged = False
 
     def discard(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        if self._is_staged:
+            self._is_staged = False
+            with suppress(FileNotFoundError):
+                self.path.unlink()
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:

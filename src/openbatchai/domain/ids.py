@@ -3,6 +3,7 @@
 Names are compared without regard to case and kept as the client wrote them (batchai-service.md section 5).
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -72,8 +73,8 @@ def is_migrated_workspace(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class ClusterRef:
-    """A parsed cluster id; `workspace` is empty in ids of the flat api-versions."""
+class ChildRef:
+    """A parsed id of a cluster or file server; `workspace` is empty in ids of the flat api-versions."""
 
     subscription: str
     group: str
@@ -81,19 +82,27 @@ class ClusterRef:
     name: str
 
 
-_CLUSTER_ID = re.compile(
+_CHILD_ID = re.compile(
     r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.BatchAI"
-    r"(?:/workspaces/([^/]+))?/clusters/([^/]+)/?",
+    r"(?:/workspaces/([^/]+))?/(clusters|fileservers)/([^/]+)/?",
     re.IGNORECASE,
 )
 
 
-def parse_cluster_id(text: str) -> ClusterRef | None:
-    match = _CLUSTER_ID.fullmatch(text)
-    if match is None:
+def parse_cluster_id(text: str) -> ChildRef | None:
+    return _parse_child("clusters", text)
+
+
+def parse_file_server_id(text: str) -> ChildRef | None:
+    return _parse_child("fileservers", text)
+
+
+def _parse_child(kind: str, text: str) -> ChildRef | None:
+    match = _CHILD_ID.fullmatch(text)
+    if match is None or fold(match[4]) != kind:
         return None
-    subscription, group, workspace, name = match.groups()
-    return ClusterRef(subscription, group, workspace or "", name)
+    subscription, group, workspace, _, name = match.groups()
+    return ChildRef(subscription, group, workspace or "", name)
 
 
 def group_id(subscription: str, group: str) -> str:
@@ -106,6 +115,16 @@ def workspace_id(subscription: str, group: str, workspace: str) -> str:
 
 def cluster_id(subscription: str, group: str, workspace: str, cluster: str) -> str:
     return f"{workspace_id(subscription, group, workspace)}/clusters/{cluster}"
+
+
+def file_server_id(subscription: str, group: str, workspace: str, name: str) -> str:
+    """Written in lower case, as recorded."""
+    return f"{workspace_id(subscription, group, workspace)}/fileservers/{name}"
+
+
+def file_server_key(ref: ChildRef) -> str:
+    """By this an engine knows a file server: the same for every spelling of its (2018-05-01) id."""
+    return hashlib.sha256("$".join(map(fold, (ref.group, ref.workspace, ref.name))).encode()).hexdigest()[:32]
 
 
 def flat_id(subscription: str, group: str, kind: str, name: str) -> str:

@@ -87,6 +87,27 @@ class Cluster:
 
 
 @dataclass
+class FileServer:
+    """`facts` (address, mountPoint) are empty until the engine has made it."""
+
+    id: int
+    workspace_id: int
+    key: str
+    name: str
+    spec: Json
+    location: str
+    tags: Json
+    fingerprint: str
+    deleting: bool
+    created: datetime
+    changed: datetime
+    etag: str
+    modified: datetime
+    facts: Json
+    secrets: Json = field(repr=False)
+
+
+@dataclass
 class Node:
     id: str
     cluster_id: int
@@ -224,6 +245,12 @@ class ClusterResource:
     cluster: Cluster
     workspace: Workspace
     states: tuple[NodeState, ...]
+
+
+@dataclass(frozen=True)
+class FileServerResource:
+    server: FileServer
+    workspace: Workspace
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from . import ids
 from .ports import Mount, MountKind, MountLevel
 
 
@@ -36,6 +37,15 @@ def _mounts(volumes: Mapping[str, Any], secrets: Mapping[str, Any], level: Mount
             blob["accountName"],
             blob["containerName"],
             key("azureBlobFileSystems", i),
+        )
+    for server in volumes.get("fileServers") or ():
+        ref = ids.parse_file_server_id(server["fileServer"]["id"])
+        yield Mount(
+            MountKind.FILE_SERVER,
+            level,
+            _relative(server["relativeMountPath"]),
+            file_server=ids.file_server_key(ref) if ref else "",
+            source=(server.get("sourceDirectory") or "").strip("/"),
         )
     for unmanaged in volumes.get("unmanagedFileSystems") or ():
         yield Mount(

@@ -99,6 +99,7 @@ class MountRefusedError(Exception):
 class MountKind(StrEnum):
     FILE_SHARE = "azureFileShare"
     BLOB_CONTAINER = "azureBlobFileSystem"
+    FILE_SERVER = "fileServer"
     UNMANAGED = "unmanagedFileSystem"
 
 
@@ -109,8 +110,9 @@ class MountLevel(StrEnum):
 
 @dataclass(frozen=True)
 class Mount:
-    """One share, container or unmanaged file system made visible at `relative_path` under the mount root
-    of its level. `account_key` proves the right to mount; `command` serves UNMANAGED only."""
+    """One share, container, file server or unmanaged file system made visible at `relative_path` under the
+    mount root of its level. `account_key` proves the right to mount; `command` serves UNMANAGED only,
+    `file_server` (ids.file_server_key) and its directory `source` FILE_SERVER."""
 
     kind: MountKind
     level: MountLevel
@@ -119,6 +121,8 @@ class Mount:
     container: str = ""
     account_key: str = field(default="", repr=False)
     command: str = field(default="", repr=False)
+    file_server: str = ""
+    source: str = ""
 
 
 class TaskKind(StrEnum):
@@ -216,6 +220,14 @@ class NodeFacts:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class FileServerFacts:
+    """Where a file server is: its address, and the directory of its disks there."""
+
+    address: str
+    mount_point: str
+
+
 class TaskEventKind(StrEnum):
     STARTED = "started"
     STEP_STARTED = "stepStarted"
@@ -303,6 +315,14 @@ class Engine(Protocol):
 
     def release(self, node_ids: Sequence[str]) -> None:
         """Give nodes back; unknown ones are ignored. Their running tasks are terminated."""
+        ...
+
+    def make_file_server(self, key: str) -> FileServerFacts:
+        """Make the file server exist, with empty disks; asking again for an existing one changes nothing."""
+        ...
+
+    def remove_file_server(self, key: str) -> None:
+        """Remove it with all its files; an unknown one is ignored."""
         ...
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import (
     Clock,
     EngineCapabilities,
+    FileServerFacts,
     ItemRef,
     Mount,
     MountKind,
@@ -81,6 +82,7 @@ class FakeEngine:
         self._behaviour = behaviour
         self._capabilities = EngineCapabilities("fake", cores, gpus, 64 * 2**30)
         self._nodes: dict[str, NodeFacts] = {}
+        self.file_servers: set[str] = set()
         self._allotted = 0
         self._events: dict[str, list[TaskEvent]] = {}
         self._tasks: dict[str, Task] = {}
@@ -144,6 +146,13 @@ class FakeEngine:
                 self.released.append(node_id)
                 self._end_all_on(node_id, _TERMINATED)
 
+    def make_file_server(self, key: str) -> FileServerFacts:
+        self.file_servers.add(key)
+        return FileServerFacts("192.0.2.1", f"/file-servers/{key}")
+
+    def remove_file_server(self, key: str) -> None:
+        self.file_servers.discard(key)
+
     def close(self) -> None:
         self._wakes.clear()
 
@@ -178,6 +187,10 @@ class FakeEngine:
             self._locate(mount)
 
     def _locate(self, mount: Mount) -> None:
+        if mount.kind is MountKind.FILE_SERVER:
+            if mount.file_server not in self.file_servers:
+                raise mount_refused(mount, "The file server does not exist")
+            return
         if self._storage is None or mount.kind is MountKind.UNMANAGED:
             return
         file_share = mount.kind is MountKind.FILE_SHARE

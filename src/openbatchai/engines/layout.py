@@ -4,6 +4,7 @@ nodes/{node}/        node.json, mounts/ (cluster mounts), home/ and python/ of i
 tasks/{task}/        the agent's files; home/, tmp/, python/, jobs/{job path}/{mounts,temp}
 runs/{run}/          shared/ (temp of all nodes of a run) and a file per task that still needs it
 programs/            console scripts and pip, by interpreter
+file-servers/{key}/  the disks of a file server
 shell/               what the bash of each step reads
 
 Every file and directory of a task costs its start a fraction of a millisecond: few are made for each.
@@ -24,11 +25,12 @@ class Layout:
         self.runs = root / "runs"
         self.programs = root / "programs"
         self.shell = root / "shell"
+        self.file_servers = root / "file-servers"
         self.wake = root / "wake"
         self.node_lock = root / "nodes.lock"
 
     def create(self) -> None:
-        for directory in (self.nodes, self.tasks, self.runs, self.shell):
+        for directory in (self.nodes, self.tasks, self.runs, self.shell, self.file_servers):
             directory.mkdir(parents=True, exist_ok=True)
 
     def node(self, node_id: str) -> Path:
@@ -36,6 +38,9 @@ class Layout:
 
     def task(self, task_id: str) -> Path:
         return self.tasks / file_name(task_id)
+
+    def file_server(self, key: str) -> Path:
+        return self.file_servers / file_name(key)
 
     def run(self, run_id: str) -> Path:
         return self.runs / file_name(run_id)

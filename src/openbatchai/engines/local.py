@@ -20,6 +20,7 @@ from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import (
     Clock,
     EngineCapabilities,
+    FileServerFacts,
     NodeFacts,
     NodeRequest,
     Signal,
@@ -43,6 +44,7 @@ _GRACE_S = 5.0
 # TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
 _RELEASE_LIMIT_S = 45.0
 _LOOK_AGAIN_S = 0.01
+_THIS_MACHINE = "127.0.0.1"
 
 
 def create(
@@ -172,6 +174,18 @@ class LocalEngine:
             self._nodes.remove(node_id)
         if running:
             self._changed()
+
+    def make_file_server(self, key: str) -> FileServerFacts:
+        directory = self._layout.file_server(key)
+        directory.mkdir(exist_ok=True)
+        # For jobs of any user of the group, whatever the umask of the service.
+        directory.chmod(0o2775)
+        return FileServerFacts(_THIS_MACHINE, str(directory))
+
+    def remove_file_server(self, key: str) -> None:
+        directory = self._layout.file_server(key)
+        if not remove_tree(directory):
+            raise OSError(f"something is still mounted below {directory}")
 
     def close(self) -> None:
         self._watch.close()

@@ -207,11 +207,28 @@ class Preparation:
                 raise mount_refused(mount, "Another file system is mounted there")
             taken.append(place)
             base = places.job.mounts if mount.level is MountLevel.JOB else places.node / "mounts"
-            target = None if mount.kind is MountKind.UNMANAGED else self._located(mount)
+            target = self._target(mount)
             found.append(
                 _link_or_command(mount.level, base / relative, _description(mount), target, mount.command)
             )
         return found
+
+    def _target(self, mount: Mount) -> str | None:
+        """The directory that a mount shows; None for one that a command makes."""
+        if mount.kind is MountKind.UNMANAGED:
+            return None
+        if mount.kind is MountKind.FILE_SERVER:
+            return self._directory_of_server(mount)
+        return self._located(mount)
+
+    def _directory_of_server(self, mount: Mount) -> str:
+        root = self._layout.file_server(mount.file_server).resolve()
+        if not root.is_dir():
+            raise mount_refused(mount, "The file server does not exist")
+        found = (root / mount.source).resolve()
+        if not found.is_relative_to(root) or not found.is_dir():
+            raise mount_refused(mount, f"The file server has no directory '{mount.source}'")
+        return str(found)
 
     def _located(self, mount: Mount) -> str:
         file_share = mount.kind is MountKind.FILE_SHARE
@@ -372,6 +389,7 @@ def _description(mount: Mount) -> str:
     words = {
         MountKind.FILE_SHARE: f"Azure file share {mount.container} of {mount.account}",
         MountKind.BLOB_CONTAINER: f"blob container {mount.container} of {mount.account}",
+        MountKind.FILE_SERVER: f"directory '{mount.source}' of a file server",
         MountKind.UNMANAGED: "an unmanaged file system",
     }
     return words[mount.kind]

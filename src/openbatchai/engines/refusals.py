@@ -9,6 +9,7 @@ EXIT_CODE = -1
 _MOUNTS = {
     MountKind.FILE_SHARE: (Fault.FILE_MOUNT, "Unable to mount Azure File"),
     MountKind.BLOB_CONTAINER: (Fault.BLOB_MOUNT, "Unable to mount blob fuse"),
+    MountKind.FILE_SERVER: (Fault.FILE_SERVER_MOUNT, "Unable to mount the file server"),
     MountKind.UNMANAGED: (Fault.UNMANAGED_MOUNT, "Unable to mount the unmanaged file system"),
 }
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from openbatchai.domain.model import ClusterResource, JobResource
+from openbatchai.domain.model import ClusterResource, FileServerResource, JobResource
 from openbatchai.domain.ports import ItemRef
-from openbatchai.services import clusters, jobs, operations, outputs, workspaces
+from openbatchai.services import clusters, file_servers, jobs, logins, operations, outputs, usages, workspaces
 from openbatchai.services.jobs import Place
 from openbatchai.wire import arm
+from openbatchai.wire.batchai import provider
 from openbatchai.wire.batchai import version as wire
 from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUpdate
 from openbatchai.wire.batchai.validation import validate
@@ -34,14 +35,16 @@ def provider_path(call: Call) -> str:
 def routes_of(version: Version, storage_urls: StorageUrls) -> Routes:
     handlers = _Handlers(version, storage_urls)
     specific = _flat_routes(handlers) if version.flat else _nested_routes(handlers)
-    return Routes([*_common_routes(handlers), *specific])
+    return Routes([*_common_routes(handlers, version), *specific])
 
 
-def _common_routes(h: "_Handlers") -> list[Route]:
+def _common_routes(h: "_Handlers", version: Version) -> list[Route]:
     location = f"{_SUBSCRIPTION}{_PROVIDER}/locations/{{location}}"
     return [
         Route("GET", f"{location}/operationresults/{{operation}}", h.operation),
         Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation),
+        *([Route("GET", f"{location}/usages", h.list_usages)] if version.has_usages else ()),
+        Route("GET", f"{_PROVIDER}/operations", h.list_operations),
     ]
 
 
@@ -51,6 +54,9 @@ def _cluster_routes(h: "_Handlers", path: str) -> list[Route]:
         Route("GET", path, h.get_cluster),
         Route("PATCH", path, h.patch_cluster),
         Route("DELETE", path, h.delete_cluster),
+        # As for listOutputFiles: further pages by POST or GET.
+        Route("POST", f"{path}/listRemoteLoginInformation", h.list_cluster_logins),
+        Route("GET", f"{path}/listRemoteLoginInformation", h.list_cluster_logins),
     ]
 
 
@@ -63,6 +69,18 @@ def _job_routes(h: "_Handlers", path: str) -> list[Route]:
         # The newest SDK asks for a further page with GET, older ones with POST (section 2.4).
         Route("POST", f"{path}/listOutputFiles", h.list_output_files),
         Route("GET", f"{path}/listOutputFiles", h.list_output_files),
+        Route("POST", f"{path}/listRemoteLoginInformation", h.list_job_logins),
+        Route("GET", f"{path}/listRemoteLoginInformation", h.list_job_logins),
+    ]
+
+
+def _file_server_routes(h: "_Handlers", parent: str) -> list[Route]:
+    path = f"{parent}/fileServers/{{name}}"
+    return [
+        Route("PUT", path, h.put_file_server),
+        Route("GET", path, h.get_file_server),
+        Route("DELETE", path, h.delete_file_server),
+        Route("GET", f"{parent}/fileServers", h.list_file_servers),
     ]
 
 
@@ -70,6 +88,8 @@ def _flat_routes(h: "_Handlers") -> list[Route]:
     return [
         *_cluster_routes(h, f"{_GROUP}/clusters/{{name}}"),
         *_job_routes(h, f"{_GROUP}/jobs/{{name}}"),
+        *_file_server_routes(h, _GROUP),
+        Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/fileServers", h.list_file_servers),
         Route("GET", f"{_GROUP}/clusters", h.list_clusters),
         Route("GET", f"{_SUBSCRIPTION}{_PROVIDER}/clusters", h.list_clusters),
         Route("GET", f"{_GROUP}/jobs", h.list_jobs),
@@ -91,6 +111,7 @@ def _nested_routes(h: "_Handlers") -> list[Route]:
         Route("DELETE", _EXPERIMENT, h.delete_experiment),
         Route("GET", f"{_WORKSPACE}/clusters", h.list_clusters),
         *_cluster_routes(h, f"{_WORKSPACE}/clusters/{{name}}"),
+        *_file_server_routes(h, _WORKSPACE),
         Route("GET", f"{_EXPERIMENT}/jobs", h.list_jobs),
         *_job_routes(h, f"{_EXPERIMENT}/jobs/{{name}}"),
     ]
@@ -199,9 +220,51 @@ class _Handlers:
         )
         return accepted(call, operation, provider_path(call))
 
+    def list_cluster_logins(self, call: Call, **names: str) -> Answer:
+        found = logins.of_cluster(
+            call.context, names["group"], names.get("workspace"), names["name"], self._version.not_found
+        )
+        return self._page(call, [provider.login(item) for item in found])
+
     def _cluster(self, call: Call, found: ClusterResource) -> Answer:
         body = self._version.cluster(found, call.subscription)
         return self._one(body, found.cluster.etag, found.cluster.modified)
+
+    # --- file servers ------------------------------------------------------------------------------
+
+    def put_file_server(self, call: Call, **names: str) -> Answer:
+        wanted = self._version.file_server_request(call.json())
+        found, operation = file_servers.put(
+            call.context, names["group"], names.get("workspace"), names["name"], wanted, call.actor
+        )
+        return (
+            self._file_server(call, found)
+            if operation is None
+            else accepted(call, operation, provider_path(call))
+        )
+
+    def get_file_server(self, call: Call, **names: str) -> Answer:
+        found = file_servers.get(
+            call.context, names["group"], names.get("workspace"), names["name"], self._version.not_found
+        )
+        return self._file_server(call, found)
+
+    def list_file_servers(self, call: Call, **names: str) -> Answer:
+        if "workspace" in names:
+            found = file_servers.list_of_workspace(call.context, names["group"], names["workspace"])
+        else:
+            found = file_servers.list_flat(call.context, names.get("group"))
+        return self._page(call, [self._version.file_server(item, call.subscription) for item in found])
+
+    def delete_file_server(self, call: Call, **names: str) -> Answer:
+        operation = file_servers.delete(
+            call.context, names["group"], names.get("workspace"), names["name"], call.actor
+        )
+        return accepted(call, operation, provider_path(call))
+
+    def _file_server(self, call: Call, found: FileServerResource) -> Answer:
+        body = self._version.file_server(found, call.subscription)
+        return self._one(body, found.server.etag, found.server.modified)
 
     # --- jobs --------------------------------------------------------------------------------------
 
@@ -254,6 +317,12 @@ class _Handlers:
         )
         return self._page(call, self._version.files(found))
 
+    def list_job_logins(self, call: Call, **names: str) -> Answer:
+        found = logins.of_job(
+            call.context, names["group"], _place(names), names["name"], self._version.not_found
+        )
+        return self._page(call, [provider.login(item) for item in found])
+
     def _download_url(self, call: Call, ref: ItemRef, sas: str) -> str:
         """In the form the client came by: Azure's host through the proxy, else our own port."""
         path = quote(f"{ref.container}/{ref.path}")
@@ -269,6 +338,13 @@ class _Handlers:
         return self._one(body, found.job.etag, found.job.modified)
 
     # --- common ------------------------------------------------------------------------------------
+
+    def list_operations(self, call: Call) -> Answer:
+        return self._page(call, provider.operations())
+
+    def list_usages(self, call: Call, **names: str) -> Answer:
+        found = usages.listing(call.context, names["location"])
+        return self._page(call, provider.usages(found, self._version.name))
 
     def operation(self, call: Call, **names: str) -> Answer:
         found = operations.get(call.context, names["operation"])

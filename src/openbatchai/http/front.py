@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -67,4 +68,9 @@ class TlsOnly:
 
 def _is_loopback(scope: Scope) -> bool:
     client = scope.get("client")
-    return client is not None and ipaddress.ip_address(client[0]).is_loopback
+    return client is not None and _is_loopback_address(client[0])
+
+
+@lru_cache(maxsize=256)
+def _is_loopback_address(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

@@ -1,19 +1,17 @@
 """Clusters: create, read, resize, delete (batchai-service.md section 8)."""
 
 import uuid
-from collections.abc import Callable
 
 from openbatchai.domain import ids
 from openbatchai.domain.clusters import AllocationEvent, AllocationState, scale_of
-from openbatchai.domain.errors import Code, ServiceError, invalid_property
+from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Cluster, ClusterResource, Json, Operation, Submission, Workspace
 from openbatchai.store.unit import Unit
 
-from . import deletion, workspaces
+from . import deletion, file_servers, usages
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
+from .flat import NotFound, flat_workspace, flat_workspaces
 from .transitions import move_cluster
-
-NotFound = Callable[[str, str, str], ServiceError]
 
 
 def put(
@@ -24,7 +22,6 @@ def put(
     `workspace_name` None means a flat api-version: the workspace of the location is made when needed.
     """
     ids.check_name("cluster", name, ids.DOTTED_NAME if workspace_name is None else ids.STRICT_NAME)
-    _refuse_file_servers(wanted)
     fingerprint = context.store.fingerprint([wanted.spec, wanted.legacy, wanted.tags, wanted.secrets])
 
     def work(unit: Unit) -> ClusterResource:
@@ -40,6 +37,8 @@ def put(
             existing = _find(unit, parent, name)
             if existing is not None:
                 return _same(unit, existing, fingerprint)
+        volumes = (wanted.spec.get("nodeSetup") or {}).get("mountVolumes") or {}
+        file_servers.resolve(context, unit, volumes, "properties.nodeSetup.mountVolumes")
         created = _add(context, unit, parent, owner.name, name, wanted, fingerprint, actor)
         return ClusterResource(created, parent, ())
 
@@ -59,57 +58,33 @@ def _add(
     now = context.clock.now()
     scale = scale_of(wanted.spec)
     middle = f"workspaces/{parent.name}/clusters" if not wanted.location else "clusters"
-    cluster = unit.clusters.add(
-        Cluster(
-            id=0,
-            workspace_id=parent.id,
-            key=ids.fold(name),
-            name=name,
-            spec=wanted.spec,
-            legacy=wanted.legacy,
-            location=wanted.location,
-            tags=wanted.tags,
-            fingerprint=fingerprint,
-            deleting=False,
-            created=now,
-            changed=now,
-            etag=new_etag(),
-            modified=now,
-            # Even a cluster of no nodes is written as resizing only when it has a way to go.
-            allocation_state=AllocationState.RESIZING if scale.initial else AllocationState.STEADY,
-            allocation_changed=now,
-            target=scale.initial,
-            errors=[],
-            setup_suffix=f"{context.subscription}/{group_name}/{middle}/{name}/{uuid.uuid4()}",
-            secrets=wanted.secrets,
-        )
+    cluster = Cluster(
+        id=0,
+        workspace_id=parent.id,
+        key=ids.fold(name),
+        name=name,
+        spec=wanted.spec,
+        legacy=wanted.legacy,
+        location=wanted.location,
+        tags=wanted.tags,
+        fingerprint=fingerprint,
+        deleting=False,
+        created=now,
+        changed=now,
+        etag=new_etag(),
+        modified=now,
+        # Even a cluster of no nodes is written as resizing only when it has a way to go.
+        allocation_state=AllocationState.RESIZING if scale.initial else AllocationState.STEADY,
+        allocation_changed=now,
+        target=scale.initial,
+        errors=[],
+        setup_suffix=f"{context.subscription}/{group_name}/{middle}/{name}/{uuid.uuid4()}",
+        secrets=wanted.secrets,
     )
+    usages.check(context, unit, cluster, parent.location)
+    unit.clusters.add(cluster)
     record(unit, now, "cluster", str(cluster.id), "", cluster.allocation_state, "create", actor=actor)
     return cluster
-
-
-def _refuse_file_servers(wanted: Submission) -> None:
-    volumes = (wanted.spec.get("nodeSetup") or {}).get("mountVolumes") or {}
-    refuse_file_servers(volumes, "properties.nodeSetup.mountVolumes")
-
-
-def refuse_file_servers(volumes: Json, path: str) -> None:
-    for i, reference in enumerate(volumes.get("fileServers") or ()):
-        raise invalid_property(
-            f"{path}.fileServers.{i}.fileServer.id",
-            f"The specified file server {reference['fileServer']['id']} is not found.",
-        )
-
-
-def flat_workspace(context: Context, unit: Unit, group_name: str, location: str, actor: str) -> Workspace:
-    """The workspace in which the flat api-versions create, made when it is missing."""
-    owner = writable_group(unit, group_name)
-    name = ids.migrated_workspace(location)
-    found = unit.workspaces.get(group_key=owner.key, key=name)
-    if found is None:
-        found = workspaces.add(context, unit, owner, name, location, {}, actor)
-    refuse_while_deleting("workspace", found.name, found.deleting)
-    return found
 
 
 def _same(unit: Unit, existing: tuple[Workspace, Cluster], fingerprint: str) -> ClusterResource:
@@ -140,12 +115,6 @@ def _find_flat(unit: Unit, group_name: str, name: str) -> tuple[Workspace, Clust
         if found := _find(unit, parent, name):
             return found
     return None
-
-
-def flat_workspaces(unit: Unit, group_name: str | None = None) -> list[Workspace]:
-    where = {} if group_name is None else {"group_key": ids.fold(group_name)}
-    rows = unit.workspaces.list(order=unit.workspaces.table.c.id, **where)
-    return [row for row in rows if ids.is_migrated_workspace(row.name)]
 
 
 def find(
@@ -204,6 +173,7 @@ def patch(
             cluster.tags = tags
         if scale_settings is not None:
             cluster.spec = cluster.spec | {"scaleSettings": scale_settings}
+            usages.check(context, unit, cluster, parent.location)
         cluster.etag, cluster.modified = new_etag(), now
         unit.clusters.save(cluster)
         state = cluster.allocation_state

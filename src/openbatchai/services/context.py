@@ -1,8 +1,8 @@
 """What every use case works with, and the small things they all do."""
 
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from openbatchai.domain import ids
@@ -16,7 +16,8 @@ from openbatchai.store.unit import Store, Unit
 class Context:
     """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
-    at most the wait later (clients.md section 7, "job file stream")."""
+    at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
+    usages, where they differ from the defaults."""
 
     store: Store
     storage: StorageContent
@@ -28,6 +29,7 @@ class Context:
     idle_timeout: timedelta = timedelta(seconds=300)
     tail_window_s: float = 3.0
     tail_wait_s: float = 2.0
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 def new_etag() -> str:

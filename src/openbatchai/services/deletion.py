@@ -10,14 +10,15 @@ from datetime import timedelta
 from openbatchai.domain.clusters import AllocationEvent
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import FINISHED, STOP_MESSAGES, JobEvent
-from openbatchai.domain.model import Cluster, Experiment, Job, Operation, ResourceGroup, Workspace
+from openbatchai.domain.model import Cluster, Experiment, FileServer, Job, Operation, ResourceGroup, Workspace
 from openbatchai.store.unit import Unit
 
 from .context import Context, record
-from .transitions import FORGET_TASK, move_cluster, move_job, queue_effect
+from .transitions import FORGET_TASK, REMOVE_FILE_SERVER, move_cluster, move_job, queue_effect
 
 DELETE_ACCOUNT = "deleteAccount"
 TERMINATE = "terminate"
+MAKE = "makeFileServer"
 
 # Pollers must find an operation after its resource is gone (section 4.2: at least an hour).
 _OPERATIONS_KEPT = timedelta(days=1)
@@ -87,6 +88,13 @@ def delete_cluster(
     return start_operation(context, unit, "cluster", cluster.id, names, workspace.location)
 
 
+def delete_file_server(
+    context: Context, unit: Unit, workspace: Workspace, server: FileServer, names: tuple[str, ...], actor: str
+) -> Operation:
+    _mark_file_server(context, unit, server, actor)
+    return start_operation(context, unit, "fileServer", server.id, names, workspace.location)
+
+
 def delete_job(
     context: Context, unit: Unit, workspace: Workspace, job: Job, names: tuple[str, ...], actor: str
 ) -> Operation:
@@ -126,6 +134,16 @@ def _mark_workspace(context: Context, unit: Unit, workspace: Workspace, actor: s
         _mark_experiment(context, unit, experiment, actor)
     for cluster in unit.clusters.list(workspace_id=workspace.id):
         _mark_cluster(context, unit, cluster, actor)
+    for server in unit.file_servers.list(workspace_id=workspace.id):
+        _mark_file_server(context, unit, server, actor)
+
+
+def _mark_file_server(context: Context, unit: Unit, server: FileServer, actor: str) -> None:
+    if server.deleting:
+        return
+    server.deleting, server.changed = True, context.clock.now()
+    unit.file_servers.save(server)
+    record(unit, server.changed, "fileServer", str(server.id), "succeeded", "deleting", "delete", actor=actor)
 
 
 def _mark_experiment(context: Context, unit: Unit, experiment: Experiment, actor: str) -> None:
@@ -179,14 +197,17 @@ def sweep(context: Context, unit: Unit) -> None:
     for cluster in unit.clusters.list(deleting=True):
         if unit.nodes.count(cluster_id=cluster.id) == 0:
             unit.clusters.remove(id=cluster.id)
+    for server in unit.file_servers.list(deleting=True):
+        # After the clusters of its workspace, which may mount it; its row goes with its files.
+        waits = unit.clusters.count(workspace_id=server.workspace_id, deleting=True) > 0
+        if not waits and not unit.outbox.count(kind=REMOVE_FILE_SERVER, object_id=str(server.id)):
+            queue_effect(unit, REMOVE_FILE_SERVER, str(server.id))
     for experiment in unit.experiments.list(deleting=True):
         if unit.jobs.count(experiment_id=experiment.id) == 0:
             unit.experiments.remove(id=experiment.id)
     for workspace in unit.workspaces.list(deleting=True):
-        children = unit.clusters.count(workspace_id=workspace.id) + unit.experiments.count(
-            workspace_id=workspace.id
-        )
-        if children == 0:
+        below = (unit.clusters, unit.experiments, unit.file_servers)
+        if all(rows.count(workspace_id=workspace.id) == 0 for rows in below):
             unit.workspaces.remove(id=workspace.id)
     for group in unit.groups.list(deleting=True):
         if unit.workspaces.count(group_key=group.key) == 0:
@@ -224,10 +245,14 @@ def _is_done(unit: Unit, operation: Operation) -> bool:
     if operation.kind == TERMINATE:
         job = unit.jobs.get(id=operation.target)
         return job is None or job.execution_state in FINISHED
+    if operation.kind == MAKE:
+        server = unit.file_servers.get(id=operation.target)
+        return server is None or bool(server.facts)
     counts = {
         "workspace": unit.workspaces.count,
         "experiment": unit.experiments.count,
         "cluster": unit.clusters.count,
         "job": unit.jobs.count,
+        "fileServer": unit.file_servers.count,
     }
     return counts[operation.kind](id=operation.target) == 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from openbatchai.domain import vmsizes
+from openbatchai.domain import ids, vmsizes
 from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState, JobEvent
@@ -25,8 +25,10 @@ from .facts import facts_of, to_row
 from .outputs import log_files
 from .transitions import (
     FORGET_TASK,
+    MAKE_FILE_SERVER,
     PROVISION_NODE,
     RELEASE_NODE,
+    REMOVE_FILE_SERVER,
     SIGNAL_TASK,
     START_TASK,
     move_job,
@@ -46,7 +48,7 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 
 # What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
 # no job waits for it.
-_SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT})
+_SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT, REMOVE_FILE_SERVER})
 
 
 def carry_out(context: Context, *, slow: bool) -> None:
@@ -107,6 +109,10 @@ def _carry_out(context: Context, effect: Effect) -> None:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
             _delete_account(context, object_id)
+        case kind if kind == MAKE_FILE_SERVER:
+            _make_file_server(context, int(object_id))
+        case kind if kind == REMOVE_FILE_SERVER:
+            _remove_file_server(context, int(object_id))
 
 
 def _remove_effects(unit: Unit, effects: Sequence[Effect]) -> None:
@@ -123,6 +129,46 @@ def _delete_account(context: Context, account: str) -> None:
     if not exists:
         context.forget_keys(account)
         context.storage.delete_account(account)
+
+
+def _engine_key(context: Context, server_id: int) -> str | None:
+    with context.store.read() as unit:
+        server = unit.file_servers.get(id=server_id)
+        parent = None if server is None else unit.workspaces.get(id=server.workspace_id)
+    if server is None or parent is None:
+        return None
+    ref = ids.ChildRef(context.subscription, parent.group_name, parent.name, server.name)
+    return ids.file_server_key(ref)
+
+
+def _make_file_server(context: Context, server_id: int) -> None:
+    key = _engine_key(context, server_id)
+    if key is None:
+        return
+    facts = context.engine.make_file_server(key)
+
+    def work(unit: Unit) -> None:
+        server = unit.file_servers.get(id=server_id)
+        if server is not None and not server.facts:
+            server.facts = {"address": facts.address, "mountPoint": facts.mount_point}
+            server.changed = context.clock.now()
+            unit.file_servers.save(server)
+            record(unit, server.changed, "fileServer", str(server_id), "creating", "succeeded", "made")
+
+    context.store.write(work)
+
+
+def _remove_file_server(context: Context, server_id: int) -> None:
+    key = _engine_key(context, server_id)
+    if key is None:
+        return
+    context.engine.remove_file_server(key)
+
+    def work(unit: Unit) -> None:
+        unit.file_servers.remove(id=server_id)
+        unit.changed = True
+
+    context.store.write(work)
 
 
 def _provision(context: Context, node_id: str) -> None:

@@ -9,9 +9,9 @@ from openbatchai.domain.model import Cluster, Experiment, Job, JobResource, Oper
 from openbatchai.domain.outputs import FLAT_LAYOUT
 from openbatchai.store.unit import Unit
 
-from . import clusters, deletion, workspaces
-from .clusters import NotFound
+from . import clusters, deletion, file_servers, workspaces
 from .context import Context, new_etag, record, refuse_while_deleting, writable_group
+from .flat import NotFound, flat_workspace, flat_workspaces
 
 # Where a job of 2018-05-01 lives: (workspace, experiment). None for the flat api-versions.
 Place = tuple[str, str] | None
@@ -30,7 +30,6 @@ def put(
 ) -> JobResource:
     """Create; the same request again gives the existing job, another one 409."""
     ids.check_name("job", name, ids.DOTTED_NAME if place is None else ids.STRICT_NAME)
-    clusters.refuse_file_servers(wanted.spec.get("mountVolumes") or {}, "properties.mountVolumes")
     fingerprint = context.store.fingerprint([wanted.spec, wanted.legacy, wanted.tags, wanted.secrets])
 
     def work(unit: Unit) -> JobResource:
@@ -44,11 +43,12 @@ def put(
             return _same(existing, fingerprint)
         cluster_parent, cluster = _cluster(context, unit, wanted.spec["cluster"]["id"])
         if place is None:
-            parent = clusters.flat_workspace(context, unit, group_name, wanted.location, actor)
+            parent = flat_workspace(context, unit, group_name, wanted.location, actor)
             experiment = _flat_experiment(context, unit, parent, actor)
         wanted.spec["cluster"]["id"] = ids.cluster_id(
             context.subscription, cluster_parent.group_name, cluster_parent.name, cluster.name
         )
+        file_servers.resolve(context, unit, wanted.spec.get("mountVolumes") or {}, "properties.mountVolumes")
         job = _add(
             context, unit, parent, experiment, name, wanted, cluster, priority, layout, fingerprint, actor
         )
@@ -162,7 +162,7 @@ def _find(unit: Unit, parent: Workspace, experiment: Experiment, name: str) -> F
 
 
 def _find_flat(unit: Unit, group_name: str, name: str) -> Found | None:
-    for parent in clusters.flat_workspaces(unit, group_name):
+    for parent in flat_workspaces(unit, group_name):
         for experiment in unit.experiments.list(workspace_id=parent.id, key=ids.MIGRATED_EXPERIMENT):
             if found := _find(unit, parent, experiment, name):
                 return found
@@ -196,7 +196,7 @@ def list_of_experiment(context: Context, group_name: str, place: tuple[str, str]
 def list_flat(context: Context, group_name: str | None) -> list[JobResource]:
     with context.store.read() as unit:
         found = []
-        for parent in clusters.flat_workspaces(unit, group_name):
+        for parent in flat_workspaces(unit, group_name):
             for experiment in unit.experiments.list(workspace_id=parent.id, key=ids.MIGRATED_EXPERIMENT):
                 rows = unit.jobs.list(experiment_id=experiment.id, order=unit.jobs.table.c.id)
                 found += [JobResource(job, experiment, parent) for job in rows]

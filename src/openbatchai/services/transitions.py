@@ -19,6 +19,8 @@ SIGNAL_TASK = "signalTask"
 FORGET_TASK = "forgetTask"
 PROVISION_NODE = "provisionNode"
 RELEASE_NODE = "releaseNode"
+MAKE_FILE_SERVER = "makeFileServer"
+REMOVE_FILE_SERVER = "removeFileServer"
 
 
 def _story(unit: Unit, kind: str, object_id: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-SCHEMA = "0001"
-_MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = "0002"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class NewerSchemaError(Exception):
@@ -25,7 +25,7 @@ def upgrade(engine: Engine) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if present is not None and present not in known:
         # Closing the last connection takes SQLite's side files away again: the home stays as it was.

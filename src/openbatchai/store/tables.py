@@ -187,6 +187,28 @@ clusters = Table(
     sqlite_autoincrement=True,
 )
 
+file_servers = Table(
+    "file_servers",
+    metadata,
+    _id(),
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("key", Key, nullable=False),
+    _text("name"),
+    _json("spec"),
+    _text("location"),
+    _json("tags"),
+    _text("fingerprint"),
+    _flag("deleting"),
+    _time("created"),
+    _time("changed"),
+    _text("etag"),
+    _time("modified"),
+    _json("facts"),
+    Column("secrets", Text, nullable=False),
+    UniqueConstraint("workspace_id", "key"),
+    sqlite_autoincrement=True,
+)
+
 nodes = Table(
     "nodes",
     metadata,

@@ -109,6 +109,7 @@ class Unit:
         self.workspaces = rows(tables.workspaces, model.Workspace)
         self.experiments = rows(tables.experiments, model.Experiment)
         self.clusters = rows(tables.clusters, model.Cluster)
+        self.file_servers = rows(tables.file_servers, model.FileServer)
         self.nodes = rows(tables.nodes, model.Node)
         self.jobs = rows(tables.jobs, model.Job)
         self.tasks = rows(tables.tasks, model.Task)

@@ -6,12 +6,15 @@ from openbatchai.wire.blob_extras import extra_elements, extra_headers, tag_set
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
+    LeaseTold,
     ListRequest,
     MalformedXmlError,
     attribute,
     element,
     http_date,
     http_date_ns,
+    lease_headers,
+    lease_properties,
     list_head,
     metadata_element,
     name_element,
@@ -23,6 +26,7 @@ from openbatchai.wire.storage_xml import (
 INCLUDABLE = frozenset(
     {"metadata", "snapshots", "uncommittedblobs", "copy", "deleted", "tags", "versions", "system"}
 )
+_UNLEASED = "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
 
 
 def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
@@ -42,8 +46,7 @@ def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "Cache-Control": content.cache_control,
         "x-ms-blob-type": item.blob_type,
         "x-ms-creation-time": http_date_ns(item.created_ns),
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
+        **lease_headers(item.lease),
         "x-ms-server-encrypted": "true",
         **extra_headers(item),
     }
@@ -90,10 +93,16 @@ def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
         f"{element('Cache-Control', content.cache_control)}"
         f"{element('Content-Disposition', content.disposition)}"
         f"<BlobType>{item.blob_type}</BlobType>{extra_elements(item, with_copy='copy' in include)}"
-        "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-        "<ServerEncrypted>true</ServerEncrypted></Properties>"
+        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted></Properties>"
         f"{metadata_element(item.metadata if 'metadata' in include else None)}{tags}<OrMetadata /></Blob>"
     )
+
+
+def _lease_elements(lease: LeaseTold) -> str:
+    if lease.state == "available":
+        # Nearly all of a listing of thousands.
+        return _UNLEASED
+    return "".join(f"<{name}>{text}</{name}>" for name, text in lease_properties(lease).items())
 
 
 def parse_block_list(body: bytes) -> list[tuple[str, str]]:

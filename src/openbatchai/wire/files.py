@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from openbatchai.wire import storage_xml
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
+    LeaseTold,
     ListRequest,
     attribute,
     element,
@@ -16,29 +18,30 @@ from openbatchai.wire.storage_xml import (
 
 _ENCODED_NAMES_SINCE = "2021-12-02"
 _LEASES_SINCE = "2019-07-07"
+_SMB_SINCE = "2019-02-02"
 _GIB = 1 << 30
-# One permission for all: the mounts know POSIX modes only.
-_PERMISSION_KEY = "0"
 
 
-def smb_headers(item: ItemFacts) -> dict[str, str]:
-    """Headers that clients from 2019-02-02 on read; older ones ignore them."""
+def smb_headers(item: ItemFacts, version: str) -> dict[str, str]:
+    """Headers that came with 2019-02-02; the SDKs before fail on headers they have no attribute for."""
+    if version < _SMB_SINCE:
+        return {}
     return {
-        "x-ms-file-attributes": "Directory" if item.is_directory else "Archive",
+        "x-ms-file-attributes": item.attributes,
         "x-ms-file-creation-time": iso_ticks(item.created_ns),
         "x-ms-file-last-write-time": iso_ticks(item.mtime_ns),
-        "x-ms-file-change-time": iso_ticks(item.ctime_ns),
+        "x-ms-file-change-time": iso_ticks(item.changed_ns),
         "x-ms-file-id": str(item.ino),
         "x-ms-file-parent-id": str(item.parent_ino),
-        "x-ms-file-permission-key": _PERMISSION_KEY,
+        "x-ms-file-permission-key": item.permission_key,
     }
 
 
-def lease_headers(version: str) -> dict[str, str]:
+def lease_headers(lease: LeaseTold, version: str) -> dict[str, str]:
     """Leases of files came with 2019-07-07; the SDKs before fail on headers they have no attribute for."""
     if version < _LEASES_SINCE:
         return {}
-    return {"x-ms-lease-status": "unlocked", "x-ms-lease-state": "available"}
+    return storage_xml.lease_headers(lease)
 
 
 def version_headers(item: ItemFacts) -> dict[str, str]:
@@ -58,15 +61,15 @@ def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-type": "File",
         "x-ms-server-encrypted": "true",
     }
-    headers |= smb_headers(item) | metadata_headers(item) | lease_headers(version)
+    headers |= smb_headers(item, version) | metadata_headers(item) | lease_headers(item.lease, version)
     return {name: value for name, value in headers.items() if value}
 
 
-def directory_headers(item: ItemFacts) -> dict[str, str]:
+def directory_headers(item: ItemFacts, version: str) -> dict[str, str]:
     return (
         version_headers(item)
         | {"x-ms-server-encrypted": "true", "x-ms-type": "Directory"}
-        | smb_headers(item)
+        | smb_headers(item, version)
         | metadata_headers(item)
     )
 
@@ -109,27 +112,28 @@ def _entry(item: ItemFacts, version: str, include: frozenset[str], extended: boo
             element("CreationTime", iso_ticks(item.created_ns))
             + element("LastAccessTime", iso_ticks(item.mtime_ns))
             + element("LastWriteTime", iso_ticks(item.mtime_ns))
-            + element("ChangeTime", iso_ticks(item.ctime_ns))
+            + element("ChangeTime", iso_ticks(item.changed_ns))
             + element("Last-Modified", http_date(item.last_modified))
         )
     if "etag" in include:
         details += element("Etag", item.etag)
     properties = f"<Properties>{details}</Properties>" if details else "<Properties />"
     identity = element("FileId", str(item.ino)) if extended else ""
-    after = (
-        element("Attributes", "Directory" if item.is_directory else "Archive")
-        if "attributes" in include
-        else ""
-    )
+    after = element("Attributes", item.attributes) if "attributes" in include else ""
     if "permissionkey" in include:
-        after += element("PermissionKey", _PERMISSION_KEY)
+        after += element("PermissionKey", item.permission_key)
     return f"<{kind}>{name_element(item.name, version)}{identity}{properties}{after}</{kind}>"
 
 
-def ranges_document(ranges: Iterable[tuple[int, int]]) -> bytes:
-    """`ranges` end excluded; on the wire the last byte is named."""
-    body = "".join(f"<Range><Start>{start}</Start><End>{end - 1}</End></Range>" for start, end in ranges)
-    return f"{DECLARATION}<Ranges>{body}</Ranges>".encode()
+def ranges_document(ranges: Iterable[tuple[int, int, bool]], next_marker: str | None = None) -> bytes:
+    """`ranges` are start, end (excluded; the wire names the last byte) and whether they were cleared."""
+    body = "".join(
+        f"<{name}><Start>{start}</Start><End>{end - 1}</End></{name}>"
+        for start, end, cleared in ranges
+        for name in ("ClearRange" if cleared else "Range",)
+    )
+    after = element("NextMarker", next_marker) if next_marker is not None else ""
+    return f"{DECLARATION}<Ranges>{body}{after}</Ranges>".encode()
 
 
 def share_stats_document(used_bytes: int) -> bytes:

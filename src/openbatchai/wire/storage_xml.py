@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError
@@ -39,6 +40,17 @@ class ContentFacts(Protocol):
     def disposition(self) -> str: ...
     @property
     def cache_control(self) -> str: ...
+
+
+class LeaseTold(Protocol):
+    """A lease in the words of the wire; `duration` is empty unless there is an active lease."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def duration(self) -> str: ...
 
 
 class ItemFacts(Protocol):
@@ -85,6 +97,14 @@ class ItemFacts(Protocol):
     @property
     def append_blocks(self) -> int: ...
     @property
+    def attributes(self) -> str: ...
+    @property
+    def permission_key(self) -> str: ...
+    @property
+    def changed_ns(self) -> int: ...
+    @property
+    def lease(self) -> LeaseTold: ...
+    @property
     def is_sealed(self) -> bool: ...
     @property
     def sequence_number(self) -> int: ...
@@ -128,6 +148,7 @@ class Policy:
 # --- times
 
 
+@lru_cache(maxsize=4096)
 def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
@@ -182,6 +203,17 @@ def metadata_element(metadata: Mapping[str, str] | None) -> str:
     # A header name may hold what an element name may not; such a pair is only told by HEAD.
     pairs = (element(name, value) for name, value in metadata.items() if _ELEMENT_NAME.fullmatch(name))
     return f"<Metadata>{''.join(pairs)}</Metadata>"
+
+
+def lease_headers(lease: LeaseTold) -> dict[str, str]:
+    headers = {"x-ms-lease-status": lease.status, "x-ms-lease-state": str(lease.state)}
+    return headers | ({"x-ms-lease-duration": lease.duration} if lease.duration else {})
+
+
+def lease_properties(lease: LeaseTold) -> dict[str, str]:
+    """Elements of an entry in a listing and their text."""
+    names = {"LeaseStatus": lease.status, "LeaseState": str(lease.state)}
+    return names | ({"LeaseDuration": lease.duration} if lease.duration else {})
 
 
 def list_head(request: ListRequest) -> str:

@@ -171,19 +171,6 @@ def test_prefixes_and_blobs_page_together(container):
     assert names == ["a/", "b", "c/", "d"]
 
 
-def test_blob_and_prefix_of_one_name_conflict(container):
-    container.upload_blob("a", b"x")
-    with pytest.raises(ResourceExistsError) as below:
-        container.upload_blob("a/b", b"x")
-    container.upload_blob("c/d", b"x")
-    with pytest.raises(ResourceExistsError) as above:
-        container.upload_blob("c", b"x")
-    assert below.value.error_code == above.value.error_code == "PathConflict"
-    container.delete_blob("c/d")
-    container.upload_blob("c", b"now it fits")
-    assert container.download_blob("c").readall() == b"now it fits"
-
-
 def test_delete_and_not_found(service, container):
     container.upload_blob("b", b"x")
     container.delete_blob("b")

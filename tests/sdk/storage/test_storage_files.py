@@ -310,17 +310,6 @@ def test_bearer_needs_the_intent_header(server, share):
     assert wrong.status_code == 401
 
 
-def test_unimplemented_calls_answer_with_a_client_error(share):
-    share.get_file_client("f").upload_file(b"x")
-    with pytest.raises(HttpResponseError) as rename:
-        share.get_file_client("f").rename_file("g")
-    with pytest.raises(HttpResponseError) as snapshot:
-        share.create_snapshot()
-    with pytest.raises(HttpResponseError) as lease:
-        share.get_file_client("f").acquire_lease()
-    assert {error.value.status_code for error in (rename, snapshot, lease)} <= {400, 405}
-
-
 def test_range_with_a_wrong_md5_writes_nothing(server, share):
     file = share.get_file_client("f")
     file.upload_file(b"abc", validate_content=True)

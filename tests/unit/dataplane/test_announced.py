@@ -176,8 +176,9 @@ def test_between_record_and_rename_the_old_file_keeps_its_record(plane):
 
 
 def test_a_blob_that_cannot_take_its_place_leaves_no_record(plane):
-    plane.file.mkdir()
-    (plane.file / "inside").touch()
+    for name in ("b", ".%b"):
+        plane.file.with_name(name).mkdir()
+        (plane.file.with_name(name) / "inside").touch()
     with pytest.raises(StorageError):
         plane.put()
     assert plane.storage.places.store("acct").records(KEY) == (None, None)

@@ -111,7 +111,7 @@ def test_prefixes_and_blobs_are_merged_in_one_order(storage):
     assert names(storage, delimiter="1") == ["a", "b-1", "b.1", "b/1", "b/2/x"]
 
 
-@pytest.mark.parametrize("prefix", ["../", "/", "a/../", "./", "//"])
+@pytest.mark.parametrize("prefix", ["../", "/", "a/../", "./", "//", "a\0"])
 def test_prefixes_that_climb_find_nothing(storage, prefix):
     storage.create_container(blob())
     put(storage, "a")
@@ -211,19 +211,6 @@ def test_every_fsync_policy_writes(tmp_path, policy):
     assert (tmp_path / "acct/blob/data/a/b").read_bytes() == b"content"
     assert (tmp_path / "acct/file/share/f").read_bytes() == b"1234"
     storage.close()
-
-
-def test_symlinked_parent_out_of_the_container_is_no_place_for_a_blob(storage, tmp_path):
-    storage.create_container(blob())
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (tmp_path / "acct/blob/data/out").symlink_to(outside)
-    with pytest.raises(StorageError):
-        put(storage, "out/b")
-    with pytest.raises(StorageError):
-        put(storage, "out/c/d")
-    assert list(outside.iterdir()) == []
-    assert names(storage) == []
 
 
 def test_replacing_a_link_by_a_blob_leaves_its_target(storage, tmp_path):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from openbatchai.domain.model import StorageAccount
-from openbatchai.store.schema import NewerSchemaError, upgrade
+from openbatchai.store.schema import MIGRATIONS, NewerSchemaError, upgrade
 from openbatchai.store.secrets import SecretBox
 from openbatchai.store.unit import Store, open_engine
 
@@ -128,3 +128,23 @@ def test_work_that_fails_in_isolation_is_undone_alone(store):
     store.write(work)
     with store.read() as unit:
         assert {account.key for account in unit.accounts.list()} == {"before", "after"}
+
+
+def test_a_home_of_the_first_schema_keeps_its_rows(path):
+    """The first version's database, made by its own migration alone."""
+    from alembic import command
+    from alembic.config import Config
+
+    engine = open_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql("INSERT INTO settings VALUES ('kept', 'yes')")
+    upgrade(engine)
+    store = Store(engine, SecretBox(path.with_name("key")))
+    with store.read() as unit:
+        assert unit.setting("kept") == "yes"
+        assert unit.file_servers.count() == 0
+    store.close()

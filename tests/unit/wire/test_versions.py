@@ -15,6 +15,8 @@ from openbatchai.domain.model import (
     Cluster,
     ClusterResource,
     Experiment,
+    FileServer,
+    FileServerResource,
     Job,
     JobResource,
     OutputFile,
@@ -247,14 +249,14 @@ def readable(request):
     return None
 
 
-def recorded(kind):
+def recorded(kind, *, with_file_servers=False):
     """Every recorded PUT of a cluster or job with the last GET of the same resource."""
     if not SHARED.is_dir():
         return []
     pairs = []
     for path in sorted((SHARED / "recorded").glob("*/*.jsonl")):
-        if "file_servers" in path.name:
-            continue  # Managed file servers, and the subnets they bring, are not offered yet.
+        if "file_servers" in path.name and not with_file_servers:
+            continue  # Their clusters show a subnet: no virtual network is made here.
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for put in lines:
             address = put["uri"].partition("?")[0]
@@ -307,3 +309,21 @@ def test_jobs_have_the_recorded_shape(name, request_body, answer):
     shown = render_job(VERSIONS[name], VERSIONS[name].job_request(deepcopy(request_body)), **fields)
     assert shape(shown) == shape(answer)
     assert shown["type"] == answer["type"]
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "request_body", "answer"), recorded("fileServers", with_file_servers=True))
+def test_file_servers_have_the_recorded_shape(name, request_body, answer):
+    version = VERSIONS[name]
+    wanted = version.file_server_request(deepcopy(request_body))
+    server = FileServer(
+        id=1, workspace_id=1, key="f", name="f", spec=wanted.spec, location=wanted.location,
+        tags=wanted.tags, fingerprint="", deleting=False, created=NOW, changed=NOW, etag="e", modified=NOW,
+        facts={"address": "192.0.2.1", "mountPoint": "/data"}, secrets=wanted.secrets,
+    )  # fmt: skip
+    shown = version.file_server(FileServerResource(server, WORKSPACE), "S")
+    # No virtual network is made here, so there is none to show.
+    del answer["properties"]["subnet"]
+    assert shape(shown) == shape(answer)
+    assert shown["type"] == answer["type"]
+    assert shown["properties"]["dataDisks"] == answer["properties"]["dataDisks"]

@@ -19,7 +19,7 @@ from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
 from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
 from openbatchai.http.storage.sources import Ports, Sources
-from openbatchai.http.storage.target import Target, check_target_path, parse_target
+from openbatchai.http.storage.target import Target, check_target_path, parse_target, unread_target
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
 
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class StorageApp:
         exchange = _unauthorised_exchange(scope, self._service, self._pool)
         exchange.connect(receive, send)
         try:
-            exchange.target = parse_target(scope, self._service)
+            exchange.target = parse_target(scope, self._service, exchange.headers)
             exchange.version = requested_version(exchange.headers, exchange.query)
             await self._answer(exchange, scope)
         except ClientGoneError:
@@ -146,11 +146,6 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
-        if "x-ms-lease-id" in exchange.headers:
-            on_item = bool(target.ref.path)
-            raise StorageError(
-                StorageCode.LEASE_NOT_PRESENT_BLOB if on_item else StorageCode.LEASE_NOT_PRESENT_CONTAINER
-            )
         check_target_path(target.ref)
         await call.handler(exchange)
 
@@ -194,9 +189,8 @@ class StorageApp:
 
 def _unauthorised_exchange(scope: Mapping[str, Any], service: StorageService, pool: Executor) -> Exchange:
     """An exchange that can carry an error before anything of the request is understood."""
-    blank = parse_target({**scope, "raw_path": b"/", "path": "/", "query_string": b""}, service)
     nothing = Grant(frozenset(), means=Means.NOTHING)
-    return Exchange(blank, nothing, str(uuid.uuid4()), DEFAULT_VERSION, pool)
+    return Exchange(unread_target(scope, service), nothing, str(uuid.uuid4()), DEFAULT_VERSION, pool)
 
 
 def _as_storage_error(error: Exception, request_id: str) -> StorageError:

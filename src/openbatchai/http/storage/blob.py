@@ -12,6 +12,7 @@ from openbatchai.http.storage.blob_containers import BlobContainerCalls, contain
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.leases import BlobLeaseCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -38,6 +39,7 @@ def create_app(
         BlobItemCalls(storage),
         BlobBlockCalls(storage),
         BlobAppendCalls(storage),
+        BlobLeaseCalls(storage),
         BlobTagCalls(storage),
     )
     return StorageApp(

@@ -2,13 +2,14 @@
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.blocks import Block, Source
+from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.uploads import Upload
-from openbatchai.http.storage.answers import ENCRYPTED, md5_headers, version_headers, written_headers
+from openbatchai.http.storage.answers import ENCRYPTED, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, upload_starter
+from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.request import md5_header
+from openbatchai.http.storage.request import conditions_of
 from openbatchai.wire import blob as wire
 
 _PUT_BLOCK_BYTES = 4000 << 20
@@ -32,16 +33,13 @@ class BlobBlockCalls:
         block_id = exchange.query.get("blockid")
         if not block_id:
             raise StorageError(StorageCode.MISSING_QUERY, detail={"QueryParameterName": "blockid"})
-        expected = md5_header(exchange.headers, "content-md5")
+        conditions = Conditions(lease_id=conditions_of(exchange.headers).lease_id)
 
-        def finish(upload: Upload) -> str:
-            upload.check_md5(expected)
-            self._blobs.put_block(exchange.ref, block_id, upload)
-            return upload.md5
+        def finish(upload: Upload) -> None:
+            self._blobs.put_block(exchange.ref, block_id, upload, conditions)
 
-        start = upload_starter(self._storage, exchange, hashing=bool(expected))
-        digest = await exchange.receive_upload(_PUT_BLOCK_BYTES, start, finish)
-        await exchange.reply(201, ENCRYPTED | md5_headers(digest))
+        _, sums = await receive_checked(self._storage, exchange, _PUT_BLOCK_BYTES, finish)
+        await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_list(self, exchange: Exchange) -> None:
         body = await exchange.read_body(_DOCUMENT_BYTES)
@@ -56,7 +54,9 @@ class BlobBlockCalls:
         kind = exchange.query.get("blocklisttype", "committed").lower()
         if kind not in ("committed", "uncommitted", "all"):
             raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "blocklisttype"})
-        item, lists = await exchange.run(self._blobs.block_lists, exchange.ref)
+        item, lists = await exchange.run(
+            self._blobs.block_lists, exchange.ref, conditions_of(exchange.headers)
+        )
         document = wire.block_list_document(
             None if kind == "uncommitted" else _pairs(lists.committed),
             None if kind == "committed" else _pairs(lists.uncommitted),

@@ -93,8 +93,7 @@ def _access_header(found: Container) -> dict[str, str]:
 
 def _headers(found: Container, version: str) -> dict[str, str]:
     return {
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
+        **storage_xml.lease_headers(found.lease),
         "x-ms-has-immutability-policy": "false",
         "x-ms-has-legal-hold": "false",
         "x-ms-immutable-storage-with-versioning-enabled": "false",
@@ -108,8 +107,7 @@ def _properties(found: Container) -> Mapping[str, str]:
     return {
         "Last-Modified": storage_xml.http_date(found.last_modified),
         "Etag": found.etag,
-        "LeaseStatus": "unlocked",
-        "LeaseState": "available",
+        **storage_xml.lease_properties(found.lease),
         "HasImmutabilityPolicy": "false",
         "HasLegalHold": "false",
     }

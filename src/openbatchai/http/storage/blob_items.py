@@ -10,10 +10,10 @@ from openbatchai.dataplane.tiers import check_priority, check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, upload_starter
+from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.request import conditions_of, md5_header, metadata_of, size_header
+from openbatchai.http.storage.request import conditions_of, metadata_of, size_header
 from openbatchai.wire import blob as wire
 
 _PUT_BLOB_BYTES = 5000 << 20
@@ -25,7 +25,9 @@ class BlobItemCalls:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._blobs = storage.blobs
-        self._content = ContentForm(self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5")
+        self._content = ContentForm(
+            self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5", self._blobs.check_read
+        )
 
     def calls(self) -> Calls:
         item = Level.ITEM
@@ -52,35 +54,26 @@ class BlobItemCalls:
             )
         wanted = blob_properties(exchange, standard=True)
         conditions = create_conditions(exchange)
-        expected = md5_header(headers, "content-md5")
-        hashing = bool(expected) or (size_header(headers, "content-length") or 0) <= _HASHED_BYTES
-        digest = ""
+        hashing = (size_header(headers, "content-length") or 0) <= _HASHED_BYTES
 
         def finish(upload: Upload) -> Item:
-            nonlocal digest
-            upload.check_md5(expected)
-            digest = upload.md5
-            described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=digest)
+            described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=upload.md5)
             return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
 
         limit = _PUT_BLOB_BYTES if blob_type == BLOCK_BLOB else 0
-        item = await exchange.receive_upload(
-            limit, upload_starter(self._storage, exchange, hashing=hashing), finish
-        )
-        await exchange.reply(201, written_headers(item) | md5_headers(digest))
+        item, sums = await receive_checked(self._storage, exchange, limit, finish, hashing=hashing)
+        await exchange.reply(201, written_headers(item) | sums)
 
     async def get_blob(self, exchange: Exchange) -> None:
         await send_content(exchange, self._storage, self._content)
 
     async def head_blob(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref)
-        conditions_of(exchange.headers).check_read(item.version)
+        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
         headers = wire.blob_headers(item, exchange.version)
         await exchange.reply_head(headers | md5_headers(item.md5), item.size)
 
     async def blob_metadata(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref)
-        conditions_of(exchange.headers).check_read(item.version)
+        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
         metadata = {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
         await exchange.reply(200, version_headers(item) | metadata)
 

@@ -26,8 +26,7 @@ class BlobTagCalls:
         }
 
     async def get_tags(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref)
-        conditions_of(exchange.headers).check_read(item.version)
+        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
         await exchange.reply_xml(wire.tags_document(item.tags))
 
     async def set_tags(self, exchange: Exchange) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import unquote_plus
 
 from openbatchai.dataplane import Storage
@@ -11,6 +12,7 @@ from openbatchai.dataplane.tags import check_tags
 from openbatchai.dataplane.tiers import check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.integrity import body_limit, checks_of, sum_headers
 from openbatchai.http.storage.request import conditions_of, content_of, md5_header, metadata_of
 
 
@@ -45,5 +47,28 @@ def create_conditions(exchange: Exchange) -> Conditions:
     return conditions
 
 
-def upload_starter(storage: Storage, exchange: Exchange, *, hashing: bool) -> Callable[[], Upload]:
-    return lambda: storage.blobs.new_upload(exchange.ref.account, hashing=hashing)
+ResultT = TypeVar("ResultT")
+
+
+async def receive_checked(
+    storage: Storage,
+    exchange: Exchange,
+    limit: int,
+    finish: Callable[[Upload], ResultT],
+    *,
+    hashing: bool = False,
+) -> tuple[ResultT, dict[str, str]]:
+    """Take the request's body of at most `limit` bytes into an upload and check its sums.
+
+    `finish` then makes something of it, in a worker thread. Gives that, and the headers about the sums.
+    """
+    checks = checks_of(exchange.headers)
+
+    def start() -> Upload:
+        return storage.blobs.new_upload(exchange.ref.account, hashing=hashing, checks=checks)
+
+    def complete(upload: Upload) -> tuple[ResultT, dict[str, str]]:
+        upload.verify()
+        return finish(upload), sum_headers(checks, upload)
+
+    return await exchange.receive_upload(body_limit(checks, limit), start, complete)

@@ -116,7 +116,7 @@ class ContainerCalls:
         await exchange.reply(201, version_headers(created))
 
     async def properties(self, exchange: Exchange) -> None:
-        found = await exchange.run(self._containers.get, exchange.ref)
+        found = await exchange.run(self._containers.get, exchange.ref, conditions_of(exchange.headers))
         metadata = {f"x-ms-meta-{name}": value for name, value in found.settings.metadata.items()}
         own = self._form.headers(found, exchange.version)
         await exchange.reply(200, version_headers(found) | own | metadata)
@@ -125,7 +125,7 @@ class ContainerCalls:
         await self.update(exchange, metadata=metadata_of(exchange.headers))
 
     async def get_acl(self, exchange: Exchange) -> None:
-        found = await exchange.run(self._containers.get, exchange.ref)
+        found = await exchange.run(self._containers.get, exchange.ref, conditions_of(exchange.headers))
         policies = [
             storage_xml.Policy(policy.id, policy.start, policy.expiry, policy.permission)
             for policy in found.settings.policies

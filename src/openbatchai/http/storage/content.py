@@ -4,28 +4,31 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from openbatchai.dataplane import Storage
+from openbatchai.dataplane import Storage, crc64
 from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, Span, incomplete_tail, is_log
 from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.structured import KIND, Encoder, check_kind, encoded_length
 from openbatchai.dataplane.uploads import md5_of
 from openbatchai.domain.ports import ItemRef
-from openbatchai.http.storage.exchange import PIECE, Exchange
+from openbatchai.http.storage.exchange import PIECE, Envelope, Exchange
+from openbatchai.http.storage.integrity import CRC64, STRUCTURED
 from openbatchai.http.storage.request import conditions_of, range_of
 
-_RANGE_MD5_BYTES = 4 << 20
+_SUMMED_BYTES = 4 << 20
 _TAIL = 4
 
 
 @dataclass(frozen=True)
 class ContentForm:
-    """How a service opens an item and names its headers."""
+    """How a service opens an item, checks a request's conditions on it, and names its headers."""
 
     open: Callable[[ItemRef], OpenItem]
     headers: Callable[[Item, str], dict[str, str]]
     whole_md5: str
+    check_read: Callable[[Item, Conditions], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class _Ready:
     is_range: bool
     reaches_end: bool
     first: bytes
-    range_md5: str
+    range_sums: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,40 @@ class _Request:
     ref: ItemRef
     range: RangeHeader | None
     conditions: Conditions
-    wants_md5: bool
+    wanted_sums: frozenset[str]
     follows_log: bool
+
+
+_SUMS: Mapping[str, Callable[[bytes], str]] = {
+    "Content-MD5": md5_of,
+    CRC64: lambda data: crc64.to_base64(crc64.crc64(data)),
+}
+
+
+def wanted_sums_of(headers: Mapping[str, str]) -> frozenset[str]:
+    """The headers with sums of a range that a request asks for; InvalidHeaderValue for both."""
+    asked = {"x-ms-range-get-content-md5": "Content-MD5", "x-ms-range-get-content-crc64": CRC64}
+    wanted = frozenset(sent for name, sent in asked.items() if headers.get(name, "").lower() == "true")
+    if len(wanted) > 1:
+        raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-range-get-content-crc64"})
+    return wanted
+
+
+def _envelope(length: int) -> Envelope:
+    return Envelope(encoded_length(length), Encoder(length).feed)
 
 
 async def send_content(exchange: Exchange, storage: Storage, form: ContentForm) -> None:
     """Answer a GET; a reader with a SAS leaves a mark (clients.md section 7, "job file stream")."""
     headers = exchange.headers
     is_reader = exchange.grant.is_sas
-    wants_md5 = headers.get("x-ms-range-get-content-md5", "").lower() == "true"
+    wanted_sums = wanted_sums_of(headers)
+    structured = STRUCTURED in headers
+    if structured:
+        check_kind(headers[STRUCTURED])
     requested = range_of(headers)
     follows = is_reader and is_log(exchange.ref.path)
-    request = _Request(exchange.ref, requested, conditions_of(headers), wants_md5, follows)
+    request = _Request(exchange.ref, requested, conditions_of(headers), wanted_sums, follows)
     if is_reader:
         storage.readers.fetched(exchange.ref)
     try:
@@ -68,7 +93,10 @@ async def send_content(exchange: Exchange, storage: Storage, form: ContentForm) 
     try:
         answer = _headers(form, ready, exchange.version) | _checked(exchange.grant.overrides)
         status = 206 if ready.is_range else 200
-        complete = await exchange.stream(status, answer, ready.opened.fd, ready.span, ready.first)
+        envelope = _envelope(ready.span.length) if structured else None
+        if envelope is not None:
+            answer |= {STRUCTURED: KIND, "x-ms-structured-content-length": str(ready.span.length)}
+        complete = await exchange.stream(status, answer, ready.opened.fd, ready.span, ready.first, envelope)
     finally:
         os.close(ready.opened.fd)
     if complete and is_reader and ready.reaches_end:
@@ -86,7 +114,7 @@ class _BeyondEndError(StorageError):
 def _prepare(form: ContentForm, request: _Request) -> _Ready:
     opened = form.open(request.ref)
     try:
-        request.conditions.check_read(opened.item.version)
+        form.check_read(opened.item, request.conditions)
         return _ready(opened, request)
     except BaseException:
         os.close(opened.fd)
@@ -108,14 +136,14 @@ def _ready(opened: OpenItem, request: _Request) -> _Ready:
         if not span.length:
             raise _BeyondEndError(size)
     first = os.pread(opened.fd, min(PIECE, span.length), span.start)
-    range_md5 = ""
-    if request.wants_md5 and request.range is not None:
-        if span.length > _RANGE_MD5_BYTES:
-            raise StorageError(StorageCode.OUT_OF_RANGE_INPUT, "An MD5 is given for ranges of up to 4 MiB.")
+    sums: dict[str, str] = {}
+    if request.wanted_sums and request.range is not None:
+        if span.length > _SUMMED_BYTES:
+            raise StorageError(StorageCode.OUT_OF_RANGE_INPUT, "A sum is given for ranges of up to 4 MiB.")
         if len(first) < span.length:
             first += os.pread(opened.fd, span.length - len(first), span.start + len(first))
-        range_md5 = md5_of(first)
-    return _Ready(opened, span, request.range is not None, reaches_end, first, range_md5)
+        sums = {name: _SUMS[name](first) for name in request.wanted_sums}
+    return _Ready(opened, span, request.range is not None, reaches_end, first, sums)
 
 
 def _whole_characters(fd: int, span: Span) -> Span:
@@ -131,8 +159,7 @@ def _headers(form: ContentForm, ready: _Ready, version: str) -> dict[str, str]:
         headers["Content-Range"] = f"bytes {ready.span.start}-{ready.span.end - 1}/{item.size}"
         if item.md5:
             headers[form.whole_md5] = item.md5
-        if ready.range_md5:
-            headers["Content-MD5"] = ready.range_md5
+        headers |= ready.range_sums
     elif item.md5:
         headers["Content-MD5"] = item.md5
     return headers

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
@@ -25,6 +26,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Any]
 Send = Callable[[Message], Any]
 ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What an answer's bytes are sent in: `length` of it all, `wrap` for each piece in order."""
+
+    length: int
+    wrap: Callable[[bytes], bytes]
 
 
 class ClientGoneError(Exception):
@@ -148,13 +157,21 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def stream(
-        self, status: int, headers: Mapping[str, str], fd: int, span: Span, first: bytes
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        fd: int,
+        span: Span,
+        first: bytes,
+        envelope: Envelope | None = None,
     ) -> bool:
         """Send `span` of an open file, whose first bytes are at hand; whether all of it went out."""
-        await self._start(status, headers, span.length)
+        await self._start(status, headers, envelope.length if envelope else span.length)
         position = span.start + len(first)
         gone = asyncio.ensure_future(self._gone()) if span.length > _WATCHED_ABOVE else None
         try:
+            if envelope is not None:
+                first = await self.run(envelope.wrap, first)
             await self._send_piece(first, last=position >= span.end)
             while position < span.end:
                 piece = await self.run(os.pread, fd, min(PIECE, span.end - position), position)
@@ -162,6 +179,8 @@ class Exchange:
                     # The file became shorter, or nobody listens: an answer cut short is all that is left.
                     return False
                 position += len(piece)
+                if envelope is not None:
+                    piece = await self.run(envelope.wrap, piece)
                 await self._send_piece(piece, last=position >= span.end)
         finally:
             if gone is not None:

@@ -1,10 +1,11 @@
-"""Calls about directories of a share, and about handles."""
+"""Calls about directories of a share."""
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.records import Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.file_smb import smb_of, smb_of_new
 from openbatchai.http.storage.request import includes, list_request, metadata_of, page_limit
 from openbatchai.wire import files as wire
 
@@ -30,8 +31,6 @@ class DirectoryCalls:
             (item, "PUT", "directory", "properties"): Call(
                 "SetDirectoryProperties", self.set_directory_properties, "o", "w"
             ),
-            (item, "GET", "", "listhandles"): Call("ListHandles", self.list_handles, "o", "l"),
-            (item, "PUT", "", "forceclosehandles"): Call("ForceCloseHandles", self.close_handles, "o", "w"),
         }
         for method in ("GET", "HEAD"):
             for comp, what in (("", "Properties"), ("metadata", "Metadata")):
@@ -41,16 +40,18 @@ class DirectoryCalls:
         return table
 
     async def create_directory(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._directories.create, exchange.ref, metadata_of(exchange.headers))
-        await exchange.reply(201, written_headers(item) | wire.smb_headers(item))
+        headers = exchange.headers
+        smb = smb_of_new(headers, directory=True)
+        item = await exchange.run(self._directories.create, exchange.ref, metadata_of(headers), smb)
+        await exchange.reply(201, written_headers(item) | wire.smb_headers(item, exchange.version))
 
     async def directory_properties(self, exchange: Exchange) -> None:
-        await exchange.reply(200, wire.directory_headers(await self._properties(exchange)))
+        await exchange.reply(200, wire.directory_headers(await self._properties(exchange), exchange.version))
 
     async def set_directory_properties(self, exchange: Exchange) -> None:
-        # Attributes and SMB times are the file system's own; the call is answered with what they are.
-        item = await self._properties(exchange)
-        await exchange.reply(200, written_headers(item) | wire.smb_headers(item))
+        smb = smb_of(exchange.headers, directory=True)
+        item = await exchange.run(self._directories.set_properties, exchange.ref, smb)
+        await exchange.reply(200, written_headers(item) | wire.smb_headers(item, exchange.version))
 
     async def set_directory_metadata(self, exchange: Exchange) -> None:
         metadata = metadata_of(exchange.headers)
@@ -90,13 +91,6 @@ class DirectoryCalls:
             )
 
         await exchange.reply_xml(await exchange.run(read))
-
-    async def list_handles(self, exchange: Exchange) -> None:
-        await exchange.reply_xml(wire.no_handles_document())
-
-    async def close_handles(self, exchange: Exchange) -> None:
-        none = {"x-ms-number-of-handles-closed": "0", "x-ms-number-of-handles-failed": "0"}
-        await exchange.reply(200, none)
 
     async def _properties(self, exchange: Exchange) -> Item:
         return await exchange.run(self._directories.properties, exchange.ref)

@@ -63,7 +63,7 @@ def _headers(found: Container, version: str) -> dict[str, str]:
         "x-ms-share-quota": str(found.settings.quota_gib),
         "x-ms-access-tier": "TransactionOptimized",
         "x-ms-enabled-protocols": "SMB",
-        **wire.lease_headers(version),
+        **wire.lease_headers(found.lease, version),
     }
 
 
@@ -73,7 +73,6 @@ def _properties(found: Container) -> Mapping[str, str]:
         "Etag": found.etag,
         "Quota": str(found.settings.quota_gib),
         "AccessTier": "TransactionOptimized",
-        "LeaseStatus": "unlocked",
-        "LeaseState": "available",
+        **storage_xml.lease_properties(found.lease),
         "EnabledProtocols": "SMB",
     }

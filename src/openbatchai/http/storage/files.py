@@ -8,10 +8,16 @@ from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
+from openbatchai.http.storage.file_handles import HandleCalls
 from openbatchai.http.storage.file_items import FileItemCalls
+from openbatchai.http.storage.file_leases import FileLeaseCalls
+from openbatchai.http.storage.file_permissions import PermissionCalls
+from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
+
+_COMPS_OF_ITEMS = frozenset({"listhandles", "forceclosehandles"})
 
 
 def create_app(
@@ -25,7 +31,16 @@ def create_app(
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
     common = ContainerCalls(storage, share_form())
-    groups = (common, ShareCalls(storage, common), DirectoryCalls(storage), FileItemCalls(storage))
+    groups = (
+        common,
+        ShareCalls(storage, common),
+        PermissionCalls(storage),
+        DirectoryCalls(storage),
+        HandleCalls(storage),
+        FileLeaseCalls(storage),
+        FileItemCalls(storage),
+        FileRangeCalls(storage),
+    )
     return StorageApp(
         StorageService.FILE,
         storage,
@@ -42,6 +57,9 @@ def create_app(
 def _level(target: Target) -> Level:
     if not target.ref.container:
         return Level.ACCOUNT
-    # The root directory of a share has the share's own path; only restype tells them apart.
-    at_share = not target.ref.path and target.query.get("restype", "").lower() != "directory"
-    return Level.CONTAINER if at_share else Level.ITEM
+    # The root directory of a share has the share's own path; only the parameters tell them apart.
+    at_directory = (
+        target.query.get("restype", "").lower() == "directory"
+        or target.query.get("comp", "").lower() in _COMPS_OF_ITEMS
+    )
+    return Level.ITEM if target.ref.path or at_directory else Level.CONTAINER

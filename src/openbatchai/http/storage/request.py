@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -17,19 +18,18 @@ from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
 _META = "x-ms-meta-"
 _METADATA_BYTES = 8 << 10
+_HEX_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_GUID = re.compile(rf"{_HEX_GUID}|\{{{_HEX_GUID}\}}|\({_HEX_GUID}\)|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 DEFAULT_VERSION = "2016-05-31"
 NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
-    StorageService.BLOB: re.compile(
-        r"x-ms-(?:structured-|encryption-|content-crc64|immutability-|legal-hold"
-        r"|range-get-content-crc64|rename-source|expiry-)"
-    ),
+    StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
     StorageService.FILE: re.compile(
-        r"x-ms-(?:copy-source|source-|structured-|encryption-|if-tags|tags|content-crc64|immutability-"
-        r"|legal-hold|range-get-content-crc64|rename-source|file-rename-source|expiry-)"
+        r"x-ms-(?:copy-source|source-|encryption-|if-tags|tags|immutability-"
+        r"|legal-hold|rename-source|file-rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
@@ -65,9 +65,25 @@ def conditions_of(headers: Mapping[str, str]) -> Conditions:
         if_none_match=headers.get("if-none-match"),
         if_modified_since=_date(headers, "if-modified-since"),
         if_unmodified_since=_date(headers, "if-unmodified-since"),
-        lease_id=headers.get("x-ms-lease-id"),
+        lease_id=lease_of(headers),
         if_tags=_tag_condition(headers),
     )
+
+
+def lease_of(headers: Mapping[str, str]) -> str | None:
+    """The lease that a request names; of a file or directory this is the only condition there is."""
+    return guid_header(headers, "x-ms-lease-id")
+
+
+def guid_header(headers: Mapping[str, str], name: str) -> str | None:
+    """A lease id in the one form that is stored and compared; .NET's other forms of a GUID are taken too."""
+    text = headers.get(name)
+    if not text:
+        return None
+    found = _GUID.fullmatch(text)
+    if found is None:
+        raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": name, "HeaderValue": text})
+    return str(uuid.UUID(found[0].strip("{}()")))
 
 
 def _tag_condition(headers: Mapping[str, str]) -> str | None:

@@ -104,9 +104,9 @@ class Sources:
             "scheme": parts.scheme.lower(),
             "raw_path": _ascii(parts.path or "/"),
             "query_string": _ascii(parts.query),
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items() if value],
         }
-        target = parse_target(scope, self._service(parts.netloc, port, request.ref.service))
+        service = self._service(parts.netloc, port, request.ref.service)
+        target = parse_target(scope, service, {name: value for name, value in headers.items() if value})
         if not target.ref.container or not target.ref.path:
             raise _no_item(request.url)
         return target

@@ -24,8 +24,19 @@ class Target:
     is_secondary: bool
 
 
-def parse_target(scope: Mapping[str, Any], service: StorageService) -> Target:
-    headers = _headers(scope)
+def unread_target(scope: Mapping[str, Any], service: StorageService) -> Target:
+    """What an error can be answered with before anything of the URL is understood."""
+    return Target(
+        ItemRef(service, "", "", ""),
+        SignedRequest(scope["method"], "/", (), _headers(scope), ""),
+        {},
+        "",
+        False,
+    )
+
+
+def parse_target(scope: Mapping[str, Any], service: StorageService, headers: Mapping[str, str]) -> Target:
+    """`headers` are those of the unread target."""
     raw_path = _raw_path(scope)
     host = headers.get("host", "")
     account, path_style = host_account(host, service), False

@@ -73,6 +73,11 @@ def job_shown(properties: Json, legacy: Json) -> None:
         directory |= kept.get(directory["id"], {"type": "custom", "createNew": True})
 
 
+def file_server_shown(properties: Json) -> None:
+    if mount := properties.get("mountSettings"):
+        mount["fileServerType"] = "nfs"
+
+
 def file_properties(file: OutputFile) -> Json:
     modified = instant(file.last_modified.replace(microsecond=0))
     return {

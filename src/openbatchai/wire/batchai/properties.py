@@ -276,6 +276,27 @@ class ClusterUpdateProperties(Definition):
     scale_settings: ScaleSettings | None = None
 
 
+class SshConfiguration(Definition):
+    public_ips_to_allow: Annotated[list[Text], Field(max_length=400)] | None = Field(
+        default=None, alias="publicIPsToAllow"
+    )
+    user_account_settings: UserAccountSettings
+
+
+class DataDisks(Definition):
+    disk_size_in_gb: Positive = Field(alias="diskSizeInGB")
+    caching_type: Annotated[Literal["none", "readonly", "readwrite"], Lower] = "none"
+    disk_count: Positive
+    storage_account_type: Literal["Standard_LRS", "Premium_LRS"]
+
+
+class FileServerProperties(Definition):
+    vm_size: Annotated[str, AfterValidator(_vm_size)]
+    ssh_configuration: SshConfiguration
+    data_disks: DataDisks
+    subnet: ResourceId | None = None
+
+
 class RegistryCredentials(Definition):
     username: Text
     password: str | None = None

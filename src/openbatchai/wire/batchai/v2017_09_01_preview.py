@@ -11,7 +11,13 @@ from .version import Version
 
 Json = dict[str, Any]
 
-_WORDS = {"lowpriority": "LowPriority", "waitforjobcompletion": "WaitForJobCompletion"}
+_WORDS = {
+    "lowpriority": "LowPriority",
+    "waitforjobcompletion": "WaitForJobCompletion",
+    "nfs": "NFS",
+    "readonly": "ReadOnly",
+    "readwrite": "ReadWrite",
+}
 
 
 def _pascal(word: str) -> str:
@@ -31,6 +37,12 @@ def _job_shown(properties: Json, legacy: Json) -> None:
         directory["type"] = _pascal(directory["type"])
 
 
+def _file_server_shown(properties: Json) -> None:
+    flat.file_server_shown(properties)
+    # The spelling is the service's own.
+    properties["dataDisks"] |= {"fileSystemType": "BRTFS", "raidLevel": "NoRaid"}
+
+
 def _file_entry(file: OutputFile) -> Json | None:
     return None if file.is_directory else flat.file_properties(file)
 
@@ -38,8 +50,13 @@ def _file_entry(file: OutputFile) -> Json | None:
 VERSION = Version(
     "2017-09-01-preview",
     flat=True,
+    has_usages=False,
     layout=FLAT_LAYOUT,
-    types={"cluster": "Microsoft.BatchAI/Clusters", "job": "Microsoft.BatchAI/Jobs"},
+    types={
+        "cluster": "Microsoft.BatchAI/Clusters",
+        "job": "Microsoft.BatchAI/Jobs",
+        "fileServer": "Microsoft.BatchAI/FileServers",
+    },
     dropped_of_cluster=(
         "nodeSetup.performanceCountersSettings",
         "nodeSetup.setupTask.secrets",
@@ -57,6 +74,7 @@ VERSION = Version(
     cluster_shown=_cluster_shown,
     job_legacy=flat.job_legacy,
     job_shown=_job_shown,
+    file_server_shown=_file_server_shown,
     enum_word=_pascal,
     fault_codes={
         Fault.JOB_TERMINATED: "JobTerminate",

@@ -20,12 +20,17 @@ def _file_entry(file: OutputFile) -> Json:
 VERSION = Version(
     "2018-03-01",
     flat=True,
-    types={"cluster": "Microsoft.BatchAI/Clusters", "job": "Microsoft.BatchAI/Jobs"},
+    types={
+        "cluster": "Microsoft.BatchAI/Clusters",
+        "job": "Microsoft.BatchAI/Jobs",
+        "fileServer": "Microsoft.BatchAI/FileServers",
+    },
     dropped_of_job=flat.NEWER_OF_JOB,
     cluster_legacy=flat.cluster_legacy,
     cluster_shown=flat.cluster_shown,
     job_legacy=flat.job_legacy,
     job_shown=flat.job_shown,
+    file_server_shown=flat.file_server_shown,
     fault_codes={Fault.JOB_TERMINATED: "JobTerminate"},
     file_entry=_file_entry,
 )

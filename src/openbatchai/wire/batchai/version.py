@@ -17,6 +17,7 @@ from openbatchai.domain.jobs import PRIORITIES
 from openbatchai.domain.model import (
     ClusterResource,
     Experiment,
+    FileServerResource,
     JobResource,
     OutputFile,
     Submission,
@@ -26,7 +27,7 @@ from openbatchai.domain.outputs import STANDARD_LAYOUT
 from openbatchai.domain.toolkits import TOOL_TYPES, settings_of
 from openbatchai.wire.arm import instant, without_none
 
-from .properties import ClusterProperties, ClusterUpdateProperties, JobProperties
+from .properties import ClusterProperties, ClusterUpdateProperties, FileServerProperties, JobProperties
 from .validation import split_secrets, to_canonical, validate
 
 Json = dict[str, Any]
@@ -59,11 +60,13 @@ class Version:
 
     name: str
     flat: bool = False
+    has_usages: bool = True
     layout: str = STANDARD_LAYOUT
     types: Mapping[str, str] = field(
         default_factory=lambda: {
             "cluster": "Microsoft.BatchAI/workspaces/clusters",
             "job": "Microsoft.BatchAI/workspaces/experiments/jobs",
+            "fileServer": "Microsoft.BatchAI/workspaces/fileservers",
         }
     )
     dropped_of_cluster: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class Version:
     job_legacy: Convert = _nothing
     cluster_shown: Callable[[Json, Json], None] = lambda properties, legacy: None
     job_shown: Callable[[Json, Json], None] = lambda properties, legacy: None
+    file_server_shown: Callable[[Json], None] = lambda properties: None
     enum_word: Callable[[str], str] = str
     fault_codes: Mapping[str, str] = field(default_factory=dict)
     file_entry: Callable[[OutputFile], Json | None] = _file_entry
@@ -88,6 +92,14 @@ class Version:
         spec = to_canonical(validate(ClusterProperties, properties, "properties"))
         spec, secrets = split_secrets(spec)
         return Submission(spec, legacy, location, tags, secrets)
+
+    def file_server_request(self, body: Any) -> Submission:
+        """Raises InvalidPropertyValue naming the property."""
+        body, properties = _properties(body)
+        location, tags = self._place(body)
+        spec = to_canonical(validate(FileServerProperties, properties, "properties"))
+        spec, secrets = split_secrets(spec)
+        return Submission(spec, {}, location, tags, secrets)
 
     def cluster_update(self, body: Any) -> tuple[Json | None, Json | None]:
         """New `scaleSettings` and tags of a PATCH; None for what it does not mention."""
@@ -144,12 +156,37 @@ class Version:
         self.cluster_shown(properties, cluster.legacy)
         _recase(properties, self.enum_word)
         if self.flat:
+            _flatten_file_servers((properties.get("nodeSetup") or {}).get("mountVolumes"))
             place = {"location": cluster.location, "tags": cluster.tags or None}
             id_ = ids.flat_id(subscription, workspace.group_name, "clusters", cluster.name)
         else:
             place = {}
             id_ = ids.cluster_id(subscription, workspace.group_name, workspace.name, cluster.name)
         return _resource(id_, cluster.name, self.types["cluster"], properties, place)
+
+    def file_server(self, resource: FileServerResource, subscription: str) -> Json:
+        server, workspace = resource.server, resource.workspace
+        made = "succeeded" if server.facts else "creating"
+        properties = deepcopy(server.spec) | {
+            "provisioningState": "deleting" if server.deleting else made,
+            "provisioningStateTransitionTime": instant(server.changed),
+            "creationTime": instant(server.created),
+        }
+        if server.facts:
+            properties["mountSettings"] = {
+                "mountPoint": server.facts["mountPoint"],
+                "fileServerPublicIP": server.facts["address"],
+                "fileServerInternalIP": server.facts["address"],
+            }
+        self.file_server_shown(properties)
+        _recase(properties, self.enum_word)
+        if self.flat:
+            place = {"location": server.location, "tags": server.tags or None}
+            id_ = ids.flat_id(subscription, workspace.group_name, "fileservers", server.name)
+        else:
+            place = {}
+            id_ = ids.file_server_id(subscription, workspace.group_name, workspace.name, server.name)
+        return _resource(id_, server.name, self.types["fileServer"], properties, place)
 
     def job(self, resource: JobResource, subscription: str) -> Json:
         job, experiment, workspace = resource.job, resource.experiment, resource.workspace
@@ -172,6 +209,7 @@ class Version:
         self.job_shown(properties, {"priority": job.priority} | job.legacy)
         _recase(properties, self.enum_word)
         if self.flat:
+            _flatten_file_servers(properties.get("mountVolumes"))
             properties["cluster"] = {"id": _flat_cluster_id(job.spec["cluster"]["id"])}
             id_ = ids.flat_id(subscription, workspace.group_name, "jobs", job.name)
         else:
@@ -201,12 +239,16 @@ class Version:
     # --- errors ----------------------------------------------------------------------------------
 
     def not_found(self, kind: str, group: str, name: str) -> ServiceError:
-        """`kind` is "cluster" or "job" (section 6: the flat versions answered with ARM's own text)."""
+        """`kind`: "cluster", "job" or "fileServer" (section 6: the flat versions gave ARM's own text)."""
         if self.flat:
             what = f"'Microsoft.BatchAI/{kind}s/{name}' under resource group '{group}'"
             return ServiceError(404, Code.RESOURCE_NOT_FOUND, f"The Resource {what} was not found.")
-        code = {"cluster": Code.CLUSTER_NOT_FOUND, "job": Code.JOB_NOT_FOUND}[kind]
-        return ServiceError(404, code, f"The specified {kind} {name} is not found")
+        code, words = {
+            "cluster": (Code.CLUSTER_NOT_FOUND, "cluster"),
+            "job": (Code.JOB_NOT_FOUND, "job"),
+            "fileServer": (Code.FILE_SERVER_NOT_FOUND, "file server"),
+        }[kind]
+        return ServiceError(404, code, f"The specified {words} {name} is not found")
 
 
 def workspace(record: Workspace, subscription: str) -> Json:
@@ -279,6 +321,8 @@ _ENUMS = frozenset(
         "vmPriority",
         "nodeDeallocationOption",
         "toolType",
+        "cachingType",
+        "fileServerType",
     }
 )
 
@@ -301,3 +345,11 @@ def _flat_cluster_id(canonical: str) -> str:
     if ref is None or not ids.is_migrated_workspace(ref.workspace):
         return canonical
     return ids.flat_id(ref.subscription, ref.group, "clusters", ref.name)
+
+
+def _flatten_file_servers(volumes: Json | None) -> None:
+    """Ids of mounted file servers as the flat versions write them."""
+    for reference in (volumes or {}).get("fileServers") or ():
+        ref = ids.parse_file_server_id(reference["fileServer"]["id"])
+        if ref is not None and ids.is_migrated_workspace(ref.workspace):
+            reference["fileServer"]["id"] = ids.flat_id(ref.subscription, ref.group, "fileservers", ref.name)
