@@ -68,7 +68,9 @@ def drive(service: Service, tmp_path: Path) -> Callable[..., None]:
         if proxied:
             done = service.run(command, timeout=900)
         else:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=clean_environment())
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=900, env=clean_environment()
+            )
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
     return run

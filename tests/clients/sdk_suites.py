@@ -1,10 +1,11 @@
 """Runs the test suites that come inside the SDKs' source distributions, against a service of ours.
 
-    python tests/clients/sdk_suites.py blob|share|adlfs [-k EXPRESSION] [--only FILE ...] [--jsonl REPORT]
+    cd tests; python -m clients.sdk_suites blob|share|adlfs [-k WORDS] [--only FILE ...] [--jsonl REPORT]
 
 The distribution is fetched from the package index into the user's cache; none of its files is kept here. The
 SDKs' suites find their helper package in `shim/`, and reach the service as they reach Azure: by the public host
-names, through the proxy. That of adlfs, made for an emulator in a container, gets the service's URL instead. `expected/NAME.txt` lists what does not pass, each with its reason.
+names, through the proxy. That of adlfs, made for an emulator in a container, gets the service's URL instead.
+`expected/NAME.txt` lists what does not pass, each with its reason.
 """
 
 import argparse
@@ -22,10 +23,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-_TESTS = Path(__file__).resolve().parent.parent
-if str(_TESTS) not in sys.path:
-    sys.path.insert(0, str(_TESTS))
 
 from harness.arm import Arm
 from harness.service import Service, clean_environment
@@ -88,9 +85,20 @@ def source_of(suite: Suite) -> Path:
     place = cache_directory() / f"{suite.package}-{suite.version}-source"
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=cache_directory()) as scratch:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+            ]
             done = subprocess.run(
-                [*command, "--dest", scratch, f"{suite.package}=={suite.version}"], capture_output=True, text=True
+                [*command, "--dest", scratch, f"{suite.package}=={suite.version}"],
+                capture_output=True,
+                text=True,
             )
             archives = list(Path(scratch).glob("*.tar.gz"))
             if done.returncode != 0 or not archives:
@@ -173,7 +181,14 @@ SUITES = {
             "adlfs",
             "adlfs",
             "2026.8.0",
-            ("azure-storage-blob==12.31.1", "pandas==3.1.1", "dask[dataframe]==2026.8.0", "numpy==2.4.6", "pytest-mock==3.17.0", *_RUNNER),
+            (
+                "azure-storage-blob==12.31.1",
+                "pandas==3.1.1",
+                "dask[dataframe]==2026.8.0",
+                "numpy==2.4.6",
+                "pytest-mock==3.17.0",
+                *_RUNNER,
+            ),
             _as_emulator,
         ),
     )
@@ -206,8 +221,26 @@ def run(
         prepared = suite.prepare(suite, service, Path(scratch))
         report = report or Path(scratch) / "report.jsonl"
         report.unlink(missing_ok=True)
-        command = [str(python), "-m", "pytest", "-q", "-p", "devtools_testutils.plugin", "-p", "no:cacheprovider"]
-        command += ["-o", "asyncio_mode=auto", "--timeout=120", "--tb=no", "-W", "ignore", *prepared.words, *words]
+        command = [
+            str(python),
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "devtools_testutils.plugin",
+            "-p",
+            "no:cacheprovider",
+        ]
+        command += [
+            "-o",
+            "asyncio_mode=auto",
+            "--timeout=120",
+            "--tb=no",
+            "-W",
+            "ignore",
+            *prepared.words,
+            *words,
+        ]
         environment = {**prepared.environment, "SUITE_REPORT": str(report)}
         start = service.run if prepared.proxied else _run
         try:
@@ -253,7 +286,9 @@ def surprises(result: Result, expected: dict[str, str]) -> tuple[list[str], list
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("-k", default="")
     parser.add_argument("--only", nargs="*")
@@ -267,7 +302,9 @@ def main() -> int:
         service = Service(Path(scratch) / "home").up()
         try:
             words = ["-k", options.k] if options.k else []
-            result = run(suite, service, words, only=options.only, report=options.jsonl, limit_s=options.limit)
+            result = run(
+                suite, service, words, only=options.only, report=options.jsonl, limit_s=options.limit
+            )
         finally:
             service.discard()
     new, stale = surprises(result, expected_failures(suite))

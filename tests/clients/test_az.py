@@ -12,7 +12,11 @@ from harness.service import clean_environment
 from .conftest import connection_string, environment_with
 
 PINS = ("azure-cli==2.91.0",)
-SETTINGS = {"AZURE_CORE_COLLECT_TELEMETRY": "no", "AZURE_CORE_NO_COLOR": "1", "AZURE_CORE_ONLY_SHOW_ERRORS": "1"}
+SETTINGS = {
+    "AZURE_CORE_COLLECT_TELEMETRY": "no",
+    "AZURE_CORE_NO_COLOR": "1",
+    "AZURE_CORE_ONLY_SHOW_ERRORS": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,19 @@ def test_containers(az):
     lease = az("container", "lease", "acquire", "-c", home, "--lease-duration", "60")
     assert "LeaseIdMissing" in az("container", "delete", "-n", home, expect=1)
     az("container", "lease", "release", "-c", home, "--lease-id", lease)
-    az("container", "policy", "create", "-c", home, "-n", "readers", "--permissions", "rl", "--expiry", soon())
+    az(
+        "container",
+        "policy",
+        "create",
+        "-c",
+        home,
+        "-n",
+        "readers",
+        "--permissions",
+        "rl",
+        "--expiry",
+        soon(),
+    )
     assert list(az("container", "policy", "list", "-c", home)) == ["readers"]
     az("container", "set-permission", "-n", home, "--public-access", "blob")
     assert az("container", "show-permission", "-n", home)["publicAccess"] == "blob"
@@ -106,8 +122,22 @@ def test_blobs(az, tree, tmp_path):
     home = unique("azb")
     az("container", "create", "-n", home)
     where = ["-c", home]
-    az("blob", "upload", *where, "-f", tree / "a.txt", "-n", "d/a.txt", "--metadata", "k=v", "--content-type", "text/x-log")
-    assert "BlobAlreadyExists" in az("blob", "upload", *where, "-f", tree / "a.txt", "-n", "d/a.txt", expect=1)
+    az(
+        "blob",
+        "upload",
+        *where,
+        "-f",
+        tree / "a.txt",
+        "-n",
+        "d/a.txt",
+        "--metadata",
+        "k=v",
+        "--content-type",
+        "text/x-log",
+    )
+    assert "BlobAlreadyExists" in az(
+        "blob", "upload", *where, "-f", tree / "a.txt", "-n", "d/a.txt", expect=1
+    )
     az("blob", "upload", *where, "-f", tree / "a.txt", "-n", "d/a.txt", "--overwrite")
     shown = az("blob", "show", *where, "-n", "d/a.txt")
     assert (shown["properties"]["contentLength"], shown["properties"]["blobType"]) == (6, "BlockBlob")
@@ -126,13 +156,27 @@ def test_blobs(az, tree, tmp_path):
     assert (tmp_path / "all/big.bin").read_bytes() == (tree / "big.bin").read_bytes()
     url = az("blob", "url", *where, "-n", "all/big.bin")
     assert url.endswith(f"/{home}/all/big.bin")
-    az("blob", "copy", "start", "--destination-container", home, "-b", "copy", "--source-container", home, "--source-blob", "all/big.bin")
+    az(
+        "blob",
+        "copy",
+        "start",
+        "--destination-container",
+        home,
+        "-b",
+        "copy",
+        "--source-container",
+        home,
+        "--source-blob",
+        "all/big.bin",
+    )
     assert az("blob", "show", *where, "-n", "copy")["properties"]["copy"]["status"] == "success"
     taken = az("blob", "snapshot", *where, "-n", "copy")["snapshot"]
     assert len(az("blob", "list", *where, "--include", "s", "--prefix", "copy")) == 2
     az("blob", "download", *where, "-n", "copy", "--snapshot", taken, "-f", tmp_path / "snap")
     lease = az("blob", "lease", "acquire", "-c", home, "-b", "copy", "--lease-duration", "15")
-    assert "LeaseIdMissing" in az("blob", "delete", *where, "-n", "copy", "--delete-snapshots", "include", expect=1)
+    assert "LeaseIdMissing" in az(
+        "blob", "delete", *where, "-n", "copy", "--delete-snapshots", "include", expect=1
+    )
     az("blob", "lease", "break", "-c", home, "-b", "copy", "--lease-break-period", "0")
     assert lease
     az("blob", "delete", *where, "-n", "copy", "--delete-snapshots", "include")
@@ -174,7 +218,19 @@ def test_shares_and_files(az, tree, tmp_path):
     az("file", "download-batch", "-s", home, "--pattern", "all/*", "-d", tmp_path / "back")
     assert (tmp_path / "back/all/big.bin").read_bytes() == (tree / "big.bin").read_bytes()
     assert (tmp_path / "back/all/sub/b c.txt").read_text() == "second\n"
-    az("file", "copy", "start", "--destination-share", home, "--destination-path", "copy.txt", "--source-share", home, "--source-path", "d/a.txt")
+    az(
+        "file",
+        "copy",
+        "start",
+        "--destination-share",
+        home,
+        "--destination-path",
+        "copy.txt",
+        "--source-share",
+        home,
+        "--source-path",
+        "d/a.txt",
+    )
     az("file", "metadata", "update", *where, "-p", "copy.txt", "--metadata", "n=2")
     assert az("file", "metadata", "show", *where, "-p", "copy.txt") == {"n": "2"}
     az("file", "resize", *where, "-p", "copy.txt", "--size", "100")
@@ -200,11 +256,34 @@ def test_blobs_to_files_and_account_sas(az, tree):
     az("container", "create", "-n", home)
     az("share", "create", "-n", home)
     az("blob", "upload", "-c", home, "-f", tree / "a.txt", "-n", "a.txt")
-    az("file", "copy", "start", "--destination-share", home, "--destination-path", "from-blob.txt", "--source-container", home, "--source-blob", "a.txt")
+    az(
+        "file",
+        "copy",
+        "start",
+        "--destination-share",
+        home,
+        "--destination-path",
+        "from-blob.txt",
+        "--source-container",
+        home,
+        "--source-blob",
+        "a.txt",
+    )
     assert az("file", "show", "-s", home, "-p", "from-blob.txt")["properties"]["contentLength"] == 6
     words = ["--permissions", "rl", "--expiry", soon(), "--resource-types", "sco", "--services", "bf"]
     assert "sig=" in az("account", "generate-sas", *words)
-    az("cors", "add", "--services", "b", "--methods", "GET", "--origins", "https://example.org", "--max-age", "5")
+    az(
+        "cors",
+        "add",
+        "--services",
+        "b",
+        "--methods",
+        "GET",
+        "--origins",
+        "https://example.org",
+        "--max-age",
+        "5",
+    )
     assert az("cors", "list", "--services", "b")[0]["AllowedOrigins"] == "https://example.org"
     az("cors", "clear", "--services", "b")
 

@@ -112,7 +112,8 @@ def test_curl_uploads_a_blob(links, run, tmp_path, proxied):
     text = run([*put, "-H", "Expect: 100-continue", url], proxied)
     assert "100 Continue" in text
     seen = head(text)
-    assert seen["status"] == "201" and seen["etag"].startswith('"0x')
+    assert seen["status"] == "201"
+    assert seen["etag"].startswith('"0x')
     out = tmp_path / "out"
     run(["curl", "-sS", "--fail", "-o", str(out), url], proxied)
     assert out.read_bytes() == source.read_bytes()
@@ -129,7 +130,16 @@ def test_curl_is_refused_before_it_sends(links, run, tmp_path):
     source.write_bytes(bytes(2_000_000))
     url = links("blob", "no.bin").replace("sig=", "sig=A")
     write_out = ["-o", "/dev/null", "-w", "%{http_code} %{size_upload}"]
-    words = ["curl", "-sS", "-T", str(source), "-H", "x-ms-blob-type: BlockBlob", "-H", "Expect: 100-continue"]
+    words = [
+        "curl",
+        "-sS",
+        "-T",
+        str(source),
+        "-H",
+        "x-ms-blob-type: BlockBlob",
+        "-H",
+        "Expect: 100-continue",
+    ]
     assert run([*words, *write_out, url], False) == "403 0"
 
 

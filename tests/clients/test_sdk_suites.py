@@ -1,4 +1,4 @@
-"""The test suites inside the SDKs' source distributions: what fails is what `expected/` lists, no more, no less."""
+"""The test suites inside the source distributions: what fails is what `expected/` lists, no more, no less."""
 
 import pytest
 from harness.venvs import interpreter

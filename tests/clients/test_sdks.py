@@ -2,7 +2,12 @@
 
 import pytest
 
-NEWEST = ("azure-storage-blob==12.31.1", "azure-storage-file-share==12.27.1", "aiohttp==3.14.5", "azure-identity==1.27.0")
+NEWEST = (
+    "azure-storage-blob==12.31.1",
+    "azure-storage-file-share==12.27.1",
+    "aiohttp==3.14.5",
+    "azure-identity==1.27.0",
+)
 LEGACY = {
     "2.1": ("azure-storage-blob==2.1.0", "azure-storage-file==2.1.0", "azure-storage-common==2.1.0"),
     "1.1": ("azure-storage-blob==1.1.0", "azure-storage-file==1.1.0", "azure-storage-common==1.1.0"),

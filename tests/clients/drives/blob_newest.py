@@ -10,6 +10,7 @@ import tempfile
 import uuid
 
 import checks
+from azure.core import MatchConditions
 from azure.core.exceptions import (
     ClientAuthenticationError,
     HttpResponseError,
@@ -17,7 +18,6 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.core import MatchConditions
 from azure.storage.blob import (
     AccessPolicy,
     AccountSasPermissions,
@@ -48,7 +48,7 @@ MIB = 1 << 20
 
 
 def soon():
-    return datetime.datetime.now(datetime.timezone.utc) + HOUR
+    return datetime.datetime.now(datetime.UTC) + HOUR
 
 
 def container():
@@ -79,7 +79,7 @@ def check_sizes_up_and_down():
     )
     for size in (0, 1, 511, 4096, MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17):
         data = os.urandom(size)
-        blob = small.get_blob_client("sizes/%d.bin" % size)
+        blob = small.get_blob_client(f"sizes/{size}.bin")
         blob.upload_blob(data, max_concurrency=4)
         assert blob.download_blob(max_concurrency=4).readall() == data, size
         assert blob.get_blob_properties().size == size
@@ -112,23 +112,30 @@ def check_properties_and_conditions():
         b"contents",
         metadata={"a": "1"},
         content_settings=ContentSettings(
-            content_type="text/x-log", content_language="de", cache_control="no-store", content_disposition="inline"
+            content_type="text/x-log",
+            content_language="de",
+            cache_control="no-store",
+            content_disposition="inline",
         ),
     )
     seen = blob.get_blob_properties()
-    assert seen.content_settings.content_type == "text/x-log" and seen.content_settings.content_language == "de"
+    assert seen.content_settings.content_type == "text/x-log"
+    assert seen.content_settings.content_language == "de"
     assert seen.content_settings.content_md5 == bytearray(hashlib.md5(b"contents").digest())
-    assert seen.metadata == {"a": "1"} and seen.blob_type == BlobType.BLOCKBLOB
+    assert seen.metadata == {"a": "1"}
+    assert seen.blob_type == BlobType.BLOCKBLOB
     blob.set_blob_metadata({"b": "2"})
     assert blob.get_blob_properties().etag != seen.etag
     with checks.refused(ResourceModifiedError, "ConditionNotMet"):
-        blob.upload_blob(b"late", overwrite=True, etag=seen.etag, match_condition=MatchConditions.IfNotModified)
+        blob.upload_blob(
+            b"late", overwrite=True, etag=seen.etag, match_condition=MatchConditions.IfNotModified
+        )
     blob.set_http_headers(ContentSettings(content_type="text/plain"))
     assert blob.get_blob_properties().content_settings.content_language is None
     with checks.refused(HttpResponseError, 304):
         blob.download_blob(if_modified_since=soon() - HOUR + datetime.timedelta(minutes=5))
     with checks.refused(HttpResponseError, 412):
-        blob.get_blob_properties(if_unmodified_since=datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc))
+        blob.get_blob_properties(if_unmodified_since=datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC))
     with checks.refused(HttpResponseError, "Md5Mismatch"):
         blob.upload_blob(b"x", overwrite=True, headers={"Content-MD5": base64.b64encode(b"0" * 16).decode()})
     blob.upload_blob(b"checked", overwrite=True, validate_content=True)
@@ -137,7 +144,7 @@ def check_properties_and_conditions():
 
 def check_blocks():
     blob = container().get_blob_client("blocks")
-    ids = ["%06d" % number for number in range(5)]
+    ids = [f"{number:06d}" for number in range(5)]
     for number, block in enumerate(ids):
         blob.stage_block(block, bytes([number]) * 1000)
     committed, uncommitted = blob.get_block_list("all")
@@ -184,7 +191,8 @@ def check_page_blobs():
     assert blob.download_blob().readall()[1024:1536] == b"\x01" * 512
     whole = os.urandom(2 * MIB)
     other = blob.upload_blob(whole, blob_type=BlobType.PAGEBLOB, overwrite=True)
-    assert other["etag"] and blob.download_blob().readall() == whole
+    assert other["etag"]
+    assert blob.download_blob().readall() == whole
 
 
 def check_snapshots():
@@ -234,14 +242,21 @@ def check_copies():
     source = home.upload_blob("source", data, metadata={"from": "here"})
     copy = away.get_blob_client("copy")
     answer = copy.start_copy_from_url(source.url)
-    assert answer["copy_status"] == "success" and answer["copy_id"]
+    assert answer["copy_status"] == "success"
+    assert answer["copy_id"]
     assert copy.download_blob().readall() == data
     seen = copy.get_blob_properties()
-    assert seen.copy.status == "success" and seen.metadata == {"from": "here"}
+    assert seen.copy.status == "success"
+    assert seen.metadata == {"from": "here"}
     with checks.refused(HttpResponseError):
         copy.abort_copy(answer["copy_id"])
     token = generate_blob_sas(
-        ACCOUNT, home.container_name, "source", account_key=KEY, permission=BlobSasPermissions(read=True), expiry=soon()
+        ACCOUNT,
+        home.container_name,
+        "source",
+        account_key=KEY,
+        permission=BlobSasPermissions(read=True),
+        expiry=soon(),
     )
     link = source.url + "?" + token
     away.get_blob_client("url").upload_blob_from_url(link)
@@ -268,7 +283,8 @@ def check_listing():
     assert top == {"a.txt": False, "a/": True, "b/": True, "c": False, "z%20": False, "é f+.txt": False}
     assert [blob.name for blob in home.list_blobs(name_starts_with="a/")] == ["a/1", "a/2/x"]
     pages = list(home.list_blobs(results_per_page=2).by_page())
-    assert [len(list(page)) for page in home.list_blobs(results_per_page=3).by_page()] == [3, 3, 1] and pages
+    assert [len(list(page)) for page in home.list_blobs(results_per_page=3).by_page()] == [3, 3, 1]
+    assert pages
     assert {str(blob.metadata) for blob in home.list_blobs(include=["metadata"])} == {"{'n': '1'}"}
     for name in names:
         assert home.download_blob(name).readall() == name.encode()
@@ -282,9 +298,9 @@ def check_tags():
     assert blob.get_blob_tags() == {"run": mark, "state": "new"}
     blob.set_blob_tags({"run": mark, "state": "done"})
     assert blob.get_blob_properties().tag_count == 2
-    found = list(SERVICE.find_blobs_by_tags("\"run\"='%s' AND \"state\"='done'" % mark))
+    found = list(SERVICE.find_blobs_by_tags(f"\"run\"='{mark}' AND \"state\"='done'"))
     assert [(item.name, item.container_name) for item in found] == [("tagged", home.container_name)]
-    assert [item.name for item in home.find_blobs_by_tags("\"run\"='%s'" % mark)] == ["tagged"]
+    assert [item.name for item in home.find_blobs_by_tags(f"\"run\"='{mark}'")] == ["tagged"]
     assert next(iter(home.list_blobs(include=["tags"]))).tags == {"run": mark, "state": "done"}
     with checks.refused(HttpResponseError, "ConditionNotMet"):
         blob.delete_blob(if_tags_match_condition="\"state\"='new'")
@@ -293,8 +309,8 @@ def check_tags():
 def check_batch():
     home = container()
     for number in range(12):
-        home.upload_blob("b/%d" % number, b"x")
-    home.delete_blobs(*["b/%d" % number for number in range(10)])
+        home.upload_blob(f"b/{number}", b"x")
+    home.delete_blobs(*[f"b/{number}" for number in range(10)])
     assert [blob.name for blob in home.list_blobs()] == ["b/10", "b/11"]
     home.set_standard_blob_tier_blobs("Cool", "b/10", "b/11")
     assert {blob.blob_tier for blob in home.list_blobs()} == {"Cool"}
@@ -314,7 +330,12 @@ def check_service_sas():
     blob = home.upload_blob("d/shared name.txt", b"shared")
     read = BlobSasPermissions(read=True)
     token = generate_blob_sas(
-        ACCOUNT, home.container_name, blob.blob_name, account_key=KEY, permission=read, expiry=soon(),
+        ACCOUNT,
+        home.container_name,
+        blob.blob_name,
+        account_key=KEY,
+        permission=read,
+        expiry=soon(),
         content_disposition="attachment; filename=x.txt",
     )
     guest = BlobClient.from_blob_url(blob.url + "?" + token)
@@ -326,12 +347,20 @@ def check_service_sas():
     with checks.refused(ClientAuthenticationError, "AuthenticationFailed"):
         BlobClient.from_blob_url(blob.url + "?" + token.replace("sp=r", "sp=rw")).download_blob()
     late = generate_blob_sas(
-        ACCOUNT, home.container_name, blob.blob_name, account_key=KEY, permission=read, expiry=soon() - 2 * HOUR
+        ACCOUNT,
+        home.container_name,
+        blob.blob_name,
+        account_key=KEY,
+        permission=read,
+        expiry=soon() - 2 * HOUR,
     )
     with checks.refused(ClientAuthenticationError, "AuthenticationFailed"):
         BlobClient.from_blob_url(blob.url + "?" + late).download_blob()
     token = generate_container_sas(
-        ACCOUNT, home.container_name, account_key=KEY, expiry=soon(),
+        ACCOUNT,
+        home.container_name,
+        account_key=KEY,
+        expiry=soon(),
         permission=ContainerSasPermissions(read=True, list=True, write=True, delete=True),
     )
     guest = ContainerClient.from_container_url(home.url + "?" + token)
@@ -354,13 +383,17 @@ def check_account_sas():
     home = container()
     home.upload_blob("x", b"1")
     everything = ResourceTypes(service=True, container=True, object=True)
-    token = generate_account_sas(ACCOUNT, KEY, everything, AccountSasPermissions(read=True, list=True), soon())
+    token = generate_account_sas(
+        ACCOUNT, KEY, everything, AccountSasPermissions(read=True, list=True), soon()
+    )
     guest = BlobServiceClient(URL, credential=token)
     assert home.container_name in [item.name for item in guest.list_containers()]
     assert guest.get_blob_client(home.container_name, "x").download_blob().readall() == b"1"
     with checks.refused(HttpResponseError, "AuthorizationPermissionMismatch"):
         guest.create_container("not-allowed")
-    token = generate_account_sas(ACCOUNT, KEY, ResourceTypes(object=True), AccountSasPermissions(read=True), soon())
+    token = generate_account_sas(
+        ACCOUNT, KEY, ResourceTypes(object=True), AccountSasPermissions(read=True), soon()
+    )
     with checks.refused(HttpResponseError, "AuthorizationResourceTypeMismatch"):
         list(BlobServiceClient(URL, credential=token).list_containers())
 
@@ -378,7 +411,10 @@ def check_tokens_and_user_delegation():
     token = generate_blob_sas(
         ACCOUNT, home.container_name, "x", user_delegation_key=key, permission="r", expiry=soon()
     )
-    assert BlobClient.from_blob_url(blob.url.partition("?")[0] + "?" + token).download_blob().readall() == b"by token"
+    assert (
+        BlobClient.from_blob_url(blob.url.partition("?")[0] + "?" + token).download_blob().readall()
+        == b"by token"
+    )
     with checks.refused(ClientAuthenticationError):
         BlobClient.from_blob_url(blob.url + "?" + token.replace("sp=r", "sp=w")).download_blob()
 

@@ -42,19 +42,23 @@ def with_shares(work):
 @with_blobs
 async def check_blobs_up_and_down(service):
     home = await _new(service)
-    datas = {"n/%d" % size: os.urandom(size) for size in (0, 1, MIB, 2 * MIB + 1, 7 * MIB + 3)}
+    datas = {f"n/{size}": os.urandom(size) for size in (0, 1, MIB, 2 * MIB + 1, 7 * MIB + 3)}
     await asyncio.gather(*(home.upload_blob(name, data, max_concurrency=4) for name, data in datas.items()))
     for name, data in datas.items():
         download = await home.download_blob(name, max_concurrency=4)
         assert await download.readall() == data, name
     assert sorted(datas) == [blob.name async for blob in home.list_blobs()]
-    assert ["n/"] == [item.name async for item in home.walk_blobs()]
+    assert [item.name async for item in home.walk_blobs()] == ["n/"]
     with checks.refused(ResourceExistsError, "BlobAlreadyExists"):
         await home.upload_blob("n/1", b"again")
     blob = home.get_blob_client("n/1")
     token = generate_blob_sas(
-        GIVEN["account"], home.container_name, "n/1", account_key=KEY, permission=BlobSasPermissions(read=True),
-        expiry=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1),
+        GIVEN["account"],
+        home.container_name,
+        "n/1",
+        account_key=KEY,
+        permission=BlobSasPermissions(read=True),
+        expiry=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1),
     )
     async with BlobClient.from_blob_url(blob.url + "?" + token) as guest:
         assert await (await guest.download_blob()).readall() == datas["n/1"]
@@ -99,11 +103,12 @@ async def check_shares(service):
     folder = await home.create_directory("d")
     for size in (0, 1, 4 * MIB + 1, 9 * MIB):
         data = os.urandom(size)
-        file = await folder.upload_file("f%d" % size, data, max_concurrency=3)
+        file = await folder.upload_file(f"f{size}", data, max_concurrency=3)
         assert await (await file.download_file(max_concurrency=3)).readall() == data, size
     assert len([item async for item in folder.list_directories_and_files()]) == 4
     moved = await file.rename_file("moved")
-    assert await moved.exists() and not await file.exists()
+    assert await moved.exists()
+    assert not await file.exists()
     copy = home.get_file_client("copy")
     await copy.start_copy_from_url(moved.url)
     assert (await copy.get_file_properties()).size == 9 * MIB

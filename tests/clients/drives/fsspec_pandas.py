@@ -19,27 +19,31 @@ FRAME = pandas.DataFrame({"step": range(50000), "loss": [1 / (n + 1) for n in ra
 
 
 def check_pandas():
-    address = "abfs://%s/runs/losses.csv" % HOME
+    address = f"abfs://{HOME}/runs/losses.csv"
     FRAME.to_csv(address, index=False, storage_options=OPTIONS)
     back = pandas.read_csv(address, storage_options=OPTIONS)
     pandas.testing.assert_frame_equal(back, FRAME)
-    FRAME.to_csv("abfs://%s/runs/losses.csv.gz" % HOME, index=False, storage_options=OPTIONS)
-    assert len(pandas.read_csv("abfs://%s/runs/losses.csv.gz" % HOME, storage_options=OPTIONS)) == 50000
+    FRAME.to_csv(f"abfs://{HOME}/runs/losses.csv.gz", index=False, storage_options=OPTIONS)
+    assert len(pandas.read_csv(f"abfs://{HOME}/runs/losses.csv.gz", storage_options=OPTIONS)) == 50000
 
 
 def check_file_system():
     files = fsspec.filesystem("abfs", **OPTIONS)
     assert HOME in files.ls("")
     for name in ("a.csv", "b.csv", "deep/c.csv", "deep/er/d.txt"):
-        with files.open("%s/data/%s" % (HOME, name), "wb") as stream:
+        with files.open(f"{HOME}/data/{name}", "wb") as stream:
             stream.write(name.encode() * 1000)
     assert files.ls(HOME + "/data") == [HOME + "/data/" + n for n in ("a.csv", "b.csv", "deep")]
     assert files.glob(HOME + "/data/*.csv") == [HOME + "/data/a.csv", HOME + "/data/b.csv"]
     assert files.glob(HOME + "/data/**/*.csv")[-1] == HOME + "/data/deep/c.csv"
-    assert sorted(files.find(HOME + "/data/deep")) == [HOME + "/data/deep/c.csv", HOME + "/data/deep/er/d.txt"]
+    assert sorted(files.find(HOME + "/data/deep")) == [
+        HOME + "/data/deep/c.csv",
+        HOME + "/data/deep/er/d.txt",
+    ]
     info = files.info(HOME + "/data/a.csv")
     assert (info["size"], info["type"]) == (5000, "file")
-    assert files.isdir(HOME + "/data") and files.exists(HOME + "/data/a.csv")
+    assert files.isdir(HOME + "/data")
+    assert files.exists(HOME + "/data/a.csv")
     assert files.cat_file(HOME + "/data/a.csv", start=3, end=8) == b"sva.c"
     with files.open(HOME + "/data/a.csv", "rb") as stream:
         stream.seek(-5, 2)
@@ -59,7 +63,9 @@ def check_large_writes():
         for _ in range(9):
             stream.write(block)
     assert files.info(HOME + "/large.bin")["size"] == 9 * len(block)
-    assert files.cat_file(HOME + "/large.bin", start=len(block) - 2, end=len(block) + 2) == b"\xfe\xff\x00\x01"
+    assert (
+        files.cat_file(HOME + "/large.bin", start=len(block) - 2, end=len(block) + 2) == b"\xfe\xff\x00\x01"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import uuid
+from pathlib import Path
 
 import checks
 from azure.common import AzureConflictHttpError, AzureHttpError, AzureMissingResourceHttpError
@@ -21,9 +22,9 @@ from azure.storage.blob import (
 from azure.storage.file import FilePermissions, FileService, SharePermissions
 
 try:
-    from azure.storage.common import AccessPolicy, AccountPermissions, ResourceTypes, Services
+    from azure.storage.common import AccessPolicy, AccountPermissions, ResourceTypes
 except ImportError:
-    from azure.storage import AccessPolicy, AccountPermissions, ResourceTypes, Services
+    from azure.storage import AccessPolicy, AccountPermissions, ResourceTypes
 try:
     from azure.storage.blob.models import BlobBlock, ContentSettings
 except ImportError:
@@ -47,7 +48,7 @@ SHARE_SNAPSHOTS = hasattr(FILES, "snapshot_share")
 
 
 def soon():
-    return datetime.datetime.utcnow() + datetime.timedelta(hours=1)
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(hours=1)
 
 
 def container():
@@ -64,7 +65,8 @@ def share():
 
 def check_containers():
     name = container()
-    assert BLOCK.exists(name) and not BLOCK.create_container(name)
+    assert BLOCK.exists(name)
+    assert not BLOCK.create_container(name)
     with checks.refused(AzureConflictHttpError, 409):
         BLOCK.create_container(name, fail_on_exist=True)
     BLOCK.set_container_metadata(name, {"a": "1"})
@@ -73,7 +75,8 @@ def check_containers():
     BLOCK.set_container_acl(name, {"id1": AccessPolicy("rl", soon())}, public_access=PublicAccess.Blob)
     acl = BLOCK.get_container_acl(name)
     assert (list(acl), acl.public_access) == (["id1"], "blob")
-    assert BLOCK.delete_container(name) and not BLOCK.exists(name)
+    assert BLOCK.delete_container(name)
+    assert not BLOCK.exists(name)
 
 
 def check_block_blobs():
@@ -82,8 +85,8 @@ def check_block_blobs():
         service.MAX_SINGLE_PUT_SIZE, service.MAX_BLOCK_SIZE = 2 * MIB, MIB
     for size in (0, 1, 4096, 2 * MIB, 2 * MIB + 1, 5 * MIB + 3):
         data = os.urandom(size)
-        BLOCK.create_blob_from_bytes(name, "d/%d" % size, data)
-        assert BLOCK.get_blob_to_bytes(name, "d/%d" % size).content == data, size
+        BLOCK.create_blob_from_bytes(name, f"d/{size}", data)
+        assert BLOCK.get_blob_to_bytes(name, f"d/{size}").content == data, size
     BLOCK.create_blob_from_text(name, "text", "h\u00f6her")
     assert BLOCK.get_blob_to_text(name, "text").content == "h\u00f6her"
     BLOCK.create_blob_from_stream(name, "stream", io.BytesIO(b"from a stream"))
@@ -93,18 +96,17 @@ def check_block_blobs():
     assert BLOCK.get_blob_to_bytes(name, "stream", start_range=5, end_range=7).content == b"a s"
     place = tempfile.mkdtemp()
     try:
-        path = os.path.join(place, "file")
-        with open(path, "wb") as file:
-            file.write(b"z" * 3000000)
+        path = str(Path(place) / "file")
+        Path(path).write_bytes(b"z" * 3000000)
         BLOCK.create_blob_from_path(name, "path", path, validate_content=True)
         BLOCK.get_blob_to_path(name, "path", path + "2", validate_content=True)
-        with open(path + "2", "rb") as file:
-            assert file.read() == b"z" * 3000000
+        assert Path(path + "2").read_bytes() == b"z" * 3000000
     finally:
         shutil.rmtree(place)
     with checks.refused(AzureConflictHttpError, 409):
         BLOCK.create_blob_from_bytes(name, "text", b"x", if_none_match="*")
-    assert BLOCK.exists(name, "text") and not BLOCK.exists(name, "nothing")
+    assert BLOCK.exists(name, "text")
+    assert not BLOCK.exists(name, "nothing")
     with checks.refused(AzureMissingResourceHttpError, 404):
         BLOCK.get_blob_properties(name, "nothing")
 
@@ -132,7 +134,7 @@ def check_properties_and_listing():
 def check_blocks():
     name = container()
     for number in range(3):
-        BLOCK.put_block(name, "b", bytes(bytearray([65 + number])) * 10, "%03d" % number)
+        BLOCK.put_block(name, "b", bytes(bytearray([65 + number])) * 10, f"{number:03d}")
     assert len(BLOCK.get_block_list(name, "b", block_list_type="all").uncommitted_blocks) == 3
     BLOCK.put_block_list(name, "b", [BlobBlock("002"), BlobBlock("000")])
     assert BLOCK.get_blob_to_bytes(name, "b").content == b"C" * 10 + b"A" * 10
@@ -195,7 +197,7 @@ def check_snapshots_leases_copies():
 def _guest(token):
     if GIVEN["proxied"]:
         return BlockBlobService(account_name=GIVEN["account"], sas_token=token)
-    text = "BlobEndpoint=%s;SharedAccessSignature=%s" % (GIVEN["blob"], token)
+    text = "BlobEndpoint={};SharedAccessSignature={}".format(GIVEN["blob"], token)
     return BlockBlobService(connection_string=text)
 
 
@@ -206,7 +208,9 @@ def check_blob_sas():
     assert _guest(token).get_blob_to_bytes(name, "a b").content == b"shared"
     with checks.refused(AzureHttpError, 403):
         _guest(token).delete_blob(name, "a b")
-    token = BLOCK.generate_container_shared_access_signature(name, ContainerPermissions(read=True, list=True), soon())
+    token = BLOCK.generate_container_shared_access_signature(
+        name, ContainerPermissions(read=True, list=True), soon()
+    )
     assert [one.name for one in _guest(token).list_blobs(name)] == ["a b"]
     BLOCK.set_container_acl(name, {"p": AccessPolicy(ContainerPermissions.LIST, soon())})
     token = BLOCK.generate_container_shared_access_signature(name, id="p")
@@ -214,7 +218,9 @@ def check_blob_sas():
     with checks.refused(AzureHttpError, 403):
         _guest(token).get_blob_to_bytes(name, "a b")
     token = BLOCK.generate_account_shared_access_signature(
-        ResourceTypes(service=True, container=True, object=True), AccountPermissions(read=True, list=True), soon()
+        ResourceTypes(service=True, container=True, object=True),
+        AccountPermissions(read=True, list=True),
+        soon(),
     )
     assert name in [one.name for one in _guest(token).list_containers()]
     with checks.refused(AzureHttpError, 403):
@@ -232,37 +238,38 @@ def check_shares():
     assert FILES.get_share_stats(name) in (0, 1)
     FILES.set_share_acl(name, {"p": AccessPolicy(SharePermissions.READ, soon())})
     assert list(FILES.get_share_acl(name)) == ["p"]
-    assert FILES.delete_share(name) and not FILES.exists(name)
+    assert FILES.delete_share(name)
+    assert not FILES.exists(name)
 
 
 def check_files():
     name = share()
-    assert FILES.create_directory(name, "d") and not FILES.create_directory(name, "d")
+    assert FILES.create_directory(name, "d")
+    assert not FILES.create_directory(name, "d")
     FILES.create_directory(name, "d/e")
     for size in (0, 1, 4096, 4 * MIB, 9 * MIB + 17):
         data = os.urandom(size)
-        FILES.create_file_from_bytes(name, "d", "%d" % size, data)
-        assert FILES.get_file_to_bytes(name, "d", "%d" % size).content == data, size
+        FILES.create_file_from_bytes(name, "d", f"{size}", data)
+        assert FILES.get_file_to_bytes(name, "d", f"{size}").content == data, size
     FILES.create_file_from_text(name, None, "t", "h\u00f6her")
     assert FILES.get_file_to_text(name, None, "t").content == "h\u00f6her"
     FILES.create_file_from_stream(name, "d", "stream", io.BytesIO(b"streamed"), 8, validate_content=True)
     assert FILES.get_file_to_bytes(name, "d", "stream", start_range=2, end_range=4).content == b"rea"
     place = tempfile.mkdtemp()
     try:
-        path = os.path.join(place, "file")
-        with open(path, "wb") as file:
-            file.write(b"z" * 5000000)
+        path = str(Path(place) / "file")
+        Path(path).write_bytes(b"z" * 5000000)
         FILES.create_file_from_path(name, "d", "path", path, metadata={"k": "v"})
         FILES.get_file_to_path(name, "d", "path", path + "2")
-        with open(path + "2", "rb") as file:
-            assert file.read() == b"z" * 5000000
+        assert Path(path + "2").read_bytes() == b"z" * 5000000
     finally:
         shutil.rmtree(place)
     assert [one.name for one in FILES.list_directories_and_files(name)] == ["d", "t"]
     listed = [one.name for one in FILES.list_directories_and_files(name, "d")]
     assert sorted(listed) == ["0", "1", "4096", "4194304", "9437201", "e", "path", "stream"], listed
     assert FILES.get_file_metadata(name, "d", "path") == {"k": "v"}
-    assert FILES.exists(name, "d", "path") and not FILES.exists(name, "d", "nothing")
+    assert FILES.exists(name, "d", "path")
+    assert not FILES.exists(name, "d", "nothing")
     with checks.refused(AzureHttpError, 409):
         FILES.delete_directory(name, "d", fail_not_exist=True)
 
@@ -279,13 +286,17 @@ def check_file_ranges_and_properties():
     assert ranges == [(1024, 1535)], ranges
     FILES.resize_file(name, None, "f", 10)
     seen = FILES.get_file_properties(name, None, "f")
-    assert (seen.properties.content_length, seen.properties.content_settings.content_type) == (10, "text/x-log")
+    assert (seen.properties.content_length, seen.properties.content_settings.content_type) == (
+        10,
+        "text/x-log",
+    )
     FILES.set_file_properties(name, None, "f", FileContentSettings(content_type="text/plain"))
     FILES.set_file_metadata(name, None, "f", {"m": "1"})
     seen = FILES.get_file_properties(name, None, "f")
     assert (seen.metadata, seen.properties.content_settings.content_type) == ({"m": "1"}, "text/plain")
     copy = FILES.copy_file(name, None, "g", FILES.make_file_url(name, None, "f"))
-    assert copy.status == "success" and FILES.exists(name, None, "g")
+    assert copy.status == "success"
+    assert FILES.exists(name, None, "g")
 
 
 def check_share_snapshots():
@@ -309,7 +320,9 @@ def check_file_sas():
     if GIVEN["proxied"]:
         guest = FileService(account_name=GIVEN["account"], sas_token=token)
     else:
-        guest = FileService(connection_string="FileEndpoint=%s;SharedAccessSignature=%s" % (GIVEN["file"], token))
+        guest = FileService(
+            connection_string="FileEndpoint={};SharedAccessSignature={}".format(GIVEN["file"], token)
+        )
     assert guest.get_file_to_bytes(name, None, "a b").content == b"shared"
     with checks.refused(AzureHttpError, 403):
         guest.delete_file(name, None, "a b")
@@ -320,7 +333,8 @@ def check_file_sas():
 
 def check_service_properties():
     from_service = BLOCK.get_blob_service_properties()
-    assert from_service.hour_metrics is not None and from_service.cors == []
+    assert from_service.hour_metrics is not None
+    assert from_service.cors == []
     assert FILES.get_file_service_properties().cors == []
 
 

@@ -39,7 +39,7 @@ MIB = 1 << 20
 
 
 def soon():
-    return datetime.datetime.now(datetime.timezone.utc) + HOUR
+    return datetime.datetime.now(datetime.UTC) + HOUR
 
 
 def share(**options):
@@ -59,7 +59,9 @@ def check_shares():
     one.set_share_quota(9)
     one.set_share_metadata({"purpose": "logs"})
     found = list(SERVICE.list_shares(name_starts_with=one.share_name, include_metadata=True))
-    assert [(item.name, item.quota, item.metadata) for item in found] == [(one.share_name, 9, {"purpose": "logs"})]
+    assert [(item.name, item.quota, item.metadata) for item in found] == [
+        (one.share_name, 9, {"purpose": "logs"})
+    ]
     assert one.get_share_stats() == 0
     one.delete_share()
     with checks.refused(ResourceNotFoundError, "ShareNotFound"):
@@ -90,7 +92,7 @@ def check_sizes_up_and_down():
     home = share()
     for size in (0, 1, 4096, 4 * MIB, 4 * MIB + 1, 9 * MIB + 17):
         data = os.urandom(size)
-        file = home.get_file_client("f%d.bin" % size)
+        file = home.get_file_client(f"f{size}.bin")
         file.upload_file(data, max_concurrency=3)
         assert file.download_file(max_concurrency=3).readall() == data, size
         assert file.get_file_properties().size == size
@@ -118,21 +120,28 @@ def check_ranges():
 
 def check_properties():
     file = share().get_file_client("p.txt")
-    when = datetime.datetime(2019, 5, 10, 17, 3, 4, tzinfo=datetime.timezone.utc)
+    when = datetime.datetime(2019, 5, 10, 17, 3, 4, tzinfo=datetime.UTC)
     file.create_file(
-        5, content_settings=ContentSettings(content_type="text/x-log"), metadata={"k": "v"},
-        file_attributes=NTFSAttributes(read_only=False, hidden=True), file_creation_time=when,
+        5,
+        content_settings=ContentSettings(content_type="text/x-log"),
+        metadata={"k": "v"},
+        file_attributes=NTFSAttributes(read_only=False, hidden=True),
+        file_creation_time=when,
     )
     seen = file.get_file_properties()
     assert (seen.content_settings.content_type, seen.metadata) == ("text/x-log", {"k": "v"})
-    assert "Hidden" in seen.file_attributes and seen.creation_time == when, (seen.file_attributes, seen.creation_time)
-    assert seen.permission_key and seen.file_id and seen.parent_id
+    assert "Hidden" in seen.file_attributes
+    assert seen.creation_time == when
+    assert seen.permission_key
+    assert seen.file_id
+    assert seen.parent_id
     file.set_file_metadata({"n": "2"})
     file.set_http_headers(ContentSettings(content_type="text/plain"))
     seen = file.get_file_properties()
     assert (seen.content_settings.content_type, seen.metadata) == ("text/plain", {"n": "2"})
     share_client = ShareClient(URL, file.share_name, credential=KEY)
-    sddl = "O:S-1-5-21-2127521184-1604012920-1887927527-21560751G:S-1-5-21-2127521184-1604012920-1887927527-513D:AI(A;;FA;;;SY)"
+    domain = "S-1-5-21-2127521184-1604012920-1887927527"
+    sddl = f"O:{domain}-21560751G:{domain}-513D:AI(A;;FA;;;SY)"
     key = share_client.create_permission_for_share(sddl)
     assert share_client.get_permission_for_share(key)
 
@@ -155,7 +164,8 @@ def check_copy_and_rename():
     folder = home.create_directory("folder")
     folder.upload_file("in.txt", b"in")
     moved = folder.rename_directory("moved")
-    assert moved.get_file_client("in.txt").download_file().readall() == b"in" and not folder.exists()
+    assert moved.get_file_client("in.txt").download_file().readall() == b"in"
+    assert not folder.exists()
     piece = home.get_file_client("piece")
     piece.create_file(4)
     token = generate_file_sas(
@@ -174,7 +184,7 @@ def check_listing():
     assert names(home) == ["A.txt", "b.txt", "c d+%.txt", "d1", "é.txt"], names(home)
     assert names(home, name_starts_with="b") == ["b.txt"]
     pages = [len(list(page)) for page in home.list_directories_and_files(results_per_page=2).by_page()]
-    assert sum(pages) == 5 and max(pages) == 2, pages
+    assert (sum(pages), max(pages)) == (5, 2)
     listed = home.list_directories_and_files(include=["timestamps", "Etag", "Attributes", "PermissionKey"])
     assert all(item["etag"] and item["last_modified"] for item in listed)
     home.get_file_client("B.TXT").upload_file(b"replaced")
@@ -249,7 +259,9 @@ def check_sas():
     token = generate_share_sas(ACCOUNT, home.share_name, KEY, policy_id="readers")
     assert names(ShareClient.from_share_url(home.url + "?" + token)) == ["d", "guest"]
     everything = ResourceTypes(service=True, container=True, object=True)
-    token = generate_account_sas(ACCOUNT, KEY, everything, AccountSasPermissions(read=True, list=True), soon())
+    token = generate_account_sas(
+        ACCOUNT, KEY, everything, AccountSasPermissions(read=True, list=True), soon()
+    )
     guest = ShareServiceClient(URL, credential=token)
     assert home.share_name in [item.name for item in guest.list_shares()]
 

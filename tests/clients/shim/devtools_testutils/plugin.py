@@ -26,7 +26,9 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_logreport(report):
     """The worst of a test's three phases is its outcome; written at the last one."""
-    test = _seen.setdefault(report.nodeid, {"test": report.nodeid, "outcome": "passed", "why": "", "seconds": 0})
+    test = _seen.setdefault(
+        report.nodeid, {"test": report.nodeid, "outcome": "passed", "why": "", "seconds": 0}
+    )
     test["seconds"] = round(test["seconds"] + report.duration, 2)
     if report.outcome != "passed" and test["outcome"] != "failed":
         test["outcome"] = report.outcome
@@ -39,7 +41,12 @@ def pytest_runtest_logreport(report):
 def pytest_collectreport(report):
     if report.failed:
         with _REPORT.open("a") as stream:
-            entry = {"test": report.nodeid, "outcome": "failed", "why": str(report.longrepr)[-400:], "seconds": 0}
+            entry = {
+                "test": report.nodeid,
+                "outcome": "failed",
+                "why": str(report.longrepr)[-400:],
+                "seconds": 0,
+            }
             stream.write(json.dumps(entry) + "\n")
 
 
