@@ -3,7 +3,7 @@
     cd tests; python -m clients.sdk_suites blob|share|adlfs [-k WORDS] [--only FILE ...] [--jsonl REPORT]
 
 The distribution is fetched from the package index into the user's cache; none of its files is kept here. The
-SDKs' suites find their helper package in `shim/`, and reach the service as they reach Azure: by the public host
+    cd tests; python -m clients.sdk_suites blob|share|adlfs [-k WORDS] [--only FILE ...] [--jsonl R]
 names, through the proxy. That of adlfs, made for an emulator in a container, gets the service's URL instead.
 `expected/NAME.txt` lists what does not pass, each with its reason.
 """

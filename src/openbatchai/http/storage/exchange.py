@@ -201,9 +201,21 @@ class Exchange:
             every["x-ms-client-request-id"] = client_id
         if length is not None:
             every["Content-Length"] = str(length)
-        pairs = [(name.encode("latin-1"), _value(value)) for name, value in {**headers, **every}.items()]
+        pairs = [(_name(name), _value(value)) for name, value in {**headers, **every}.items()]
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+class _AsSpelled(bytes):
+    """The name of a metadata header: it is sent in its own letters, where uvicorn would send lower-case ones."""
+
+    def lower(self) -> bytes:
+        return self
+
+
+def _name(text: str) -> bytes:
+    name = text.encode("latin-1")
+    return _AsSpelled(name) if text.startswith("x-ms-meta-") else name
 
 
 def _value(text: str) -> bytes:

@@ -14,10 +14,12 @@ from openbatchai.dataplane.records import ContentHeaders
 from openbatchai.dataplane.tags import parse_condition
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.target import Headers
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
 _META = "x-ms-meta-"
 _METADATA_BYTES = 8 << 10
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HEX_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _GUID = re.compile(rf"{_HEX_GUID}|\{{{_HEX_GUID}\}}|\({_HEX_GUID}\)|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -103,8 +105,20 @@ def _date(headers: Mapping[str, str], name: str) -> datetime | None:
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    """The metadata a request sets, names in the letters they came in. They are identifiers as of C#: a listing
+    makes them names of XML elements.
+
+    Raises StorageError: EmptyMetadataKey, InvalidMetadata, MetadataTooLarge.
+    """
+    spelled = headers.spelled if isinstance(headers, Headers) else {}
+    metadata = {
+        spelled.get(name, name)[len(_META) :]: value
+        for name, value in headers.items()
+        if name.startswith(_META)
+    }
     if "" in metadata:
+        raise StorageError(StorageCode.EMPTY_METADATA_KEY)
+    if not all(map(_IDENTIFIER.fullmatch, metadata)):
         raise StorageError(StorageCode.INVALID_METADATA)
     if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES:
         raise StorageError(StorageCode.METADATA_TOO_LARGE)
