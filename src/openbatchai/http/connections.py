@@ -32,8 +32,8 @@ TLS_FIRST_BYTE = b"\x16"
 # In the scope of a request that came in absolute form (`GET http://host/path`), which only proxies get: the
 # scheme of its target. `scope["scheme"]` stays how the request itself came, on which access depends.
 ABSOLUTE_FORM = "openbatchai.absolute_form"
-# In the scope of a request whose storage metadata has capitals in its names: lower-case header name -> as sent.
-# Header names have no case, so ASGI knows them lowered; the names of metadata are given back as they came.
+# In the scope of a request whose storage metadata has capitals in its names: lower-case header name -> as
+# sent. Header names have no case, so ASGI knows them lowered; metadata is given back as it came.
 SPELLED_NAMES = "openbatchai.spelled_names"
 _METADATA = b"x-ms-meta-"
 

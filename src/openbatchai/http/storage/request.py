@@ -105,8 +105,8 @@ def _date(headers: Mapping[str, str], name: str) -> datetime | None:
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The metadata a request sets, names in the letters they came in. They are identifiers as of C#: a listing
-    makes them names of XML elements.
+    """The metadata a request sets, names in the letters they came in. They are identifiers as of C#: a
+    listing makes them names of XML elements.
 
     Raises StorageError: EmptyMetadataKey, InvalidMetadata, MetadataTooLarge.
     """
