@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from openbatchai.dataplane.conditions import Conditions
@@ -142,9 +142,19 @@ def content_of(headers: Mapping[str, str], prefix: str, *, standard: bool) -> Co
 
 
 def md5_header(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that a body is held against."""
+    return _base64_header(headers, name, lambda size: size == 16)
+
+
+def kept_md5(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that is only kept with the content and given back: nobody looks at how long it is."""
+    return _base64_header(headers, name, lambda size: True)
+
+
+def _base64_header(headers: Mapping[str, str], name: str, fits: Callable[[int], bool]) -> str:
     text = headers.get(name, "")
     try:
-        valid = not text or len(base64.b64decode(text, validate=True)) == 16
+        valid = not text or fits(len(base64.b64decode(text, validate=True)))
     except (ValueError, binascii.Error):
         valid = False
     if not valid:
