@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from openbatchai import __version__, config
 from openbatchai.config import Home, Settings
-from openbatchai.dataplane import Storage
+from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
@@ -49,16 +49,24 @@ class SystemClock:
 
 
 class Service:
-    """One running service. `host` and `first_port` override what the home's configuration holds.
+    """One running service. `host`, `first_port` and `fsync` override what the home's configuration holds.
 
     Construction opens the home (and raises NewerSchemaError for one that a newer version wrote), `start`
     binds the ports (PortInUseError) and writes endpoint.json, `stop` lets running jobs run on.
     """
 
-    def __init__(self, home: Home, host: str = config.DEFAULT_HOST, first_port: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        host: str = config.DEFAULT_HOST,
+        first_port: int | None = None,
+        fsync: str | None = None,
+    ) -> None:
         self.home = home
         self._host = host
         self._settings = Settings.load(home.configuration)
+        if fsync is not None:
+            self._settings = replace(self._settings, fsync=fsync)
         self._wanted = _wanted_ports(self._settings, first_port)
         clock = SystemClock()
         database = open_engine(home.database)
@@ -67,7 +75,7 @@ class Service:
         self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
-        self._storage = Storage(home.storage, keys, clock)
+        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
         self._storage.create_account(self.credentials.storage_account)
         self._ca = CertificateAuthority.load_or_create(home.ca)
         principals = StoredPrincipals(self._store, self.credentials.tenant)
@@ -250,7 +258,13 @@ def _create_engine(
     return create(home.engine, storage, images=images, client_environment=environment, clock=clock)
 
 
-def run(home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]) -> None:
+def run(
+    home: Home,
+    host: str,
+    first_port: int | None,
+    fsync: str | None,
+    ready: Callable[[dict[str, Any]], None],
+) -> None:
     """Run a service in the foreground until SIGTERM or SIGINT. `ready` gets the endpoint file's content.
 
     Raises HomeUnusableError, HomeInUseError, NewerSchemaError, PortInUseError.
@@ -258,17 +272,21 @@ def run(home: Home, host: str, first_port: int | None, ready: Callable[[dict[str
     with ExitStack() as stack:
         home.create()
         stack.enter_context(home.locked())
-        uvloop.run(_serve(home, host, first_port, ready))
+        uvloop.run(_serve(home, host, first_port, fsync, ready))
 
 
 async def _serve(
-    home: Home, host: str, first_port: int | None, ready: Callable[[dict[str, Any]], None]
+    home: Home,
+    host: str,
+    first_port: int | None,
+    fsync: str | None,
+    ready: Callable[[dict[str, Any]], None],
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    service = Service(home, host, first_port)
+    service = Service(home, host, first_port, fsync)
     await service.start()
     log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
     ready(service.endpoint())

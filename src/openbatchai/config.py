@@ -18,6 +18,9 @@ DEFAULT_GROUP = "openbatchai"
 # Four consecutive ports: ARM with AAD, proxy, Blob, Files. Nothing common listens there.
 DEFAULT_PORT = 27180
 DEFAULT_IDLE_TIMEOUT_S = 300.0
+# What storage makes safe from a loss of power before it answers (docs/storage.md, "Durability").
+FSYNC_POLICIES = ("always", "close", "never")
+DEFAULT_FSYNC = "close"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
 
@@ -154,24 +157,29 @@ class Settings:
 
     `images` maps patterns of container image names to Python interpreters of this machine.
     `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
-    the usages have, e.g. "Clusters".
+    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES.
     """
 
     ports: dict[str, int]
     images: dict[str, str]
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     quotas: dict[str, int] = field(default_factory=dict)
+    fsync: str = DEFAULT_FSYNC
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
         """Raises HomeUnusableError when the file is damaged; it is the user's to mend."""
         try:
             content: Any = json.loads(path.read_text()) if path.exists() else {}
+            fsync = content.get("fsync", DEFAULT_FSYNC)
+            if fsync not in FSYNC_POLICIES:
+                raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
             return cls(
                 ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
                 images={str(image): str(python) for image, python in content.get("images", {}).items()},
                 idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
                 quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
+                fsync=fsync,
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -184,13 +192,17 @@ class Settings:
                 "images": self.images,
                 "idleTimeoutSeconds": self.idle_timeout_s,
                 "quotas": self.quotas,
+                "fsync": self.fsync,
             },
         )
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, readable by its owner only: a temporary file, then its rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write JSON, readable by its owner only: a temporary file, then its rename.
+
+    Whoever writes holds the home, so one temporary name is enough; what a kill leaves is used again.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(content, file, indent=2)

@@ -8,50 +8,20 @@ import itertools
 import os
 import random
 import sqlite3
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from azure.storage.blob import AccountSasPermissions, ResourceTypes, Services, generate_account_sas
-from harness.storage_writers import CONTAINER, SHARE, BlobWriter, Client, FileWriter, PageWriter, Round
+from harness.storage_writers import (
+    CONTAINER,
+    SHARE,
+    BlobWriter,
+    FileWriter,
+    PageWriter,
+    Round,
+    account_sas,
+    new_client,
+    offered,
+)
 from harness.waiting import until
-
-
-def account_sas(service):
-    return generate_account_sas(
-        service.account,
-        service.key,
-        ResourceTypes(service=True, container=True, object=True),
-        AccountSasPermissions(
-            **dict.fromkeys(("read", "write", "delete", "list", "add", "create", "tag"), True)
-        ),
-        datetime.now(UTC) + timedelta(days=1),
-        services=Services(blob=True, fileshare=True),
-    )
-
-
-def new_client(service, sas):
-    return Client({"blob": service.endpoint["blob"], "file": service.endpoint["file"]}, service.account, sas)
-
-
-def offered(client):
-    """Which of the calls that not every version of this service has are answered."""
-    scratch = f"{CONTAINER}/scratch"
-    blob = {"x-ms-blob-type": "BlockBlob"}
-    assert client.ask("PUT", "blob", scratch, None, blob, b"x").status == 201
-    copy = {"x-ms-copy-source": client.url("blob", scratch)}
-    page = {"x-ms-blob-type": "PageBlob", "x-ms-blob-content-length": "512"}
-    file = {"x-ms-type": "file", "x-ms-content-length": "0"}
-    assert client.ask("PUT", "file", f"{SHARE}/scratch", None, file).status == 201
-    rename = {"x-ms-file-rename-source": client.url("file", f"{SHARE}/scratch")}
-    tags = b"<Tags><TagSet><Tag><Key>t</Key><Value>1</Value></Tag></TagSet></Tags>"
-    answers = {
-        "copy": client.ask("PUT", "blob", f"{CONTAINER}/scratch2", None, copy),
-        "page": client.ask("PUT", "blob", f"{CONTAINER}/scratch3", None, page),
-        "snapshot": client.ask("PUT", "blob", scratch, {"comp": "snapshot"}),
-        "tags": client.ask("PUT", "blob", scratch, {"comp": "tags"}, None, tags),
-        "rename": client.ask("PUT", "file", f"{SHARE}/scratch2", {"comp": "rename"}, rename),
-    }
-    return {name for name, answer in answers.items() if answer.status < 300}
 
 
 def litter(service):

@@ -210,8 +210,16 @@ def cluster_properties(service: Service, share: str, nodes: int = 1) -> Json:
 
 
 def make_share(service: Service, name: str) -> None:
+    with _shares(service) as client:
+        client.create_share(name)
+
+
+def remove_share(service: Service, name: str) -> None:
+    with _shares(service) as client:
+        client.delete_share(name)
+
+
+def _shares(service: Service) -> Any:
     from azure.storage.fileshare import ShareServiceClient
 
-    url = f"{service.endpoint['file']}/{service.account}"
-    with ShareServiceClient(url, credential=service.key) as client:
-        client.get_share_client(name).create_share()
+    return ShareServiceClient(f"{service.endpoint['file']}/{service.account}", credential=service.key)

@@ -62,12 +62,14 @@ class Service:
         self.endpoint: dict[str, Any] = {}
 
     def batchai(
-        self, *words: str, timeout: float = 120, env: dict[str, str] | None = None
+        self, *words: str, timeout: float = 120, env: dict[str, str] | None = None, stdin: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """One `batchai` command on this home."""
         command = [sys.executable, "-m", "openbatchai.cli", *words]
         environment = {**clean_environment(), "BATCHAI_HOME": str(self.home), **(env or {})}
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment, input=stdin
+        )
 
     def up(self) -> "Service":
         done = self.batchai("up", "--detach")

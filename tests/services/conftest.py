@@ -32,7 +32,7 @@ class Clock:
 class Content:
     """Storage as the control plane sees it: what is listed, and whether a reader has unread lines.
 
-    While there is a `failure`, reading and deleting fail with it.
+    While there is a `failure`, reading and deleting fail with it. `key` is the one that mounts.
     """
 
     def __init__(self):
@@ -40,6 +40,7 @@ class Content:
         self.unread = False
         self.accounts: set[str] = set()
         self.failure: OSError | None = None
+        self.key = KEY
 
     def create_account(self, account):
         self.accounts.add(account)
@@ -66,7 +67,7 @@ class Content:
         return self.unread
 
     def locate(self, ref, account_key):
-        if account_key != KEY:
+        if account_key != self.key:
             raise MountRefusedError(
                 f"the key of account '{ref.account}' is not valid (share '{ref.container}')"
             )

@@ -179,7 +179,8 @@ def test_a_damaged_job_stops_no_other(plane):
 
 def test_an_unusable_node_of_an_autoscale_cluster_leaves_and_takes_its_error_along(plane):
     auto = {"minimumNodeCount": 0, "maximumNodeCount": 1}
-    put_cluster(plane, auto=auto, key="d3Jvbmc=")
+    put_cluster(plane, auto=auto)
+    plane.content.key = "another"
     queued = put_job(plane)
     plane.settle()
     assert states(plane) == ["unusable"]

@@ -11,7 +11,7 @@ from openbatchai.domain.ports import DirectoryEntry, StepKind
 from openbatchai.services import clusters, groups, jobs, operations, workspaces
 from openbatchai.wire.batchai.versions import LATEST
 
-from .conftest import cluster_body, job_body
+from .conftest import KEY, cluster_body, job_body
 
 PLACE = ("ws", "ex")
 
@@ -96,8 +96,17 @@ def test_all_nodes_of_a_wide_job_prepare_before_the_master_starts(plane):
     assert job(plane).execution_state == ExecutionState.SUCCEEDED
 
 
-def test_a_wrong_key_in_a_cluster_mount_makes_its_nodes_unusable_and_says_why(plane):
-    put_cluster(plane, key="wrong")
+def test_a_mount_that_cannot_work_is_refused_by_its_path(plane):
+    with pytest.raises(ServiceError) as refused:
+        put_cluster(plane, key="wrong")
+    assert refused.value.target == "properties.nodeSetup.mountVolumes.azureFileShares.0"
+    assert "acct" in refused.value.message
+    assert plane.rows("clusters") == []
+
+
+def test_a_key_that_changed_makes_new_nodes_unusable_and_says_why(plane):
+    put_cluster(plane)
+    plane.content.key = "another"
     plane.settle()
     assert states(plane) == [NodeState.UNUSABLE]
     [error] = plane.rows("clusters")[0].errors
@@ -106,15 +115,17 @@ def test_a_wrong_key_in_a_cluster_mount_makes_its_nodes_unusable_and_says_why(pl
     assert "share" in str(error)
 
 
-def test_a_wrong_key_in_a_job_mount_fails_the_job_and_says_why(plane):
+def test_a_key_that_changed_fails_the_job_and_says_why(plane):
     put_cluster(plane)
+    plane.settle()
     share = {
         "accountName": "acct",
         "azureFileUrl": "https://acct.file.core.windows.net/share",
-        "credentials": {"accountKey": "wrong"},
+        "credentials": {"accountKey": KEY},
         "relativeMountPath": "j",
     }
     put_job(plane, mountVolumes={"azureFileShares": [share]})
+    plane.content.key = "another"
     plane.settle()
     assert job(plane).execution_state == ExecutionState.FAILED
     assert job(plane).errors[0]["code"] == "AZFMountError"

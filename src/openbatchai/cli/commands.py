@@ -11,6 +11,7 @@ from knack.help import CLIHelp
 from knack.help_files import helps
 
 from openbatchai import __version__
+from openbatchai.config import FSYNC_POLICIES
 
 helps[""] = """
 type: group
@@ -53,6 +54,28 @@ examples:
     - name: A script from 2018, unmodified
       text: batchai run -- python script.py
 """
+helps["secret"] = """
+type: group
+short-summary: The local secret store behind Key Vault's URLs.
+long-summary: >
+    A cluster or job may name a secret as `{"sourceVault": {"id": …}, "secretUrl":
+    "https://VAULT.vault.azure.net/secrets/NAME"}` instead of giving its value. It is read when a task starts.
+"""
+helps["secret set"] = """
+type: command
+short-summary: Store a new version of a secret.
+examples:
+    - name: From standard input, so that no value stands in the shell's history
+      text: batchai secret set --vault-name myvault --name storagekey < key.txt
+"""
+helps["secret list"] = """
+type: command
+short-summary: List the secrets, without their values.
+"""
+helps["secret delete"] = """
+type: command
+short-summary: Remove a secret with all its versions.
+"""
 helps["quickstart"] = """
 type: command
 short-summary: Train CNTK's MNIST ConvNet through the service, as the 2018 quickstart did.
@@ -74,6 +97,10 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("run", "run")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
+        with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
+            group.command("set", "set_secret")
+            group.command("list", "list_secrets")
+            group.command("delete", "delete_secret")
         table: OrderedDict[str, Any] = super().load_command_table(args)
         return table
 
@@ -84,6 +111,13 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             c.argument("host", help="Address to listen on. Beyond loopback only TLS is served.")
             c.argument(
                 "port", type=int, help="First of four consecutive ports (management, proxy, Blob, Files)."
+            )
+            c.argument(
+                "fsync",
+                choices=FSYNC_POLICIES,
+                help="What of storage is safe from a loss of power when it is answered; kept in the home. "
+                "always: each part of an upload. close: whatever is complete. never: what the system has "
+                "written by then. Default: close.",
             )
             c.argument(
                 "detach", action="store_true", help="Return when the service answers; it stays behind."
@@ -98,6 +132,13 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
         with ArgumentsContext(self, "run") as c:
             c.positional(
                 "words", metavar="COMMAND", nargs="+", help="The command and its arguments, after `--`."
+            )
+        with ArgumentsContext(self, "secret") as c:
+            c.argument("vault_name", help="The key vault's name, as in https://VAULT.vault.azure.net.")
+            c.argument("name", options_list=["--name", "-n"], help="The secret's name.")
+        with ArgumentsContext(self, "secret set") as c:
+            c.argument(
+                "file", options_list=["--file", "-f"], help="Where the value is. Default: standard input."
             )
         with ArgumentsContext(self, "quickstart") as c:
             c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")

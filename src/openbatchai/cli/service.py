@@ -30,17 +30,21 @@ _READY_FD = "OPENBATCHAI_READY_FD"
 
 
 def up(
-    home: str | None = None, host: str = config.DEFAULT_HOST, port: int | None = None, detach: bool = False
+    home: str | None = None,
+    host: str = config.DEFAULT_HOST,
+    port: int | None = None,
+    fsync: str | None = None,
+    detach: bool = False,
 ) -> None:
     """Start the service."""
     place = Home.named(home)
     if port is not None and not 0 < port <= _HIGHEST_PORT - len(config.LISTENERS) + 1:
         raise CLIError(f"--port must be a number from 1 to {_HIGHEST_PORT - len(config.LISTENERS) + 1}.")
     if detach:
-        _print_endpoint(start_detached(place, host, port))
+        _print_endpoint(start_detached(place, host, port, fsync))
         return
     try:
-        _serve(place, host, port)
+        _serve(place, host, port, fsync)
     except CLIError as error:
         _tell_parent(str(error))
         raise
@@ -51,7 +55,7 @@ def up(
         raise
 
 
-def _serve(home: Home, host: str, port: int | None) -> None:
+def _serve(home: Home, host: str, port: int | None, fsync: str | None) -> None:
     """Run the service until a signal. Raises CLIError with what the user can mend."""
     try:
         home.create()
@@ -68,18 +72,21 @@ def _serve(home: Home, host: str, port: int | None) -> None:
     except HomeUnusableError as error:
         raise CLIError(str(error)) from None
     try:
-        run_service(home, host, port, _tell_ready)
+        run_service(home, host, port, fsync, _tell_ready)
     except PortInUseError as error:
         raise CLIError(f"{error}; `batchai up --port N` takes four other ones, from N on") from None
     except (HomeInUseError, HomeUnusableError, NewerSchemaError, AddressError) as error:
         raise CLIError(str(error)) from None
 
 
-def start_detached(home: Home, host: str = config.DEFAULT_HOST, port: int | None = None) -> dict[str, Any]:
+def start_detached(
+    home: Home, host: str = config.DEFAULT_HOST, port: int | None = None, fsync: str | None = None
+) -> dict[str, Any]:
     """Start a service in the background; its endpoint once it answers. Raises CLIError with the reason."""
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "openbatchai.cli", "up", "--home", str(home.path), "--host", host]
     command += [] if port is None else ["--port", str(port)]
+    command += [] if fsync is None else ["--fsync", fsync]
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -20,12 +20,17 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FILE_MODE = 0o664
 DIRECTORY_MODE = 0o2775
 
+_RENAME_NOREPLACE = 1
+
 
 class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
@@ -153,6 +158,22 @@ def make_parents(directory: int, path: str, made: Callable[[int], None]) -> None
             make_directory(parent, part)
             made(parent)
         done = f"{done}/{part}" if done else part
+
+
+def rename_to_new(source: int, name: str, target: int, new_name: str) -> None:
+    """A rename within two open directories that replaces nothing; FileExistsError when something is there."""
+    if _renameat2 is not None:
+        arguments = (source, os.fsencode(name), target, os.fsencode(new_name), _RENAME_NOREPLACE)
+        if _renameat2(*arguments) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(number, os.strerror(number), new_name)
+        # A file system that cannot do it in one step.
+    with suppress(FileNotFoundError):
+        os.stat(new_name, dir_fd=target, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+    os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
 
 
 def split(path: str) -> tuple[str, str]:

@@ -4,11 +4,25 @@ Each concern keeps its tables behind a small class of its own, made over one Sid
 account's share its file, so that what belongs together can change in one transaction.
 """
 
+import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_SPARE_BYTES = 256 << 10
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 class SideDatabase:
@@ -25,6 +39,8 @@ class SideDatabase:
         except BaseException:
             self._connection.close()
             raise
+        self._spare = file.with_suffix(".spare")
+        self._keep_spare()
 
     def close(self) -> None:
         with self._lock:
@@ -35,21 +51,50 @@ class SideDatabase:
             return self._connection.execute(sql, values).fetchall()
 
     def write(self, sql: str, values: tuple[object, ...]) -> None:
-        """One statement, one transaction."""
-        with self._lock:
+        """One statement, one transaction. OSError (ENOSPC) when the disk is full."""
+        with self._lock, _full_disk_told():
             self._connection.execute(sql, values)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Several statements that all happen or none; read() and write() wait meanwhile."""
-        with self._lock:
+        """Several statements that all happen or none; read() and write() wait meanwhile.
+
+        OSError (ENOSPC) when the disk is full.
+        """
+        with self._lock, _full_disk_told():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # SQLite has ended it already where the disk was full.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    def remove(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        """Statements that only remove rows, as one transaction; a full disk has room kept for them."""
+        try:
+            self._all(statements)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            with self._lock, suppress(sqlite3.OperationalError):
+                self._spare.unlink(missing_ok=True)
+                # What the log holds has its place in the database by now, so the log can become short.
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._all(statements)
+            self._keep_spare()
+
+    def _all(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        with self.transaction() as connection:
+            for sql, values in statements:
+                connection.execute(sql, values)
+
+    def _keep_spare(self) -> None:
+        """Room on the disk that nothing else takes; none when it is full already."""
+        with suppress(OSError), self._spare.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _SPARE_BYTES)
 
     def _migrate(self, migrations: Sequence[str]) -> None:
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()

@@ -105,8 +105,8 @@ class SideStore:
 
     def withdraw(self, key: Key, record: Record) -> None:
         """The announced file does not come."""
-        self.database.write(
-            f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity))
+        self.database.remove(
+            [(f"DELETE FROM item WHERE {_WHERE_ITEM} AND {_IS}", (*_text(key), *_three(record.identity)))]
         )
 
     def withdraw_all(self, identities: Iterable[Identity]) -> None:
@@ -140,9 +140,9 @@ class SideStore:
 
     def drop(self, key: Key) -> None:
         """Forget an item and everything that hangs on it."""
-        with self.database.transaction() as connection:
-            for table in TABLES_OF_ITEMS:
-                connection.execute(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
+        self.database.remove(
+            [(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key)) for table in TABLES_OF_ITEMS]
+        )
 
     def keys_after(self, last: Key | None, limit: int) -> list[Key]:
         """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
@@ -171,12 +171,13 @@ class SideStore:
         )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        with self.database.transaction() as connection:
-            connection.execute("DELETE FROM container WHERE service = ? AND name = ?", (service.value, name))
-            for table in TABLES_OF_ITEMS:
-                connection.execute(
-                    f"DELETE FROM {table} WHERE service = ? AND container = ?", (service.value, name)
-                )
+        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_ITEMS)]
+        self.database.remove(
+            [
+                (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))
+                for table, column in columns
+            ]
+        )
 
     def service_properties(self, service: StorageService) -> str | None:
         rows = self.database.read(

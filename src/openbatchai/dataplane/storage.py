@@ -13,6 +13,7 @@ from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -21,6 +22,7 @@ from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
 from openbatchai.domain.ports import (
@@ -48,6 +50,7 @@ class Storage:
         self.clock = clock
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
+        finish_moves(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
@@ -61,6 +64,8 @@ class Storage:
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.copies = Copies(self._tree, self.files)
+        self.moves = Moves(share_tree)
 
     def close(self) -> None:
         self.places.close()

@@ -206,6 +206,18 @@ class Event:
 
 
 @dataclass
+class VaultSecret:
+    """One version of a secret of the local store, the newest with the highest id; the names are folded."""
+
+    id: int
+    version: str
+    vault: str
+    name: str
+    created: datetime
+    secrets: Json = field(repr=False)
+
+
+@dataclass
 class Effect:
     """A row of the outbox: something to do with the engine, idempotent, removed when done."""
 

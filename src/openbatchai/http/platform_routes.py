@@ -8,6 +8,7 @@ from openbatchai.services import accounts, groups, operations
 from openbatchai.wire import arm, resources, storage_rp
 
 from .calls import Answer, Call, Route, Routes
+from .own_routes import own_routes
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _GROUP = f"{_SUBSCRIPTION}/resourcegroups/{{group}}"
@@ -41,6 +42,7 @@ def routes() -> Routes:
             Route("DELETE", _ACCOUNT, delete_account),
             Route("POST", f"{_ACCOUNT}/listKeys", list_keys),
             Route("POST", f"{_ACCOUNT}/regenerateKey", regenerate_key),
+            *own_routes(),
         ]
     )
 

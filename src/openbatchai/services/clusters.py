@@ -6,9 +6,11 @@ from openbatchai.domain import ids
 from openbatchai.domain.clusters import AllocationEvent, AllocationState, scale_of
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Cluster, ClusterResource, Json, Operation, Submission, Workspace
+from openbatchai.domain.ports import MountLevel
+from openbatchai.domain.tasks import secrets_below
 from openbatchai.store.unit import Unit
 
-from . import deletion, file_servers, usages
+from . import deletion, mounting, usages
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
 from .flat import NotFound, flat_workspace, flat_workspaces
 from .transitions import move_cluster
@@ -37,8 +39,9 @@ def put(
             existing = _find(unit, parent, name)
             if existing is not None:
                 return _same(unit, existing, fingerprint)
-        volumes = (wanted.spec.get("nodeSetup") or {}).get("mountVolumes") or {}
-        file_servers.resolve(context, unit, volumes, "properties.nodeSetup.mountVolumes")
+        setup = wanted.spec.get("nodeSetup") or {}
+        secrets = secrets_below(wanted.secrets, "nodeSetup")
+        mounting.check(context, unit, setup, secrets, MountLevel.CLUSTER, "properties.nodeSetup")
         created = _add(context, unit, parent, owner.name, name, wanted, fingerprint, actor)
         return ClusterResource(created, parent, ())
 

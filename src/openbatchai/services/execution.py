@@ -19,6 +19,7 @@ from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.tasks import node_preparation, run_phases, run_task
 from openbatchai.store.unit import Unit
 
+from . import vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
@@ -249,10 +250,12 @@ def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
         node, cluster = unit.nodes.get(id=task.node_id), unit.clusters.get(id=task.cluster_id)
         if node is None or node.state is not NodeState.PREPARING or cluster is None:
             return None
+        cluster.secrets = vaults.resolved(unit, cluster.spec, cluster.secrets)
         return node_preparation(task.id, task.node_id, cluster)
     job = unit.jobs.get(id=task.job_id)
     if job is None or job.run_id != task.run_id or job.requeue or job.stop_reason:
         return None
+    job.secrets = vaults.resolved(unit, job.spec, job.secrets)
     nodes = [facts_of(n) for n in unit.nodes.list(run_id=task.run_id, order=unit.nodes.table.c.id)]
     return run_task(task.id, job, task.phase, task.position, nodes, _job_path(unit, job))
 

@@ -7,9 +7,10 @@ from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.jobs import FINISHED, ExecutionState
 from openbatchai.domain.model import Cluster, Experiment, Job, JobResource, Operation, Submission, Workspace
 from openbatchai.domain.outputs import FLAT_LAYOUT
+from openbatchai.domain.ports import MountLevel
 from openbatchai.store.unit import Unit
 
-from . import clusters, deletion, file_servers, workspaces
+from . import clusters, deletion, mounting, workspaces
 from .context import Context, new_etag, record, refuse_while_deleting, writable_group
 from .flat import NotFound, flat_workspace, flat_workspaces
 
@@ -48,7 +49,7 @@ def put(
         wanted.spec["cluster"]["id"] = ids.cluster_id(
             context.subscription, cluster_parent.group_name, cluster_parent.name, cluster.name
         )
-        file_servers.resolve(context, unit, wanted.spec.get("mountVolumes") or {}, "properties.mountVolumes")
+        mounting.check(context, unit, wanted.spec, wanted.secrets, MountLevel.JOB, "properties")
         job = _add(
             context, unit, parent, experiment, name, wanted, cluster, priority, layout, fingerprint, actor
         )

@@ -311,6 +311,19 @@ events = Table(
     _time("at"),
 )
 
+vault_secrets = Table(
+    "vault_secrets",
+    metadata,
+    _id(),
+    Column("version", Key, nullable=False),
+    Column("vault", Key, nullable=False),
+    Column("name", Key, nullable=False),
+    _time("created"),
+    Column("secrets", Text, nullable=False),
+    Index("ix_vault_secrets_name", "vault", "name"),
+    sqlite_autoincrement=True,
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -115,6 +115,7 @@ class Unit:
         self.tasks = rows(tables.tasks, model.Task)
         self.operations = rows(tables.operations, model.Operation)
         self.events = rows(tables.events, model.Event)
+        self.vault_secrets = rows(tables.vault_secrets, model.VaultSecret)
         self.outbox = rows(tables.outbox, model.Effect)
         self.principals = rows(tables.principals, model.Principal)
         self.registrations = rows(tables.registrations, model.Registration)

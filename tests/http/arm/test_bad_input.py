@@ -8,7 +8,7 @@ from http.client import HTTPResponse
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from harness.arm import NEWEST, VERSIONS, make_share, mount, unique
+from harness.arm import NEWEST, VERSIONS, cluster_properties, make_share, mount, remove_share, unique
 from harness.waiting import until
 
 
@@ -327,35 +327,56 @@ class TestCluster:
 
 
 class TestMounts:
-    """What is wrong with a mount shows when the node or the job is prepared, as on the real service."""
+    """A mount that cannot work is refused at creation; one that stops working later shows when the node or
+    the job is prepared, as on the real service."""
 
-    def test_a_wrong_key_makes_the_node_unusable(self, lab):
-        wrong = {"accountKey": "d3Jvbmc="}
-        setup = {"mountVolumes": mount(lab.arm.service, lab.share, credentials=wrong)}
-        error = self.unusable(lab, setup)
-        self.names(error, lab.arm.service.account, lab.share)
-        assert "key" in detail(error, "Info")
+    WRONG = {"accountKey": "d3Jvbmc="}
 
-    def test_a_missing_share_makes_the_node_unusable(self, lab):
-        setup = {"mountVolumes": mount(lab.arm.service, "absent")}
-        error = self.unusable(lab, setup)
-        self.names(error, lab.arm.service.account, "absent")
-        assert "share" in detail(error, "Info").lower()
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"credentials": WRONG}, "key"),
+            ({"azureFileUrl": "https://any.file.core.windows.net/absent"}, "share 'absent' does not exist"),
+            ({"accountName": "nobody"}, "account 'nobody' does not exist"),
+        ],
+    )
+    @pytest.mark.parametrize("level", ["cluster", "job"])
+    def test_what_cannot_work_is_named_at_creation(self, lab, refused, level, changes, reason):
+        volumes = mount(lab.arm.service, lab.share, **changes)
+        if level == "cluster":
+            path = f"{lab.workspace}/clusters/{unique('refused')}"
+            properties = cluster_properties(lab.arm.service, lab.share)
+            body = {"properties": {**properties, "nodeSetup": {"mountVolumes": volumes}}}
+        else:
+            path = f"{lab.experiment}/jobs/{unique('refused')}"
+            body = {"properties": lab.job_properties(mountVolumes=volumes)}
+        refused("PUT", path, 400, "InvalidPropertyValue", "azureFileShares.0", body=body)
+        assert reason in lab.arm.ask("PUT", path, body).json()["error"]["message"]
 
-    def test_a_wrong_key_fails_the_job(self, lab):
-        wrong = {"accountKey": "d3Jvbmc="}
-        error = self.fails(lab, mount(lab.arm.service, lab.share, credentials=wrong))
-        self.names(error, lab.arm.service.account, lab.share)
-        assert "key" in detail(error, "Info")
+    def test_a_share_that_went_makes_new_nodes_unusable(self, lab):
+        share = unique("passing")
+        make_share(lab.arm.service, share)
+        setup = {"mountVolumes": mount(lab.arm.service, share)}
+        path = lab.new_cluster(unique("mount"), 0, nodeSetup=setup)
+        remove_share(lab.arm.service, share)
+        resized = {"properties": {"scaleSettings": {"manual": {"targetNodeCount": 1}}}}
+        assert lab.arm.ask("PATCH", path, resized).status_code == 200
+        errors = until(lambda: lab.arm.get(path)["properties"].get("errors"), "an error of the cluster")
+        assert lab.arm.get(path)["properties"]["nodeStateCounts"]["unusableNodeCount"] == 1
+        self.names(errors[0], lab.arm.service.account, share)
+        assert "share" in detail(errors[0], "Info").lower()
 
-    def test_a_missing_share_fails_the_job(self, lab):
-        error = self.fails(lab, mount(lab.arm.service, "absent"))
-        self.names(error, lab.arm.service.account, "absent")
-
-    def test_a_missing_account_fails_the_job(self, lab):
-        volumes = mount(lab.arm.service, lab.share, accountName="nobody")
-        error = self.fails(lab, volumes)
-        assert detail(error, "accountName") == "nobody"
+    def test_a_share_that_went_fails_the_job(self, lab):
+        share = unique("passing")
+        make_share(lab.arm.service, share)
+        blocker = lab.submit("sleep 60")
+        lab.reaches(blocker, "running")
+        job = lab.submit("true", mountVolumes=mount(lab.arm.service, share))
+        remove_share(lab.arm.service, share)
+        lab.arm.delete(blocker)
+        info = lab.finished(job)
+        assert (info["executionState"], info["executionInfo"]["exitCode"]) == ("failed", -1)
+        self.names(info["executionInfo"]["errors"][0], lab.arm.service.account, share)
 
     def test_with_the_right_key_the_same_job_runs(self, lab):
         share = unique("second")
@@ -366,19 +387,6 @@ class TestMounts:
         )
         assert out == "there\n"
         assert (lab.arm.service.share(share) / "file").read_text() == "there\n"
-
-    def unusable(self, lab, setup):
-        path = lab.new_cluster(unique("mount"), nodeSetup=setup)
-        errors = until(lambda: lab.arm.get(path)["properties"].get("errors"), "an error of the cluster")
-        assert lab.arm.get(path)["properties"]["nodeStateCounts"]["unusableNodeCount"] == 1
-        return errors[0]
-
-    def fails(self, lab, volumes):
-        job = lab.submit("true", mountVolumes=volumes)
-        properties = lab.finished(job)
-        assert properties["executionState"] == "failed"
-        assert properties["executionInfo"]["exitCode"] == -1
-        return properties["executionInfo"]["errors"][0]
 
     def names(self, error, account, share):
         assert error["code"] == "AZFMountError"

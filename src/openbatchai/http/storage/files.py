@@ -11,6 +11,7 @@ from openbatchai.http.storage.file_directories import DirectoryCalls
 from openbatchai.http.storage.file_handles import HandleCalls
 from openbatchai.http.storage.file_items import FileItemCalls
 from openbatchai.http.storage.file_leases import FileLeaseCalls
+from openbatchai.http.storage.file_moves import MoveCalls
 from openbatchai.http.storage.file_permissions import PermissionCalls
 from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
@@ -38,6 +39,7 @@ def create_app(
         DirectoryCalls(storage),
         HandleCalls(storage),
         FileLeaseCalls(storage),
+        MoveCalls(storage),
         FileItemCalls(storage),
         FileRangeCalls(storage),
     )

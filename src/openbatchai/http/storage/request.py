@@ -28,8 +28,7 @@ NEWEST_VERSION = "2026-10-06"
 _UNSUPPORTED_HEADERS = {
     StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
     StorageService.FILE: re.compile(
-        r"x-ms-(?:copy-source|source-|encryption-|if-tags|tags|immutability-"
-        r"|legal-hold|rename-source|file-rename-source|expiry-)"
+        r"x-ms-(?:encryption-|if-tags|tags|immutability-|legal-hold|rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {

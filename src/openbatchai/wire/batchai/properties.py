@@ -16,6 +16,7 @@ from openbatchai.domain.clusters import NODE_LIMIT
 from openbatchai.domain.mounts import share_of_url
 from openbatchai.domain.tasks import parse_duration
 from openbatchai.domain.toolkits import PROCESS_LIMIT, TOOL_TYPES
+from openbatchai.domain.vaults import parse_url
 from openbatchai.domain.vmsizes import CATALOGUE, find_size
 
 
@@ -74,6 +75,12 @@ def _share_url(value: str) -> str:
     return value
 
 
+def _secret_url(value: str) -> str:
+    if parse_url(value) is None:
+        raise refuse(f"The value '{value}' is not the URL of a key vault's secret.")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_text)]
 RelativePath = Annotated[str, AfterValidator(_relative_path)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -96,14 +103,10 @@ class ResourceId(Definition):
 
 
 class KeyVaultSecretReference(Definition):
-    """Accepted in shape only: no key vault is connected, so a secret must be given as a value."""
+    """Whether it leads to a secret is found out by services.vaults."""
 
     source_vault: ResourceId
-    secret_url: str
-
-    @model_validator(mode="after")
-    def _unreachable(self) -> "KeyVaultSecretReference":
-        raise refuse("No key vault is connected to this service: give the value itself.")
+    secret_url: Annotated[str, AfterValidator(_secret_url)]
 
 
 class Variable(Definition):
@@ -126,6 +129,12 @@ class SecretVariable(Definition):
 class StorageCredentials(Definition):
     account_key: str | None = None
     account_key_secret_reference: KeyVaultSecretReference | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "StorageCredentials":
+        if (self.account_key is None) == (self.account_key_secret_reference is None):
+            raise refuse("Exactly one of accountKey and accountKeySecretReference must be given.")
+        return self
 
 
 class AzureFileShare(Definition):
@@ -196,6 +205,14 @@ class AppInsightsReference(Definition):
     component: ResourceId
     instrumentation_key: str | None = None
     instrumentation_key_secret_reference: KeyVaultSecretReference | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "AppInsightsReference":
+        if (self.instrumentation_key is None) == (self.instrumentation_key_secret_reference is None):
+            raise refuse(
+                "Exactly one of instrumentationKey and instrumentationKeySecretReference must be given."
+            )
+        return self
 
 
 class PerformanceCountersSettings(Definition):
@@ -301,6 +318,12 @@ class RegistryCredentials(Definition):
     username: Text
     password: str | None = None
     password_secret_reference: KeyVaultSecretReference | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "RegistryCredentials":
+        if (self.password is None) == (self.password_secret_reference is None):
+            raise refuse("Exactly one of password and passwordSecretReference must be given.")
+        return self
 
 
 class ImageSourceRegistry(Definition):

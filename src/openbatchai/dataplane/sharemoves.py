@@ -1,0 +1,209 @@
+"""Renaming files and directories of a share: the item, and what is recorded of it and of all below it.
+
+Two things change, the directory and the side store, so a journal comes first: a start after a kill sees by
+the inode whether the rename happened, and moves the records or does not.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.places import Places
+from openbatchai.dataplane.records import Item, Record
+from openbatchai.dataplane.sharetree import ShareTree
+from openbatchai.dataplane.sidedb import SideDatabase
+from openbatchai.dataplane.sideschema import TABLES_OF_ITEMS
+from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
+from openbatchai.domain.ports import ItemRef, StorageService
+
+_FILE = StorageService.FILE.value
+
+
+@dataclass(frozen=True)
+class Rename:
+    """How a rename is to be done, and what it changes of the item beside its name."""
+
+    directory: bool
+    replaces: bool = False
+    ignores_read_only: bool = False
+    source_lease: str | None = None
+    target_lease: str | None = None
+    metadata: Mapping[str, str] | None = None
+    content_type: str = ""
+    smb: SmbWishes = NO_WISHES
+
+
+class Moves:
+    def __init__(self, tree: ShareTree) -> None:
+        self._tree = tree
+        # Held while a snapshot is taken too: what moved meanwhile might be missing in it.
+        self.lock = threading.Lock()
+
+    def rename(self, source: ItemRef, target: ItemRef, how: Rename) -> Item:
+        """Both in the same share. Raises ResourceNotFound, ParentNotFound, ResourceAlreadyExists, …"""
+        tree = self._tree
+        if not source.path or not target.path:
+            raise StorageError(StorageCode.INVALID_INPUT, "The root directory of a share has no name.")
+        # A directory takes everything below it along, so no other writer may be at work there.
+        with self.lock, tree.places.locked_all(), tree.share(target) as share:
+            old = tree.existing(share, source, directory=how.directory)
+            new = self._place(share, target, old, how)
+            tree.check_write(tree.current(share, source, old), how.source_lease, ignores_read_only=True)
+            if new != old:
+                self._move(share, target, old, new, replaces=how.replaces)
+
+            def change(record: Record) -> Record:
+                if how.metadata is not None:
+                    record = replace(record, metadata=dict(how.metadata))
+                if how.content_type:
+                    record = replace(record, content=replace(record.content, type=how.content_type))
+                return record
+
+            if how.directory:
+                with beneath.directory_beneath(share, new) as fd:
+                    tree.set_write_time(fd, how.smb.written)
+            else:
+                fd = tree.open(share, new, os.O_RDONLY)
+                try:
+                    tree.set_write_time(fd, how.smb.written)
+                finally:
+                    os.close(fd)
+            return tree.change(share, target, new, change, how.smb)
+
+    def _place(self, share: int, target: ItemRef, old: str, how: Rename) -> str:
+        """The path on disk that the item gets; 409 for one that is taken."""
+        found = shareentries.find(share, target.path)
+        if found is None:
+            new = shareentries.place_for(share, target.path)
+        elif found == old:
+            # Only the letter case changes.
+            parent, _ = beneath.split(found)
+            name = beneath.split(target.path)[1]
+            return f"{parent}/{name}" if parent else name
+        else:
+            self._check_taken(share, target, found, how)
+            new = found
+        if f"{new}/".startswith(f"{old}/"):
+            raise StorageError(StorageCode.INVALID_INPUT, "A directory cannot be moved into itself.")
+        return new
+
+    def _check_taken(self, share: int, target: ItemRef, path: str, how: Rename) -> None:
+        taken = self._tree.current(share, target, path)
+        if not how.replaces or taken is None:
+            raise StorageError(StorageCode.RESOURCE_EXISTS)
+        if taken.is_directory or how.directory:
+            raise StorageError(StorageCode.TYPE_MISMATCH)
+        self._tree.check_write(taken, how.target_lease, ignores_read_only=how.ignores_read_only)
+
+    def _move(self, share: int, target: ItemRef, old: str, new: str, *, replaces: bool) -> None:
+        tree = self._tree
+        journal = MoveJournal(tree.store(target).database)
+        (old_parent, old_name), (new_parent, new_name) = beneath.split(old), beneath.split(new)
+        with (
+            shareentries.parent_of(share, old_parent) as source,
+            shareentries.parent_of(share, new_parent) as destination,
+        ):
+            ino = os.stat(old_name, dir_fd=source, follow_symlinks=False).st_ino
+            move = journal.begin(Move(target.container, old, new, ino))
+            try:
+                if replaces:
+                    os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+                else:
+                    beneath.rename_to_new(source, old_name, destination, new_name)
+            except OSError as error:
+                journal.forget(move)
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise StorageError(StorageCode.RESOURCE_EXISTS) from None
+                raise
+            tree.places.sync_directory(destination)
+            tree.places.sync_directory(source)
+        journal.finish(move)
+
+
+@dataclass(frozen=True)
+class Move:
+    """`number` is given by the journal."""
+
+    container: str
+    source: str
+    target: str
+    ino: int
+    number: int = 0
+
+
+class MoveJournal:
+    """Renames under way in the shares of one account."""
+
+    def __init__(self, database: SideDatabase) -> None:
+        self._database = database
+
+    def begin(self, move: Move) -> Move:
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO move (container, source, target, ino) VALUES (?, ?, ?, ?)",
+                (move.container, move.source, move.target, move.ino),
+            )
+            return replace(move, number=cursor.lastrowid or 0)
+
+    def forget(self, move: Move) -> None:
+        self._database.write("DELETE FROM move WHERE id = ?", (move.number,))
+
+    def finish(self, move: Move) -> None:
+        """The item has its new name: its rows, and those of all below it, follow."""
+        with self._database.transaction() as connection:
+            for table in TABLES_OF_ITEMS:
+                connection.execute(
+                    f"DELETE FROM {table} WHERE {_WITHIN}", _within(move.container, move.target)
+                )
+                connection.execute(
+                    f"UPDATE {table} SET path = ? || substr(path, ?) WHERE {_WITHIN}",
+                    (move.target, len(move.source) + 1, *_within(move.container, move.source)),
+                )
+            connection.execute("DELETE FROM move WHERE id = ?", (move.number,))
+
+    def unfinished(self) -> list[Move]:
+        rows = self._database.read("SELECT container, source, target, ino, id FROM move ORDER BY id", ())
+        return [Move(str(row[0]), str(row[1]), str(row[2]), *_numbers(row[3:])) for row in rows]
+
+
+def finish_moves(places: Places) -> None:
+    """At a start: complete the renames that a killed service was carrying out, as far as they happened."""
+    for file in places.root.glob("*/.meta/side.db"):
+        account = file.parents[1].name
+        journal = MoveJournal(places.store(account).database)
+        for move in journal.unfinished():
+            if _happened(places, account, move):
+                journal.finish(move)
+            else:
+                journal.forget(move)
+
+
+def _happened(places: Places, account: str, move: Move) -> bool:
+    parent_path, name = beneath.split(move.target)
+    try:
+        with (
+            places.container(account, StorageService.FILE, move.container) as share,
+            shareentries.parent_of(share, parent_path) as parent,
+        ):
+            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino == move.ino
+    except (StorageError, FileNotFoundError):
+        return False
+
+
+# The item itself and everything below it: "0" is the character after "/".
+_WITHIN = "service = ? AND container = ? AND (path = ? OR (path >= ? AND path < ?))"
+
+
+def _within(container: str, path: str) -> tuple[str, ...]:
+    return _FILE, container, path, f"{path}/", f"{path}0"
+
+
+def _numbers(values: tuple[object, ...]) -> tuple[int, int]:
+    ino, number = values
+    if not isinstance(ino, int) or not isinstance(number, int):
+        raise TypeError(f"the side store holds {values!r} where numbers belong")
+    return ino, number
