@@ -1,4 +1,4 @@
-"""Listings against a model of plain sets of names, whatever clients and jobs do; what is kept of directories."""
+"""Listings against a model of plain sets of names, whatever clients and jobs do; tables of directories."""
 
 import base64
 import contextlib
