@@ -32,8 +32,7 @@ class Blobs:
         self._tree.check_read(item, conditions)
 
     def properties(self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL) -> Item:
-        with self._tree.container(ref) as container:
-            item = self._tree.existing(container, ref)
+        item = self._tree.properties(ref)
         self._tree.check_read(item, conditions)
         return item
 
