@@ -14,6 +14,7 @@ from openbatchai.wire.storage_xml import (
     ContentFacts,
     ItemFacts,
     LeaseTold,
+    ListedFacts,
     ListRequest,
     attribute,
     element,
@@ -44,22 +45,9 @@ _UNLEASED = "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseStat
 _COMMON = "<AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred>"
 
 
-class ListedFacts(Protocol):
-    """What an entry is that is not simply a blob as it is now; the fields of dataplane.records.Listed."""
-
-    @property
-    def snapshot(self) -> str: ...
-    @property
-    def deleted_ns(self) -> int: ...
-    @property
-    def kept_days(self) -> int: ...
-
-
 class EntryFacts(ItemFacts, Protocol):
     @property
     def modified_ns(self) -> int: ...
-    @property
-    def listed(self) -> ListedFacts | None: ...
 
 
 def blobs_document(
