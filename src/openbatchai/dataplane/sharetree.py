@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
@@ -23,6 +24,7 @@ from openbatchai.dataplane.smb import (
     TimeWish,
     attributes_text,
 )
+from openbatchai.dataplane.snapshotrows import SnapshotRows
 from openbatchai.domain.ports import Clock, ItemRef
 
 
@@ -46,13 +48,18 @@ class ShareTree:
         self._clock = clock
 
     def share(self, ref: ItemRef) -> AbstractContextManager[int]:
-        return self.places.container(ref.account, ref.service, ref.container)
+        return self.places.container(ref.account, ref.service, ref.container, ref.snapshot)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+        """For a change of the item."""
+        refuse_snapshot(ref)
         return self.places.locked(ref.account, key_of(ref, ref.path.casefold()))
 
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
+
+    def snapshot_rows(self, ref: ItemRef) -> SnapshotRows:
+        return SnapshotRows(self.store(ref).database)
 
     def existing(self, share: int, ref: ItemRef, *, directory: bool) -> str:
         """The path on disk of what is asked for, in the letter case it has there."""
@@ -74,8 +81,13 @@ class ShareTree:
         found = beneath.stat_beneath(share, path)
         if found is None:
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
-        parent = beneath.stat_beneath(share, beneath.split(path)[0]) if path else None
-        return replace(self.item(ref, path, found), parent_ino=parent.st_ino if parent else 0)
+        parent = self.current(share, ref, beneath.split(path)[0]) if path and ref.snapshot else None
+        parent_ino = parent.ino if parent is not None else self._parent_ino(share, path)
+        return replace(self.item(ref, path, found), parent_ino=parent_ino)
+
+    def _parent_ino(self, share: int, path: str) -> int:
+        found = beneath.stat_beneath(share, beneath.split(path)[0]) if path else None
+        return found.st_ino if found is not None else 0
 
     def current(self, share: int, ref: ItemRef, path: str) -> Item | None:
         """What lies at a path on disk, if anything does."""
@@ -83,6 +95,8 @@ class ShareTree:
         return self.item(ref, path, found) if found is not None else None
 
     def item(self, ref: ItemRef, path: str, found: os.stat_result) -> Item:
+        if ref.snapshot:
+            return item_of(path, found, self.snapshot_rows(ref).record(ref, path))
         record, _ = self.store(ref).records(key_of(ref, path))
         if record is not None and record.identity.ino != found.st_ino:
             # Another file by that name: what was said of the old one's bytes and history does not hold.
@@ -93,6 +107,9 @@ class ShareTree:
 
     def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
         base = f"{directory}/" if directory else ""
+        if ref.snapshot:
+            kept = self.snapshot_rows(ref).records_between(ref, base, f"{base}\U0010ffff")
+            return {path.removeprefix(base): record for path, record in kept.items()}
         found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
         return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
 

@@ -38,5 +38,19 @@ CREATE TABLE move (
 );
 """
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES)
+# Snapshots of shares: their settings, and the records of what is in them.
+_SHARE_SNAPSHOTS = """
+CREATE TABLE share_snapshot (
+    service TEXT NOT NULL, name TEXT NOT NULL, snapshot TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (service, name, snapshot)
+) WITHOUT ROWID;
+CREATE TABLE share_snapshot_item (
+    service TEXT NOT NULL, container TEXT NOT NULL, snapshot TEXT NOT NULL, path TEXT NOT NULL,
+    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (service, container, snapshot, path)
+) WITHOUT ROWID;
+CREATE INDEX share_snapshot_ino ON share_snapshot_item (service, container, snapshot, ino);
+"""
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _SHARE_SNAPSHOTS)
 TABLES_OF_ITEMS = ("item",)

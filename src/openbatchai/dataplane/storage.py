@@ -22,8 +22,10 @@ from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
+from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -50,10 +52,12 @@ class Storage:
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
         finish_moves(self.places)
+        drop_unfinished(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.containers = Containers(self.places, clock)
+        self.usage = Usage(self.places)
         self._tree = BlobTree(self.places, clock)
         self.blobs = Blobs(self._tree)
         self.appends = Appends(self._tree)
@@ -64,6 +68,7 @@ class Storage:
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
         self.moves = Moves(share_tree)
+        self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
     def close(self) -> None:
         self.places.close()
@@ -76,10 +81,6 @@ class Storage:
 
     def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
         self.places.store(account).put_service_properties(service, document)
-
-    def used_bytes(self, ref: ItemRef) -> int:
-        """Disk space of everything in a share or container."""
-        return self.containers.used_bytes(ref)
 
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""

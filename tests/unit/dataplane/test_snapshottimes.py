@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from openbatchai.dataplane.snapshottimes import is_snapshot_time, snapshot_time
 
-MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.datetimes(  # naive limits are what the strategy takes
+    datetime(1990, 1, 1),  # noqa: DTZ001
+    datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
 
 
 def test_the_form():

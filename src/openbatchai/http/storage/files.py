@@ -31,7 +31,7 @@ def create_app(
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
-    common = ContainerCalls(storage, share_form())
+    common = ContainerCalls(storage, share_form(storage.clock))
     groups = (
         common,
         ShareCalls(storage, common),

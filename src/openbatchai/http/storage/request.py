@@ -33,7 +33,7 @@ _UNSUPPORTED_HEADERS = {
 }
 _UNSUPPORTED_PARAMETERS = {
     StorageService.BLOB: ("snapshot", "versionid", "prevsnapshot"),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.FILE: (),
 }
 
 
