@@ -19,8 +19,7 @@ from harness.storage_writers import (
     FullError,
     KilledError,
     PageWriter,
-    account_sas,
-    new_client,
+    client_of,
     offered,
 )
 
@@ -56,7 +55,7 @@ def lab(service):
 
 @pytest.fixture(scope="module")
 def client(service):
-    made = new_client(service, account_sas(service))
+    made = client_of(service)
     assert made.ask("PUT", "blob", CONTAINER, {"restype": "container"}).status == 201
     assert made.ask("PUT", "file", SHARE, {"restype": "share"}).status == 201
     yield made

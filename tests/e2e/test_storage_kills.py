@@ -17,8 +17,7 @@ from harness.storage_writers import (
     FileWriter,
     PageWriter,
     Round,
-    account_sas,
-    new_client,
+    client_of,
     offered,
 )
 from harness.waiting import until
@@ -39,8 +38,7 @@ def campaign(service, kills):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    sas = account_sas(service)
-    client = new_client(service, sas)
+    client = client_of(service)
     assert client.ask("PUT", "blob", CONTAINER, {"restype": "container"}).status == 201
     assert client.ask("PUT", "file", SHARE, {"restype": "share"}).status == 201
     calls = offered(client)
@@ -53,14 +51,14 @@ def campaign(service, kills):
     for _ in range(kills):
         before = sum(writer.acknowledged for writer in writers)
         for writer in writers:
-            writer.client = new_client(service, sas)
+            writer.client = client_of(service)
         Round(writers, service.kill, chance).run()
         assert sum(writer.acknowledged for writer in writers) > before
         lost += sum(writer.doubt is not None for writer in writers)
         service.up()
         for writer in writers:
             writer.client.close()
-            writer.client = new_client(service, sas)
+            writer.client = client_of(service)
             writer.check()
             writer.client.close()
         until(lambda: not litter(service), "an end of the cleaning")

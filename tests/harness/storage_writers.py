@@ -109,7 +109,8 @@ class Client:
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, content)
 
     def url(self, service: str, path: str) -> str:
-        return f"{self._endpoints[service]}/{self._account}/{quote(path)}?{self._sas}"
+        scheme, host = urlsplit(self._endpoints[service])[:2]
+        return f"{scheme}://{host}/{self._account}/{quote(path)}?{self._sas}"
 
     def _connection(self, service: str) -> http.client.HTTPConnection:
         if service not in self._connections:
@@ -123,24 +124,28 @@ class Client:
         self._connections.clear()
 
 
-def account_sas(service: Service) -> str:
-    """Good for everything in the service's own account, for a day."""
+def account_sas(account: str, key: str) -> str:
+    """Good for everything in an account, for a day."""
+    every = ("read", "write", "delete", "list", "add", "create", "tag")
     return str(
         generate_account_sas(
-            service.account,
-            service.key,
+            account,
+            key,
             ResourceTypes(service=True, container=True, object=True),
-            AccountSasPermissions(
-                **dict.fromkeys(("read", "write", "delete", "list", "add", "create", "tag"), True)
-            ),
+            AccountSasPermissions(**dict.fromkeys(every, True)),
             datetime.now(UTC) + timedelta(days=1),
             services=Services(blob=True, fileshare=True),
         )
     )
 
 
-def new_client(service: Service, sas: str) -> Client:
-    return Client({"blob": service.endpoint["blob"], "file": service.endpoint["file"]}, service.account, sas)
+def client_for(blob: str, file: str, account: str, key: str) -> Client:
+    """`blob` and `file` are the services' own URLs, with or without the account in the path."""
+    return Client({"blob": blob, "file": file}, account, account_sas(account, key))
+
+
+def client_of(service: Service) -> Client:
+    return client_for(service.endpoint["blob"], service.endpoint["file"], service.account, service.key)
 
 
 def offered(client: Client) -> set[str]:

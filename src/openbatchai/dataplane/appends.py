@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobTree, key_of, new_stamp
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import Identity, Item, item_of
+from openbatchai.dataplane.records import Identity, Item, Record, item_of
 from openbatchai.dataplane.recovery import announce
 from openbatchai.dataplane.uploads import Upload, copy_bytes
 from openbatchai.domain.ports import ItemRef
@@ -34,6 +34,8 @@ class Appends:
             if record is None or record.blob_type != APPEND_BLOB:
                 raise StorageError(StorageCode.INVALID_BLOB_TYPE)
             self._tree.check_write(ref, current, conditions)
+            if record.is_sealed:
+                raise StorageError(StorageCode.BLOB_IS_SEALED)
             if record.append_blocks >= _MOST_BLOCKS:
                 raise StorageError(StorageCode.BLOCK_COUNT)
             record = replace(
@@ -64,3 +66,15 @@ class Appends:
             record = replace(record, identity=Identity.of(found))
             self._tree.store(ref).put(key_of(ref), record)
             return offset, item_of(ref.path, found, record)
+
+    def seal(self, ref: ItemRef, position: int | None, conditions: Conditions) -> Item:
+        """Refuse every later append. `position` demands a length, as for an append."""
+
+        def change(record: Record) -> Record:
+            if record.blob_type != APPEND_BLOB:
+                raise StorageError(StorageCode.INVALID_BLOB_TYPE)
+            if position not in (None, record.identity.size):
+                raise StorageError(StorageCode.APPEND_POSITION)
+            return replace(record, is_sealed=True)
+
+        return self._tree.update(ref, conditions, change)

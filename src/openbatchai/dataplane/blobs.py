@@ -32,8 +32,7 @@ class Blobs:
         self._tree.check_read(item, conditions)
 
     def properties(self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL) -> Item:
-        with self._tree.container(ref) as container:
-            item = self._tree.existing(container, ref)
+        item = self._tree.properties(ref)
         self._tree.check_read(item, conditions)
         return item
 
@@ -101,7 +100,9 @@ class Blobs:
         return self._tree.update(ref, conditions, lambda record: replace(record, metadata=dict(metadata)))
 
     def set_content(self, ref: ItemRef, content: ContentHeaders, md5: str, conditions: Conditions) -> Item:
-        return self._tree.update(ref, conditions, lambda record: replace(record, content=content, md5=md5))
+        return self._tree.update(
+            ref, conditions, lambda record: replace(record, content=content, md5=md5, copy={})
+        )
 
     def set_tags(self, ref: ItemRef, tags: Mapping[str, str], conditions: Conditions) -> Item:
         def change(record: Record) -> Record:

@@ -104,13 +104,42 @@ class BlobTree:
         """A descriptor of the blob's bytes; FileNotFoundError when there is no such blob."""
         return blobplaces.open_file(container, ref.path, flags)
 
+    # --- for readers, who take no lock
+
+    def properties(self, ref: ItemRef) -> Item:
+        with self.container(ref) as container:
+            item = self.existing(container, ref)
+            if self._is_of_one_version(container, ref, item):
+                return item
+        with self.locked(ref), self.container(ref) as container:
+            return self.existing(container, ref)
+
     def open(self, ref: ItemRef) -> OpenItem:
         with self.container(ref) as container:
-            try:
-                fd = self.open_file(container, ref)
-            except FileNotFoundError:
-                raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
+            opened = self._opened(container, ref)
+            if self._is_of_one_version(container, ref, opened.item):
+                return opened
+            os.close(opened.fd)
+        with self.locked(ref), self.container(ref) as container:
+            return self._opened(container, ref)
+
+    def _opened(self, container: int, ref: ItemRef) -> OpenItem:
+        try:
+            fd = self.open_file(container, ref)
+        except FileNotFoundError:
+            raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
+
+    @staticmethod
+    def _is_of_one_version(container: int, ref: ItemRef, item: Item) -> bool:
+        """Whether file and record belong together: another request may have come between the looks at them.
+
+        A blob that was changed from outside has a record of another file, too; but it is still there.
+        """
+        if item.record is not None and item.record.identity == item.identity:
+            return True
+        found = blobplaces.find(container, ref.path)
+        return found is not None and Identity.of(found.stat) == item.identity
 
     def check_read(self, current: Item, conditions: Conditions) -> None:
         """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""

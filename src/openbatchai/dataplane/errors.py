@@ -50,6 +50,16 @@ class StorageCode(Enum):
         400,
         "The value for one of the XML nodes is not in the correct format.",
     )
+    UNSUPPORTED_XML_NODE = (
+        "UnsupportedXmlNode",
+        400,
+        "One of the XML nodes specified in the request body is not supported.",
+    )
+    MISSING_XML_NODE = (
+        "MissingRequiredXmlNode",
+        400,
+        "An XML node that's mandatory for this request is not specified in its body.",
+    )
     MISSING_HEADER = (
         "MissingRequiredHeader",
         400,

@@ -13,6 +13,7 @@ from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
+from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
@@ -21,6 +22,7 @@ from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
 from openbatchai.dataplane.sharetree import ShareTree
@@ -56,6 +58,7 @@ class Storage:
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
+        self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
         self.usage = Usage(self.places)
         self._tree = BlobTree(self.places, clock)
@@ -67,6 +70,7 @@ class Storage:
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
+        self.copies = Copies(self._tree, self.files)
         self.moves = Moves(share_tree)
         self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
@@ -75,12 +79,6 @@ class Storage:
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
         return self.listing.page(account, container, query, self._tree.now_ns())
-
-    def service_properties(self, account: str, service: StorageService) -> str | None:
-        return self.places.store(account).service_properties(service)
-
-    def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
-        self.places.store(account).put_service_properties(service, document)
 
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""
@@ -93,6 +91,7 @@ class Storage:
 
     def delete_account(self, account: str) -> None:
         self.places.delete_account(account)
+        self.settings.forget(account)
 
     def create_container(self, ref: ItemRef) -> bool:
         try:

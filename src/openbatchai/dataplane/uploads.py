@@ -35,6 +35,11 @@ class Upload:
         copy_bytes(source, offset, self.fd, self.size, length)
         self.size += length
 
+    def extend(self, length: int) -> None:
+        """Add zeros at the end, as a hole."""
+        self.size += length
+        os.ftruncate(self.fd, self.size)
+
     @property
     def md5(self) -> str:
         """Base64 of the content's MD5; empty when it was not computed."""

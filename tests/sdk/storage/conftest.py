@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,8 @@ import uvicorn
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.foreign import Reach
+from openbatchai.http.storage.observing import Observe
 
 ACCOUNT = "batchaidata"
 
@@ -96,7 +98,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
     for name, app in apps.items():
         listener = _listen()
         ports[name] = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", loop="uvloop")  # type: ignore[arg-type]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", loop="uvloop"
+        )  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         started = threading.Event()
         # uvicorn calls this once its sockets accept; it stands in for polling server.started.
@@ -125,7 +129,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def serve(root: Path, ring: Ring) -> Iterator[Server]:
+def serve(
+    root: Path, ring: Ring, observe: Observe | None = None, reach: Reach = Reach.PUBLIC
+) -> Iterator[Server]:
     storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
 
     def verify(token: str, audiences: Collection[str]) -> str | None:
@@ -136,9 +142,10 @@ def serve(root: Path, ring: Ring) -> Iterator[Server]:
         "tenant": Server.tenant,
         "delegation_secret": b"secret of the home",
         "ports": lambda: {StorageService(name): port for name, port in ports.items()},
+        "observe": observe,
     }
     apps = {
-        "blob": blob.create_app(storage, verify, **common),
+        "blob": blob.create_app(storage, verify, reach=reach, **common),
         "file": files.create_app(storage, verify, **common),
     }
     with _serving(apps) as found:
@@ -147,12 +154,40 @@ def serve(root: Path, ring: Ring) -> Iterator[Server]:
     storage.close()
 
 
+StartServer = Callable[..., Server]
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    ring = Ring({ACCOUNT: (new_key(), new_key())})
-    with serve(tmp_path_factory.mktemp("storage"), ring) as running:
-        running.storage.create_account(ACCOUNT)
-        yield running
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start a server of one's own, with more accounts than the usual one if named."""
+    with ExitStack() as stack:
+
+        def start(*more: str, reach: Reach = Reach.PUBLIC) -> Server:
+            ring = Ring({account: (new_key(), new_key()) for account in (ACCOUNT, *more)})
+            running = stack.enter_context(serve(tmp_path_factory.mktemp("storage"), ring, reach=reach))
+            for account in ring.accounts:
+                running.storage.create_account(account)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> Server:
+    return start_server()
+
+
+@pytest.fixture
+def observed_server(tmp_path: Path) -> Callable[[Observe], AbstractContextManager[Server]]:
+    """A server of the test's own: what it tells of requests is complete when the block is left."""
+
+    @contextmanager
+    def start(observe: Observe) -> Iterator[Server]:
+        with serve(tmp_path / "storage", Ring({ACCOUNT: (new_key(), new_key())}), observe) as running:
+            running.storage.create_account(ACCOUNT)
+            yield running
+
+    return start
 
 
 @pytest.fixture

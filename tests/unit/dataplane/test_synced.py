@@ -110,7 +110,7 @@ def traced(request, tmp_path_factory):
     """By case: what is not safe when the call is answered, and what became visible too early."""
     root = tmp_path_factory.mktemp("synced")
     log = root / "trace"
-    strace = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-o", str(log)]
+    strace = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-o", str(log)]
     command = [sys.executable, crashes.__file__, "--once", request.param, str(root / "data")]
     done = subprocess.run(strace + command, capture_output=True, text=True, timeout=200)
     if "PTRACE" in done.stderr or "ptrace" in done.stderr:

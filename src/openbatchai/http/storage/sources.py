@@ -22,6 +22,15 @@ from openbatchai.http.storage.target import Target, check_target_path, host_acco
 if TYPE_CHECKING:
     from openbatchai.http.storage.exchange import Exchange
 
+
+class ElsewhereError(StorageError):
+    """The URL is not one of this server; it may be fetched if the user wants that."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(StorageCode.CANNOT_VERIFY_SOURCE, "The source is not on this server.")
+        self.url = url
+
+
 # Where each service listens for path-style URLs. Asked per source: ports are known only after the start.
 Ports = Callable[[], Mapping[StorageService, int]]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -70,6 +79,9 @@ class Sources:
         ref = target.ref
         keys = self._storage.keys.keys(ref.account) if is_account_name(ref.account) else None
         if keys is None:
+            if not target.signed.path_style:
+                # Its host is one of Azure's, and so is its account.
+                raise ElsewhereError(request.url)
             raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE)
         credentials = Credentials(
             target.signed, ref, target.query, request.client_ip, urlsplit(request.url).scheme.lower()
@@ -105,20 +117,22 @@ class Sources:
             "raw_path": _ascii(parts.path or "/"),
             "query_string": _ascii(parts.query),
         }
-        service = self._service(parts.netloc, port, request.ref.service)
+        service = self._service(parts.netloc, port)
+        if service is None:
+            raise ElsewhereError(request.url)
         target = parse_target(scope, service, {name: value for name, value in headers.items() if value})
         if not target.ref.container or not target.ref.path:
             raise _no_item(request.url)
         return target
 
-    def _service(self, netloc: str, port: int, own: StorageService) -> StorageService:
+    def _service(self, netloc: str, port: int) -> StorageService | None:
         for service in StorageService:
             if host_account(netloc, service) is not None:
                 return service
         for service, listening in self._ports().items():
             if listening == port:
                 return service
-        raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "Sources elsewhere are not fetched.")
+        return None
 
     def _now(self) -> datetime:
         return self._storage.clock.now()

@@ -1,0 +1,210 @@
+"""Sources of copies that lie on other servers, fetched because the request asks for it (storage.md 5.3).
+
+A request could make the service a messenger into networks that the client cannot reach itself. So by
+default only public addresses are asked: the name is resolved once, each address is looked at, and the
+connection goes to the address that was looked at; redirects are followed only by the same rule.
+"""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from openbatchai.dataplane.copies import Original
+from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.ranges import RangeHeader, Span
+from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.dataplane.uploads import Upload
+
+if TYPE_CHECKING:
+    import httpx
+
+    from openbatchai.http.storage.exchange import Exchange
+
+_PIECE = 1 << 20
+_MOST_REDIRECTS = 5
+_CONNECT_S = 10.0
+_SILENCE_S = 60.0
+_REDIRECTS = (301, 302, 303, 307, 308)
+_META = "x-ms-meta-"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_BLOB_TYPES = ("BlockBlob", "AppendBlob", "PageBlob")
+
+
+class Reach(StrEnum):
+    """Which other servers may be sources: none, those with public addresses, or any."""
+
+    NONE = "none"
+    PUBLIC = "public"
+    ANY = "any"
+
+
+class Foreign:
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    async def fetch(
+        self,
+        exchange: "Exchange",
+        url: str,
+        headers: Mapping[str, str],
+        wanted: RangeHeader | None,
+        limit: int,
+        start: Callable[[], Upload],
+    ) -> tuple[Original, Span]:
+        """The source at `url`, or a range of it, of at most `limit` bytes, and where in it the bytes are.
+
+        `headers` go with the request. Raises CannotVerifyCopySource for whatever keeps it from being read.
+        """
+        if self._reach is Reach.NONE:
+            raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "Sources elsewhere are not fetched.")
+        # Rare: a service that never copies from elsewhere never pays for the import.
+        import httpx
+
+        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
+        try:
+            # trust_env=False: the proxy of the environment may be this service.
+            async with httpx.AsyncClient(trust_env=False, timeout=timeout) as client:
+                response = await self._ask(client, url, headers, wanted)
+                try:
+                    _check_status(response)
+                    return await _take(exchange, response, wanted, limit, start)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            # The text of the error may hold the URL, and that a signature.
+            reason = f"The source could not be fetched: {type(error).__name__}."
+            raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, reason) from None
+
+    async def _ask(
+        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str], wanted: RangeHeader | None
+    ) -> "httpx.Response":
+        sent = {**headers, "Accept-Encoding": "identity"}
+        if wanted is not None:
+            first, last = (("" if at is None else str(at)) for at in (wanted.first, wanted.last))
+            sent["Range"] = f"bytes={first}-{last}"
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = await client.send(await self._request(client, url, sent), stream=True)
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                return response
+            await response.aclose()
+            following = urljoin(url, response.headers["location"])
+            if urlsplit(following)[:2] != urlsplit(url)[:2]:
+                # Credentials are for whom they were given.
+                sent.pop("Authorization", None)
+            url = following
+        raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source redirects too often.")
+
+    async def _request(
+        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str]
+    ) -> "httpx.Request":
+        """A request to an address of the URL's host that may be asked."""
+        import httpx
+
+        target = httpx.URL(url)
+        if target.scheme not in ("http", "https") or not target.host:
+            raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source is no http or https URL.")
+        port = target.port or (443 if target.scheme == "https" else 80)
+        address = await self._address(target.host, port)
+        pinned = target.copy_with(host=address)
+        host = target.netloc.decode("ascii")
+        extensions = {"sni_hostname": target.host} if target.scheme == "https" else {}
+        return client.build_request("GET", pinned, headers={**headers, "Host": host}, extensions=extensions)
+
+    async def _address(self, host: str, port: int) -> str:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            found = []
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses:
+            raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The host of the source is not known.")
+        if self._reach is not Reach.ANY and not all(map(is_public, addresses)):
+            raise StorageError(
+                StorageCode.CANNOT_VERIFY_SOURCE, "The host of the source is not on a public address."
+            )
+        return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the internet, not of this machine or a private network."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        elif parsed.sixtofour is not None or parsed.teredo is not None:
+            return False
+        elif parsed in _NAT64:
+            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _check_status(response: "httpx.Response") -> None:
+    status = response.status_code
+    if status in (200, 206):
+        return
+    if status in (304, 412):
+        raise StorageError(StorageCode.SOURCE_CONDITION_NOT_MET)
+    code = StorageCode.SOURCE_FORBIDDEN if status in (401, 403) else StorageCode.CANNOT_VERIFY_SOURCE
+    detail = {"CopySourceStatusCode": str(status)}
+    if told := response.headers.get("x-ms-error-code"):
+        detail["CopySourceErrorCode"] = told
+    raise StorageError(code, f"The source answered {status}.", detail=detail)
+
+
+async def _take(
+    exchange: "Exchange",
+    response: "httpx.Response",
+    wanted: RangeHeader | None,
+    limit: int,
+    start: Callable[[], Upload],
+) -> tuple[Original, Span]:
+    upload = await exchange.run(start)
+    try:
+        held = bytearray()
+        size = 0
+        async for piece in response.aiter_raw():
+            size += len(piece)
+            # A server may ignore the range and send everything.
+            if size > limit and (wanted is None or response.status_code == 206):
+                raise StorageError(StorageCode.BODY_TOO_LARGE)
+            held += piece
+            if len(held) >= _PIECE:
+                await exchange.run(upload.write, bytes(held))
+                held.clear()
+        await exchange.run(upload.write, bytes(held))
+        is_part = wanted is not None and response.status_code == 206
+        span = Span(0, size) if wanted is None or is_part else wanted.within(size)
+        if span.length > limit:
+            raise StorageError(StorageCode.BODY_TOO_LARGE)
+        return _original(os.dup(upload.fd), size, response.headers), span
+    finally:
+        upload.discard()
+
+
+def _original(fd: int, size: int, headers: Mapping[str, str]) -> Original:
+    blob_type = headers.get("x-ms-blob-type", "")
+    number = headers.get("x-ms-blob-sequence-number", "")
+    return Original(
+        fd=fd,
+        size=size,
+        content=ContentHeaders(
+            type=headers.get("content-type", ""),
+            encoding=headers.get("content-encoding", ""),
+            language=headers.get("content-language", ""),
+            disposition=headers.get("content-disposition", ""),
+            cache_control=headers.get("cache-control", ""),
+        ),
+        metadata={
+            name.lower()[len(_META) :]: value
+            for name, value in headers.items()
+            if name.lower().startswith(_META)
+        },
+        md5=headers.get("content-md5", ""),
+        blob_type=blob_type if blob_type in _BLOB_TYPES else _BLOB_TYPES[0],
+        sequence_number=int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0,
+    )
