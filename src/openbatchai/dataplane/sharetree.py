@@ -5,7 +5,7 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath, shareentries
 from openbatchai.dataplane.containers import refuse_snapshot
@@ -15,7 +15,7 @@ from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
-from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.sidestore import Key, Records, SideStore
 from openbatchai.dataplane.smb import (
     NO_WISHES,
     Keep,
@@ -36,6 +36,7 @@ class FileSettings:
     md5: str = ""
     metadata: Mapping[str, str] | None = None
     smb: SmbWishes = NO_WISHES
+    copy: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShareTree:
@@ -97,21 +98,26 @@ class ShareTree:
     def item(self, ref: ItemRef, path: str, found: os.stat_result) -> Item:
         if ref.snapshot:
             return item_of(path, found, self.snapshot_rows(ref).record(ref, path))
-        record, _ = self.store(ref).records(key_of(ref, path))
-        if record is not None and record.identity.ino != found.st_ino:
-            # Another file by that name: what was said of the old one's bytes and history does not hold.
-            record = replace(
-                record, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
-            )
-        return item_of(path, found, record, now_ns=self.now())
+        return self.joined(path, found, self.store(ref).records(key_of(ref, path)))
 
-    def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
+    def joined(self, name: str, found: os.stat_result, records: Records) -> Item:
+        """A file or directory with the one of its records that was written for it."""
+        newest = records[0]
+        own = next((record for record in records if record and record.identity.ino == found.st_ino), None)
+        if own is None and newest is not None and newest.origin is None:
+            # Another file by that name: what was said of the old one's bytes and history does not hold.
+            own = replace(
+                newest, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
+            )
+        return item_of(name, found, own or newest, now_ns=self.now())
+
+    def records_in(self, ref: ItemRef, directory: str) -> dict[str, Records]:
         base = f"{directory}/" if directory else ""
         if ref.snapshot:
             kept = self.snapshot_rows(ref).records_between(ref, base, f"{base}\U0010ffff")
-            return {path.removeprefix(base): record for path, record in kept.items()}
+            return {path.removeprefix(base): (record, None) for path, record in kept.items()}
         found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
-        return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
+        return {path.removeprefix(base): records for path, records in found.items()}
 
     def check_read(self, current: Item, lease_id: str | None) -> None:
         """412 for a lease that a request names and the file does not have."""
@@ -131,11 +137,19 @@ class ShareTree:
             check_use(lease, self.now(), lease_id, FILE_CODES, needed=needed)
 
     def new_record(
-        self, ref: ItemRef, path: str, share: int, found: os.stat_result, settings: FileSettings
+        self,
+        ref: ItemRef,
+        path: str,
+        share: int,
+        found: os.stat_result,
+        settings: FileSettings,
+        *,
+        replaces: Item | None = None,
     ) -> None:
         """Describe the file or directory with the stat `found` that is, or is about to be, at `path`.
 
-        A lease stays with the name while the file is replaced.
+        A lease stays with the name while the file is replaced. When a rename is to replace a file, its own
+        record, that of `replaces`, stays beside the new one.
         """
         former, _ = self.store(ref).records(key_of(ref, path))
         now, wishes = self.now(), settings.smb
@@ -153,8 +167,12 @@ class ShareTree:
             permission_key=self._permission_key(ref, share, path, wishes.permission or PermissionWish()),
             changed_ns=_moment(wishes.changed, now, 0),
             lease=after_write(former.lease, now) if former is not None else None,
+            copy=settings.copy,
         )
-        self.store(ref).put(key_of(ref, path), record)
+        if replaces is not None:
+            self.store(ref).announce(key_of(ref, path), record, replaces=former)
+        else:
+            self.store(ref).put(key_of(ref, path), record)
 
     def change(
         self,

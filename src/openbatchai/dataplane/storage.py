@@ -16,6 +16,7 @@ from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filecopies import FileCopies
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.permissions import Permissions
@@ -71,6 +72,7 @@ class Storage:
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
         self.copies = Copies(self._tree, self.files)
+        self.file_copies = FileCopies(share_tree, clock)
         self.moves = Moves(share_tree)
         self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
