@@ -19,7 +19,12 @@ from openbatchai.dataplane.service_settings import ServiceSettings
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
 from openbatchai.http.storage.observing import Meter, Observe, Served
-from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
+from openbatchai.http.storage.request import (
+    DEFAULT_VERSION,
+    check_snapshot,
+    refuse_unsupported,
+    requested_version,
+)
 from openbatchai.http.storage.sources import Ports, Sources
 from openbatchai.http.storage.target import Target, check_target_path, parse_target, unread_target
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
@@ -171,6 +176,7 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
+        check_snapshot(target.ref, exchange.method)
         check_target_path(target.ref)
         await call.handler(exchange)
 

@@ -12,6 +12,7 @@ from openbatchai.http.storage.blob_containers import BlobContainerCalls, contain
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.blob_pages import BlobPageCalls
+from openbatchai.http.storage.blob_snapshots import BlobSnapshotCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.copying import SourceReader
@@ -52,6 +53,7 @@ def create_app(
         BlobBlockCalls(storage, reader),
         BlobAppendCalls(storage, reader),
         BlobLeaseCalls(storage),
+        BlobSnapshotCalls(storage),
         BlobTagCalls(storage),
         ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
         BlobCopyCalls(storage, reader),
