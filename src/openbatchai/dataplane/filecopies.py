@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from email.utils import format_datetime
 
 from openbatchai.dataplane import beneath, crc64, shareentries
+from openbatchai.dataplane.clones import clone
 from openbatchai.dataplane.copies import Original
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree
 from openbatchai.dataplane.smb import NO_WISHES, Attributes, Keep, PermissionWish, SmbWishes, parse_attributes
-from openbatchai.dataplane.treecopy import copy_content
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import Clock, ItemRef
 
@@ -58,7 +58,9 @@ class FileCopies:
         tree = self._tree
         made = Upload(tree.places.made_path(ref.account), hashing=False)
         try:
-            copy_content(original.fd, made.fd, original.size)
+            clone(original.fd, made.fd)
+            # The source may have grown meanwhile.
+            os.ftruncate(made.fd, original.size)
             settings = self._settings(original, wishes)
             tree.set_write_time(made.fd, settings.smb.written)
             tree.places.sync_content(made.fd)

@@ -1,33 +1,18 @@
 """Copies of whole directory trees that share their bytes with the original where the file system can."""
 
-import fcntl
 import os
 import stat
 from collections.abc import Callable
 
-from openbatchai.dataplane import holes
-from openbatchai.dataplane.uploads import copy_bytes
+from openbatchai.dataplane.clones import clone
 
-_FICLONE = 0x40049409
+_TRIES = 5
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 # Called with the path below the root, "" for itself, and what the original was when it was copied.
 Visit = Callable[[str, os.stat_result], None]
-
-
-def copy_content(source: int, target: int, size: int) -> None:
-    """Make `target`, an open empty file, hold the first `size` bytes of `source`; holes stay holes."""
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
-        os.ftruncate(target, size)
-        for start, end in holes.data_ranges(source, 0, size):
-            copy_bytes(source, start, target, start, end - start)
-    else:
-        # It may have grown since its size was asked for.
-        os.ftruncate(target, size)
 
 
 def copy_tree(source: int, target: int, visit: Visit, path: str = "") -> None:
@@ -71,11 +56,28 @@ def _copy_entry(source: int, target: int, name: str, path: str, visit: Visit) ->
 
 
 def _copy_file(original: int, target: int, name: str, path: str, visit: Visit) -> None:
-    found = os.fstat(original)
     copy = os.open(name, _NEW, 0o600, dir_fd=target)
     try:
-        copy_content(original, copy, found.st_size)
+        found = _copy_content(original, copy)
         os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
     finally:
         os.close(copy)
     visit(path, found)
+
+
+def _copy_content(original: int, copy: int) -> os.stat_result:
+    """What the original was when it was copied."""
+    for _ in range(_TRIES):
+        found = os.fstat(original)
+        try:
+            clone(original, copy)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # A job has made it shorter meanwhile.
+            os.ftruncate(copy, 0)
+            continue
+        # It may have grown meanwhile.
+        os.ftruncate(copy, found.st_size)
+        return found
+    raise OSError("a file becomes shorter again and again while it is copied")

@@ -72,6 +72,8 @@ class Call:
     permissions: str
 
 
+# In the scope of a part of a batch: the version of the batch, of which no header tells that was signed.
+BATCH_VERSION = "openbatchai.batch_version"
 # At the end of a `comp`: the call when the request names a source to take the bytes from.
 FROM_SOURCE = "<x-ms-copy-source"
 # By level, method, restype and comp.
@@ -128,7 +130,8 @@ class StorageApp:
         """Answer the request; gives the error code of a refusal."""
         try:
             exchange.target = parse_target(scope, self._service, exchange.headers)
-            exchange.version = requested_version(exchange.headers, exchange.query)
+            default = scope.get(BATCH_VERSION, DEFAULT_VERSION)
+            exchange.version = requested_version(exchange.headers, exchange.query, default)
             await self._answer(exchange, scope)
         except ClientGoneError:
             return "ClientClosedRequest"

@@ -7,6 +7,7 @@ from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.blob_appends import BlobAppendCalls
+from openbatchai.http.storage.blob_batch import BlobBatchCalls
 from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
@@ -45,6 +46,7 @@ def create_app(
     """
     reader = SourceReader(storage, Foreign(reach))
     pages = BlobPageCalls(storage, reader)
+    batch = BlobBatchCalls()
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
@@ -57,8 +59,9 @@ def create_app(
         BlobTagCalls(storage),
         ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
         BlobCopyCalls(storage, reader),
+        batch,
     )
-    return StorageApp(
+    app = StorageApp(
         StorageService.BLOB,
         storage,
         {key: call for group in groups for key, call in group.calls().items()},
@@ -70,6 +73,8 @@ def create_app(
         observe=observe,
         pool=pool,
     )
+    batch.serve = app
+    return app
 
 
 def _level(target: Target) -> Level:

@@ -40,10 +40,12 @@ _UNSUPPORTED_PARAMETERS = {
 }
 
 
-def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+def requested_version(
+    headers: Mapping[str, str], query: Mapping[str, str], default: str = DEFAULT_VERSION
+) -> str:
     """Any well-formed version is taken and given back, one newer than we know as the newest we know; a SAS
     without the header has its own."""
-    version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
+    version = headers.get("x-ms-version") or query.get("sv") or default
     if not _VERSION.fullmatch(version):
         raise StorageError(
             StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
