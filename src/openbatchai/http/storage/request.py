@@ -38,7 +38,7 @@ _UNSUPPORTED_HEADERS = {
 }
 _UNSUPPORTED_PARAMETERS = {
     StorageService.BLOB: ("versionid",),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.FILE: (),
 }
 
 
