@@ -335,6 +335,12 @@ class StorageCode(Enum):
         412,
         "The source condition specified using HTTP conditional header(s) is not met.",
     )
+    SEQUENCE_NUMBER_TOO_LARGE = (
+        "SequenceNumberIncrementTooLarge",
+        409,
+        "The sequence number increment cannot be performed because it would result in overflow of the "
+        "sequence number.",
+    )
     SEQUENCE_NUMBER = (
         "SequenceNumberConditionNotMet",
         412,

@@ -18,6 +18,7 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.pages import Pages
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
@@ -60,6 +61,7 @@ class Storage:
         self._tree = BlobTree(self.places, clock)
         self.blobs = Blobs(self._tree)
         self.appends = Appends(self._tree)
+        self.pages = Pages(self._tree)
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.permissions = Permissions(self.places)

@@ -11,6 +11,7 @@ from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
 from openbatchai.http.storage.blob_items import BlobItemCalls
+from openbatchai.http.storage.blob_pages import BlobPageCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.copying import SourceReader
@@ -42,10 +43,12 @@ def create_app(
     default one of the app's own.
     """
     reader = SourceReader(storage, Foreign(reach))
+    pages = BlobPageCalls(storage, reader)
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
-        BlobItemCalls(storage),
+        BlobItemCalls(storage, pages),
+        pages,
         BlobBlockCalls(storage, reader),
         BlobAppendCalls(storage, reader),
         BlobLeaseCalls(storage),
