@@ -5,7 +5,7 @@ from openbatchai.dataplane.records import Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.file_smb import smb_of, smb_of_new
+from openbatchai.http.storage.file_smb import flag, smb_of, smb_of_new
 from openbatchai.http.storage.request import includes, list_request, metadata_of, page_limit
 from openbatchai.wire import files as wire
 
@@ -68,7 +68,8 @@ class DirectoryCalls:
     async def list_directory(self, exchange: Exchange) -> None:
         query, ref = exchange.query, exchange.ref
         include = includes(query)
-        extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
+        # Whoever asks for any detail is told the ids too.
+        extended = bool(include & _DETAILS) or flag(exchange.headers, "x-ms-file-extended-info")
 
         def read() -> bytes:
             directory = self._directories.properties(ref)
