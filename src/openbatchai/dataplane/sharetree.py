@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane import beneath, filenames, shareentries, sharelist
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
@@ -49,7 +49,7 @@ class ShareTree:
         return self.places.container(ref.account, ref.service, ref.container)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
-        return self.places.locked(ref.account, key_of(ref, ref.path.casefold()))
+        return self.places.locked(ref.account, key_of(ref, filenames.fold(ref.path)))
 
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
@@ -59,6 +59,7 @@ class ShareTree:
         path = shareentries.find(share, ref.path)
         found = None if path is None else beneath.stat_beneath(share, path)
         if path is None or found is None:
+            filenames.check_legal(ref.path)
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
         if not (stat.S_ISDIR(found.st_mode) if directory else stat.S_ISREG(found.st_mode)):
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
@@ -84,17 +85,22 @@ class ShareTree:
 
     def item(self, ref: ItemRef, path: str, found: os.stat_result) -> Item:
         record, _ = self.store(ref).records(key_of(ref, path))
+        return self._joined(path, found, record)
+
+    def listed(self, ref: ItemRef, directory: str, found: list[sharelist.Entry]) -> list[Item]:
+        """Entries of a directory, by their names in it."""
+        base = f"{directory}/" if directory else ""
+        names = [base + name for name, _ in found]
+        records = self.store(ref).records_of(ref.service, ref.container, names)
+        return [self._joined(name, stat, records.get(base + name, (None, None))[0]) for name, stat in found]
+
+    def _joined(self, name: str, found: os.stat_result, record: Record | None) -> Item:
         if record is not None and record.identity.ino != found.st_ino:
             # Another file by that name: what was said of the old one's bytes and history does not hold.
             record = replace(
                 record, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
             )
-        return item_of(path, found, record, now_ns=self.now())
-
-    def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
-        base = f"{directory}/" if directory else ""
-        found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
-        return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
+        return item_of(name, found, record, now_ns=self.now())
 
     def check_read(self, current: Item, lease_id: str | None) -> None:
         """412 for a lease that a request names and the file does not have."""
