@@ -9,7 +9,7 @@ from dataclasses import replace
 from openbatchai.dataplane import beneath, shareentries, sharelist
 from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import Item, item_of
+from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
 from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
 from openbatchai.domain.ports import ItemRef
@@ -97,6 +97,4 @@ class Directories:
             )
         page = found[:limit]
         next_marker = encode_marker(page[-1][0]) if len(found) > limit else ""
-        if recorded:
-            return Page(tree.listed(ref, path, page), next_marker)
-        return Page([item_of(name, entry, None) for name, entry in page], next_marker)
+        return Page(tree.listed(ref, path, page, recorded=recorded), next_marker)

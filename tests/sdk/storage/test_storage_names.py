@@ -1,4 +1,4 @@
-"""Names through the SDKs: whatever real clients call their blobs and files is put, listed, read and deleted."""
+"""Names through the SDKs: whatever clients call their blobs and files is put, listed, read and deleted."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,10 @@ from azure.storage.blob import (
 from azure.storage.fileshare import ShareClient, ShareServiceClient
 
 BLOB_NAMES = [
-    "a", "a/", "a/b", "a//b", "a/b/c", "/lead", "//", ".", "..", "./x", "../../etc/passwd", ".%", ".%a", "%2F", "%",
-    "a b", "a+b", "a?b#c", "a\\b", "é f.txt", "漢字", "\U0001f600", "q&<>\"'", "tab\there", "line\nbreak", "cr\rhere",
-    "\x01", "\ufffe", "x" * 300, "n" * 1024,
-]  # fmt: skip
+    *["a", "a/", "a/b", "a//b", "a/b/c", "/lead", "//", ".", "..", "./x", "../../etc/passwd", ".%", ".%a"],
+    *["%2F", "%", "a b", "a+b", "a?b#c", "a\\b", "q&<>\"'", "tab\there", "line\nbreak", "cr\rhere", "\x01"],
+    *["\ufffe", "é f.txt", "漢字", "\U0001f600", "x" * 300, "n" * 1024],
+]
 
 
 @pytest.fixture(scope="module")
