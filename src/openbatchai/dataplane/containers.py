@@ -70,6 +70,7 @@ class Containers:
                 raise StorageError(StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS)
             # The record first: whoever sees the directory, after a crash too, sees it as it was asked for.
             store.drop_container(ref.service, ref.container)
+            self._places.discard_snapshots(ref.account, ref.service, ref.container)
             self._write(ref, settings, None)
             made = self._places.made_path(ref.account)
             made.mkdir()
