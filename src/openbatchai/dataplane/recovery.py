@@ -153,7 +153,7 @@ def drop_orphans(places: Places) -> None:
             with places.locked_all():
                 if not places.container_path(home.name, service, name).is_dir():
                     store.drop_container(service, name)
-                    places.discard_snapshots(home.name, service, name)
+                    places.remove_snapshots(home.name, service, name)
 
 
 def recover_kept(places: Places, kept: KeptBlobs) -> None:

@@ -36,7 +36,7 @@ _UNSUPPORTED_HEADERS = {
 }
 _UNSUPPORTED_PARAMETERS = {
     StorageService.BLOB: ("versionid", "prevsnapshot"),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.FILE: (),
 }
 
 
