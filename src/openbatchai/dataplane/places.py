@@ -214,6 +214,10 @@ class Places:
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
         return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
 
+    def all_blocks(self, account: str, container: str) -> list[Path]:
+        """The places of uncommitted blocks of all blobs of a container."""
+        return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
+
     def drop_blocks(self, ref: ItemRef) -> None:
         self._discard(ref.account, self.blocks_home(ref))
 
