@@ -149,10 +149,11 @@ def drop_orphans(places: Places) -> None:
             for key in keys:
                 _check(places, home.name, key)
             last = keys[-1]
-        for service, name in store.containers():
+        for service, name in {*store.containers(), *places.containers_with_snapshots(home.name)}:
             with places.locked_all():
                 if not places.container_path(home.name, service, name).is_dir():
                     store.drop_container(service, name)
+                    places.remove_snapshots(home.name, service, name)
 
 
 def recover_kept(places: Places, kept: KeptBlobs) -> None:
