@@ -28,6 +28,7 @@ from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
@@ -179,7 +180,12 @@ class Service:
         return {
             "arm": management,
             "aad": management,
-            "blob": blob.create_app(self._storage, self._verify_storage_token, **storage),
+            "blob": blob.create_app(
+                self._storage,
+                self._verify_storage_token,
+                reach=Reach(self._settings.copy_sources),
+                **storage,
+            ),
             "file": files.create_app(self._storage, self._verify_storage_token, **storage),
         }
 
