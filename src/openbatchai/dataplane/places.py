@@ -175,6 +175,14 @@ class Places:
         if service is StorageService.BLOB:
             self._discard(account, staging / _BLOCKS / container)
 
+    def containers_with_snapshots(self, account: str) -> list[tuple[StorageService, str]]:
+        """Also those of which only the snapshots are left."""
+        home = self.root / account / _SNAPSHOTS
+        found = (
+            (service, path.name) for service in StorageService for path in home.glob(f"{service.value}/*")
+        )
+        return [(service, name) for service, name in found if is_container_name(name)]
+
     def remove_snapshots(self, account: str, service: StorageService, container: str) -> None:
         self._discard(account, self.snapshots_home(account, service, container))
 
@@ -205,6 +213,10 @@ class Places:
         """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
         return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
+
+    def all_blocks(self, account: str, container: str) -> list[Path]:
+        """The places of uncommitted blocks of all blobs of a container."""
+        return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
 
     def drop_blocks(self, ref: ItemRef) -> None:
         self._discard(ref.account, self.blocks_home(ref))

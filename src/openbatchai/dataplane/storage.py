@@ -76,6 +76,7 @@ class Storage:
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["uncommittedblobs"] = self.blobs.listed_uncommitted
         self.listing.sources["deleted"] = self._tree.kept.listed_deleted
         self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
