@@ -18,6 +18,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, choose_blob_record, item_of
 from openbatchai.dataplane.sidestore import Records
+from openbatchai.dataplane.tiers import rehydrated
 from openbatchai.domain.ports import StorageService
 
 PAGE = 5000
@@ -113,6 +114,8 @@ class BlobListing:
                 entries.append(found)
             else:
                 record = choose_blob_record(found, *records.get(name, nothing))
+                if record is not None and record.rehydrating_to:
+                    record = rehydrated(record, now_ns)
                 entries.append(item_of(name, found, record, now_ns=now_ns))
         return entries
 
@@ -142,14 +145,15 @@ def _decode_position(marker: str) -> tuple[str, str]:
 
 def _bound(query: BlobQuery, after: tuple[str, str] | None) -> Bound:
     """The least name that the page may hold."""
-    bound = Bound(query.start_from)
-    if after is not None and after[0] >= query.start_from:
-        name, rank = after
-        if query.delimiter and query.delimiter in name[len(query.prefix) :]:
-            # It was a common prefix: everything that begins so has been told of.
-            return Bound(behind(name))
+    if after is None:
+        return Bound(query.start_from)
+    name, rank = after
+    if query.delimiter and query.delimiter in name[len(query.prefix) :]:
+        # It was a common prefix: everything that begins so has been told of.
+        bound = Bound(behind(name))
+    else:
         bound = Bound(name, is_included=rank != _LAST)
-    return bound
+    return bound if bound.name >= query.start_from else Bound(query.start_from)
 
 
 def behind(prefix: str) -> str:

@@ -116,6 +116,11 @@ class StorageCode(Enum):
         400,
         "The key for one of the metadata key-value pairs is empty.",
     )
+    BATCH_COUNT = (
+        "ExceedsMaxBatchRequestCount",
+        400,
+        "The batch operation exceeds maximum number of allowed subrequests.",
+    )
     EMPTY_TAG_NAME = ("EmptyTagName", 400, "The name of one of the tag key-value pairs is empty.")
     DUPLICATE_TAG_NAMES = ("DuplicateTagNames", 400, "The tags specified contain duplicate names.")
     INVALID_TAG = (
@@ -276,6 +281,11 @@ class StorageCode(Enum):
         409,
         "The specified blob is sealed and its contents can't be modified.",
     )
+    SHARE_SNAPSHOT_COUNT = (
+        "ShareSnapshotCountExceeded",
+        409,
+        "The share has as many snapshots as a share may have.",
+    )
     SHARE_SNAPSHOT_LEASED = (
         "DeleteShareWhenSnapshotLeased",
         409,
@@ -334,6 +344,12 @@ class StorageCode(Enum):
         "SourceConditionNotMet",
         412,
         "The source condition specified using HTTP conditional header(s) is not met.",
+    )
+    SEQUENCE_NUMBER_TOO_LARGE = (
+        "SequenceNumberIncrementTooLarge",
+        409,
+        "The sequence number increment cannot be performed because it would result in overflow of the "
+        "sequence number.",
     )
     SEQUENCE_NUMBER = (
         "SequenceNumberConditionNotMet",

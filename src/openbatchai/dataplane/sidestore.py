@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
-from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
+from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -153,19 +153,29 @@ class SideStore:
         rows = self.database.read("SELECT service, name FROM container", ())
         return [(StorageService(str(service)), str(name)) for service, name in rows]
 
-    def container(self, service: StorageService, name: str) -> str | None:
+    def container(self, service: StorageService, name: str, snapshot: str = "") -> str | None:
+        """What is stored of a container, or of a share's snapshot."""
+        table, where = ("share_snapshot", " AND snapshot = ?") if snapshot else ("container", "")
         rows = self.database.read(
-            "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
+            f"SELECT document FROM {table} WHERE service = ? AND name = ?{where}",
+            (service.value, name, snapshot) if snapshot else (service.value, name),
         )
         return str(rows[0][0]) if rows else None
 
-    def put_container(self, service: StorageService, name: str, document: str) -> None:
-        self.database.write(
-            "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
-        )
+    def put_container(self, service: StorageService, name: str, document: str, snapshot: str = "") -> None:
+        if snapshot:
+            self.database.write(
+                "INSERT OR REPLACE INTO share_snapshot VALUES (?, ?, ?, ?)",
+                (service.value, name, snapshot, document),
+            )
+        else:
+            self.database.write(
+                "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
+            )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_ITEMS)]
+        columns = [("container", "name"), ("share_snapshot", "name"), ("share_snapshot_item", "container")]
+        columns += [(table, "container") for table in TABLES_OF_CONTAINERS]
         self.database.remove(
             [
                 (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))
@@ -198,14 +208,16 @@ def _two(records: list[Record]) -> Records:
     return newest, older
 
 
-def _by_path(rows: Iterable[Sequence[object]]) -> dict[str, Records]:
+def _by_path(rows: Sequence[Sequence[object]]) -> dict[str, Records]:
     """Rows of path and record, the newest of each path first."""
+    # All documents in one go: there may be thousands, and most of the cost of reading one is the call.
+    documents = json.loads(f"[{','.join(str(row[4]) for row in rows)}]")
     found: dict[str, Records] = {}
-    for name, *rest in rows:
+    for (name, ino, size, mtime_ns, _), values in zip(rows, documents, strict=True):
         path = str(name)
-        newest = found.get(path, (None, None))[0]
-        record = _record(rest)
-        found[path] = (record, None) if newest is None else (newest, record)
+        record = Record.of(_identity((ino, size, mtime_ns)), values)
+        known = found.get(path)
+        found[path] = (record, None) if known is None else (known[0], record)
     return found
 
 
@@ -214,9 +226,11 @@ def _record(row: Sequence[object]) -> Record:
     return Record.parse(_identity(identity), str(document))
 
 
-def _identity(row: Iterable[object]) -> Identity:
+def _identity(row: Sequence[object]) -> Identity:
     ino, size, mtime_ns = row
-    return Identity(_number(ino), _number(size), _number(mtime_ns))
+    if isinstance(ino, int) and isinstance(size, int) and isinstance(mtime_ns, int):
+        return Identity(ino, size, mtime_ns)
+    raise TypeError(f"the side store holds {row!r} where numbers belong")
 
 
 def _number(value: object) -> int:

@@ -4,6 +4,7 @@ import base64
 import hmac
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,21 +12,26 @@ from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
 from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
+from openbatchai.dataplane.blobsnapshots import BlobSnapshots
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filecopies import FileCopies
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.pages import Pages
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
+from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -36,6 +42,8 @@ from openbatchai.domain.ports import (
 )
 
 _NO_LIMIT = 2**62
+# No word of the service: clients ask for both.
+_DELETED_SNAPSHOTS = "deleted snapshots"
 
 
 class Storage:
@@ -52,32 +60,45 @@ class Storage:
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
         finish_moves(self.places)
+        drop_unfinished(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
-        self._tree = BlobTree(self.places, clock)
+        self.usage = Usage(self.places)
+        self._tree = BlobTree(self.places, clock, self._kept_days)
+        recovery.recover_kept(self.places, self._tree.kept)
         self.blobs = Blobs(self._tree)
+        self.snapshots = BlobSnapshots(self._tree)
         self.appends = Appends(self._tree)
+        self.pages = Pages(self._tree)
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
+        self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["uncommittedblobs"] = self.blobs.listed_uncommitted
+        self.listing.sources["deleted"] = self._tree.kept.listed_deleted
+        self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
         self.copies = Copies(self._tree, self.files)
+        self.file_copies = FileCopies(share_tree, clock)
         self.moves = Moves(share_tree)
+        self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
     def close(self) -> None:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
+        if query.include >= {"snapshots", "deleted"}:
+            query = replace(query, include=query.include | {_DELETED_SNAPSHOTS})
         return self.listing.page(account, container, query, self._tree.now_ns())
 
-    def used_bytes(self, ref: ItemRef) -> int:
-        """Disk space of everything in a share or container."""
-        return self.containers.used_bytes(ref)
+    def _kept_days(self, account: str) -> int:
+        """For how many days the account keeps what is deleted of its blobs."""
+        return self.settings.get(account, StorageService.BLOB).delete_retention.days
 
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""

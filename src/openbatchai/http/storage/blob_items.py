@@ -3,26 +3,32 @@
 from dataclasses import replace
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB, SnapshotsToo
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.tiers import check_priority, check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
+from openbatchai.http.storage.blob_pages import BlobPageCalls
+from openbatchai.http.storage.blob_writing import (
+    blob_properties,
+    create_conditions,
+    put_blob_limit,
+    receive_checked,
+)
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import conditions_of, metadata_of, size_header
 from openbatchai.wire import blob as wire
 
-_PUT_BLOB_BYTES = 5000 << 20
 # Hashing costs more than writing; beyond what SDKs send in one piece it is only done when asked for.
 _HASHED_BYTES = 64 << 20
 
 
 class BlobItemCalls:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, pages: BlobPageCalls) -> None:
+        self._pages = pages
         self._storage = storage
         self._blobs = storage.blobs
         self._content = ContentForm(
@@ -48,19 +54,25 @@ class BlobItemCalls:
         blob_type = headers.get("x-ms-blob-type")
         if blob_type is None:
             raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": "x-ms-blob-type"})
+        if blob_type == PAGE_BLOB:
+            await self._pages.create(exchange)
+            return
         if blob_type not in (BLOCK_BLOB, APPEND_BLOB):
             raise StorageError(
                 StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-blob-type", "HeaderValue": blob_type}
             )
         wanted = blob_properties(exchange, standard=True)
         conditions = create_conditions(exchange)
-        hashing = (size_header(headers, "content-length") or 0) <= _HASHED_BYTES
+        hashing = (size_header(headers, "content-length") or 0) <= _HASHED_BYTES or bool(wanted.md5)
 
         def finish(upload: Upload) -> Item:
+            # The MD5 to be kept is also that of the body, unless the body comes in blocks or appended pieces.
+            if blob_type == BLOCK_BLOB and wanted.md5 not in ("", upload.md5):
+                raise StorageError(StorageCode.MD5_MISMATCH)
             described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=upload.md5)
             return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
 
-        limit = _PUT_BLOB_BYTES if blob_type == BLOCK_BLOB else 0
+        limit = put_blob_limit(exchange) if blob_type == BLOCK_BLOB else 0
         item, sums = await receive_checked(self._storage, exchange, limit, finish, hashing=hashing)
         await exchange.reply(201, written_headers(item) | sums)
 
@@ -78,6 +90,8 @@ class BlobItemCalls:
         await exchange.reply(200, version_headers(item) | metadata)
 
     async def set_blob_properties(self, exchange: Exchange) -> None:
+        if await self._pages.set_properties(exchange):
+            return
         wanted = blob_properties(exchange, standard=False)
         item = await exchange.run(
             self._blobs.set_content, exchange.ref, wanted.content, wanted.md5, conditions_of(exchange.headers)
@@ -103,5 +117,21 @@ class BlobItemCalls:
         await exchange.reply(202 if rehydrates else 200)
 
     async def delete_blob(self, exchange: Exchange) -> None:
-        await exchange.run(self._blobs.delete, exchange.ref, conditions_of(exchange.headers))
-        await exchange.reply(202, {"x-ms-delete-type-permanent": "true"})
+        snapshots = _snapshots_too(exchange)
+        conditions = conditions_of(exchange.headers)
+        if exchange.ref.snapshot:
+            kept = await exchange.run(self._storage.snapshots.delete, exchange.ref, conditions)
+        else:
+            kept = await exchange.run(self._blobs.delete, exchange.ref, conditions, snapshots)
+        await exchange.reply(202, {"x-ms-delete-type-permanent": "false" if kept else "true"})
+
+
+def _snapshots_too(exchange: Exchange) -> SnapshotsToo:
+    wanted = exchange.headers.get("x-ms-delete-snapshots", "")
+    choices = {"": SnapshotsToo.REFUSE, "include": SnapshotsToo.INCLUDE, "only": SnapshotsToo.ONLY}
+    if wanted.lower() not in choices or (wanted and exchange.ref.snapshot):
+        raise StorageError(
+            StorageCode.INVALID_HEADER,
+            detail={"HeaderName": "x-ms-delete-snapshots", "HeaderValue": wanted},
+        )
+    return choices[wanted.lower()]

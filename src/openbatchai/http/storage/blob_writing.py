@@ -13,7 +13,7 @@ from openbatchai.dataplane.tiers import check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import body_limit, checks_of, sum_headers
-from openbatchai.http.storage.request import conditions_of, content_of, md5_header, metadata_of
+from openbatchai.http.storage.request import conditions_of, content_of, kept_md5, metadata_of
 
 
 def blob_properties(exchange: Exchange, *, standard: bool) -> BlobProperties:
@@ -22,7 +22,7 @@ def blob_properties(exchange: Exchange, *, standard: bool) -> BlobProperties:
     return BlobProperties(
         content=content_of(headers, "x-ms-blob-", standard=standard),
         metadata=metadata_of(headers),
-        md5=md5_header(headers, "x-ms-blob-content-md5"),
+        md5=kept_md5(headers, "x-ms-blob-content-md5"),
         tier=check_tier(tier) if tier else "",
         tags=tags_of(exchange),
     )
@@ -36,6 +36,23 @@ def tags_of(exchange: Exchange) -> dict[str, str]:
     exchange.grant.demand("o", "t")
     pairs = (part.partition("=") for part in text.split("&") if part)
     return check_tags([(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs])
+
+
+_MIB = 1 << 20
+# From which version on, up to how much in one request: a whole blob, a block (storage.md 5.3).
+_LIMITS = (
+    ("2019-12-12", 5000 * _MIB, 4000 * _MIB),
+    ("2016-05-31", 256 * _MIB, 100 * _MIB),
+    ("", 64 * _MIB, 4 * _MIB),
+)
+
+
+def put_blob_limit(exchange: Exchange) -> int:
+    return next(whole for since, whole, _ in _LIMITS if exchange.version >= since)
+
+
+def put_block_limit(exchange: Exchange) -> int:
+    return next(block for since, _, block in _LIMITS if exchange.version >= since)
 
 
 def create_conditions(exchange: Exchange) -> Conditions:

@@ -4,20 +4,23 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.dataplane.tags import parse_condition
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.target import Headers
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
 _META = "x-ms-meta-"
 _METADATA_BYTES = 8 << 10
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HEX_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _GUID = re.compile(rf"{_HEX_GUID}|\{{{_HEX_GUID}\}}|\({_HEX_GUID}\)|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -26,21 +29,25 @@ NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
-    StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
+    StorageService.BLOB: re.compile(
+        r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-|previous-)"
+    ),
     StorageService.FILE: re.compile(
         r"x-ms-(?:encryption-|if-tags|tags|immutability-|legal-hold|rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("snapshot", "versionid", "prevsnapshot"),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.BLOB: ("versionid",),
+    StorageService.FILE: (),
 }
 
 
-def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+def requested_version(
+    headers: Mapping[str, str], query: Mapping[str, str], default: str = DEFAULT_VERSION
+) -> str:
     """Any well-formed version is taken and given back, one newer than we know as the newest we know; a SAS
     without the header has its own."""
-    version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
+    version = headers.get("x-ms-version") or query.get("sv") or default
     if not _VERSION.fullmatch(version):
         raise StorageError(
             StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
@@ -56,6 +63,18 @@ def refuse_unsupported(service: StorageService, headers: Mapping[str, str], quer
     for name in _UNSUPPORTED_PARAMETERS[service]:
         if query.get(name):
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+
+
+def check_snapshot(ref: ItemRef, method: str, comp: str) -> None:
+    """400 unless a snapshot of a blob is named by a time, and read, deleted, or given tags or a tier."""
+    if not ref.snapshot or ref.service is not StorageService.BLOB:
+        return
+    suits = method in ("GET", "HEAD", "DELETE") or comp in ("tags", "tier")
+    if not ref.path or not suits or not is_snapshot_time(ref.snapshot):
+        raise StorageError(
+            StorageCode.INVALID_QUERY,
+            detail={"QueryParameterName": "snapshot", "QueryParameterValue": ref.snapshot},
+        )
 
 
 def conditions_of(headers: Mapping[str, str]) -> Conditions:
@@ -103,8 +122,20 @@ def _date(headers: Mapping[str, str], name: str) -> datetime | None:
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    """The metadata a request sets, names in the letters they came in. They are identifiers as of C#: a
+    listing makes them names of XML elements.
+
+    Raises StorageError: EmptyMetadataKey, InvalidMetadata, MetadataTooLarge.
+    """
+    spelled = headers.spelled if isinstance(headers, Headers) else {}
+    metadata = {
+        spelled.get(name, name)[len(_META) :]: value
+        for name, value in headers.items()
+        if name.startswith(_META)
+    }
     if "" in metadata:
+        raise StorageError(StorageCode.EMPTY_METADATA_KEY)
+    if not all(map(_IDENTIFIER.fullmatch, metadata)):
         raise StorageError(StorageCode.INVALID_METADATA)
     if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES:
         raise StorageError(StorageCode.METADATA_TOO_LARGE)
@@ -128,9 +159,19 @@ def content_of(headers: Mapping[str, str], prefix: str, *, standard: bool) -> Co
 
 
 def md5_header(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that a body is held against."""
+    return _base64_header(headers, name, lambda size: size == 16)
+
+
+def kept_md5(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that is only kept with the content and given back: nobody looks at how long it is."""
+    return _base64_header(headers, name, lambda size: True)
+
+
+def _base64_header(headers: Mapping[str, str], name: str, fits: Callable[[int], bool]) -> str:
     text = headers.get(name, "")
     try:
-        valid = not text or len(base64.b64decode(text, validate=True)) == 16
+        valid = not text or fits(len(base64.b64decode(text, validate=True)))
     except (ValueError, binascii.Error):
         valid = False
     if not valid:
