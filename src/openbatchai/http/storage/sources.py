@@ -58,6 +58,7 @@ class SourceRequest:
     client_ip: str
     version: str
     intent: str = ""
+    allow_trailing_dot: str = ""
 
 
 class Sources:
@@ -111,6 +112,7 @@ class Sources:
             raise _no_item(request.url)
         headers = {"host": parts.netloc, "authorization": request.authorization}
         headers |= {"x-ms-version": request.version, "x-ms-file-request-intent": request.intent}
+        headers["x-ms-allow-trailing-dot"] = request.allow_trailing_dot
         scope = {
             "method": "GET",
             "scheme": parts.scheme.lower(),
@@ -152,6 +154,7 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
+        headers.get("x-ms-source-allow-trailing-dot", ""),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
 
