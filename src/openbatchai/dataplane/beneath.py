@@ -102,6 +102,10 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
 
 @contextmanager
 def directory_beneath(directory: int, path: str) -> Iterator[int]:
+    """A descriptor of the directory at `path`; of `directory` itself its own."""
+    if not path:
+        yield directory
+        return
     fd = open_beneath(directory, path, _DIRECTORY)
     try:
         yield fd
@@ -128,6 +132,11 @@ def open_file(directory: int, path: str, flags: int = os.O_RDONLY) -> int:
 def stat_beneath(directory: int, path: str) -> os.stat_result | None:
     """What a path inside the tree leads to, links followed as far as they stay inside; None for nothing."""
     try:
+        if "/" not in path and path not in ("", ".", ".."):
+            # In the directory itself only a link could lead out, and most files are none.
+            found = os.stat(path, dir_fd=directory, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                return found
         fd = open_beneath(directory, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return None
