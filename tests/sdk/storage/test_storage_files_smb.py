@@ -195,13 +195,15 @@ def test_permission_documents(call, server, share):
     assert refused.value.error_code == "ShareNotFound"
 
 
-def test_a_permission_has_a_binary_form_too(share):
+def test_a_permission_has_a_binary_form_too(call, share):
     binary = (
         "AQAUhGwAAACIAAAAAAAAABQAAAACAFgAAwAAAAAAFAD/AR8AAQEAAAAAAAUSAAAAAAAYAP8BHwABAgAAAAAABSAAAAAgAgAAAAAk"
         "AKkAEgABBQAAAAAABRUAAABZUbgXZnJdJWRjOwuMmS4AAQUAAAAAAAUVAAAAoGXPfnhLm1/nfIdwr/1IAQEFAAAAAAAFFQAAAKBl"
         "z354S5tf53yHcAECAAA="
     )
-    key = share.create_permission_for_share(binary, file_permission_format="binary")
+    body = f'{{"Permission": "{binary}", "Format": "Binary"}}'
+    created = call("PUT", "", "restype=share&comp=filepermission", data=body)
+    key = created.headers["x-ms-file-permission-key"]
     assert share.get_permission_for_share(key, file_permission_format="binary") == binary
     assert share.get_permission_for_share(key) == f"{SDDL}S:NO_ACCESS_CONTROL"
     key = share.create_permission_for_share(f"{SDDL}S:NO_ACCESS_CONTROL")
