@@ -29,10 +29,16 @@ class SourceReader:
         self._foreign = foreign
 
     async def read(
-        self, exchange: Exchange, limit: int, make: Callable[[Original, Span], ResultT]
+        self,
+        exchange: Exchange,
+        limit: int,
+        make: Callable[[Original, Span], ResultT],
+        *,
+        trusts_owner: bool = True,
     ) -> ResultT:
         """What `make` makes, in a worker thread, of the source that the request names and the bytes of it
-        that it wants, of which there are at most `limit`.
+        that it wants, of which there are at most `limit`. Without `trusts_owner` the source needs
+        credentials of its own even in the account of the request.
 
         Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge.
         """
@@ -40,7 +46,7 @@ class SourceReader:
         conditions = conditions_of(_source_conditions(headers))
         wanted = parse_range(headers.get("x-ms-source-range"))
         try:
-            source = await source_of(exchange)
+            source = await source_of(exchange, trusts_owner=trusts_owner)
         except ElsewhereError as elsewhere:
             url = elsewhere.url
         else:
