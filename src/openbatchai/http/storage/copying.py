@@ -12,7 +12,7 @@ from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.foreign import Foreign
 from openbatchai.http.storage.request import conditions_of, md5_header
-from openbatchai.http.storage.sources import ElsewhereError, source_of
+from openbatchai.http.storage.sources import ElsewhereError, reads_at_once, source_error, source_of
 
 ResultT = TypeVar("ResultT")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
@@ -32,8 +32,19 @@ class SourceReader:
         """What `make` makes, in a worker thread, of the source that the request names and the bytes of it
         that it wants, of which there are at most `limit`.
 
-        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge.
+        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge. A condition
+        on what is read at once is a part of reading it, so that CannotVerifyCopySource tells of it.
         """
+        try:
+            return await self._read(exchange, limit, make)
+        except StorageError as error:
+            if error.code is StorageCode.SOURCE_CONDITION_NOT_MET and reads_at_once(exchange):
+                raise source_error(error) from None
+            raise
+
+    async def _read(
+        self, exchange: Exchange, limit: int, make: Callable[[Original, Span], ResultT]
+    ) -> ResultT:
         headers = exchange.headers
         conditions = conditions_of(_source_conditions(headers))
         wanted = parse_range(headers.get("x-ms-source-range"))

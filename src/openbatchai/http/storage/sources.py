@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import Authority, Credentials
+from openbatchai.dataplane.copies import told_of_source
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.names import is_account_name
@@ -46,7 +47,8 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """A source URL and what the request that names it brings along.
+    """A source URL and what the request that names it brings along. `at_once`: it is read as part of the
+    call, unlike the source of a copy that goes on by itself (even if ours is over before the answer).
 
     `authorization` is x-ms-copy-source-authorization, `version` the request's x-ms-version header.
     """
@@ -58,6 +60,7 @@ class SourceRequest:
     client_ip: str
     version: str
     intent: str = ""
+    at_once: bool = False
 
 
 class Sources:
@@ -71,9 +74,11 @@ class Sources:
     def resolve(self, request: SourceRequest, any_of: str = "r") -> Source:
         """The source, if the credentials allow one of the permissions `any_of` on it.
 
-        A source in the request's own account needs no credentials beside those of an owner. Raises
-        InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources elsewhere
-        or not known to exist, (403) for credentials that do not suffice.
+        The source of an asynchronous copy within an account needs no credentials beside those of an owner;
+        what is read as part of a call does, as in the service.
+
+        Raises InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources
+        elsewhere or not known to exist, (403) for credentials that do not suffice.
         """
         target = self._target(request)
         ref = target.ref
@@ -96,7 +101,7 @@ class Sources:
         return Source(ref, target.query)
 
     def _needs_credentials(self, request: SourceRequest, target: Target) -> bool:
-        if request.authorization or "sig" in target.query:
+        if request.at_once or request.authorization or "sig" in target.query:
             return True
         return not (request.grant.is_owner and request.ref.account == target.ref.account)
 
@@ -152,15 +157,24 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
+        reads_at_once(exchange),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
+
+
+def reads_at_once(exchange: "Exchange") -> bool:
+    """Put … From URL in all its forms and the synchronous Copy Blob."""
+    headers, comp = exchange.headers, exchange.query.get("comp", "")
+    is_piece = comp in ("block", "appendblock", "page", "range")
+    return is_piece or "x-ms-blob-type" in headers or headers.get("x-ms-requires-sync", "").lower() == "true"
 
 
 def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
     forbidden = error.code.status == 403
     code = StorageCode.SOURCE_FORBIDDEN if forbidden else StorageCode.CANNOT_VERIFY_SOURCE
-    return StorageError(code, error.message, detail={"CopySourceErrorCode": error.code.code})
+    detail = {"CopySourceErrorCode": error.code.code}
+    return StorageError(code, error.message, detail=detail, headers=told_of_source(error))
 
 
 def _ascii(text: str) -> bytes:
