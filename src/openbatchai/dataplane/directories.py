@@ -9,7 +9,7 @@ from dataclasses import replace
 from openbatchai.dataplane import beneath, shareentries
 from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import Item, item_of
+from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
 from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
 from openbatchai.domain.ports import ItemRef
@@ -100,4 +100,6 @@ class Directories:
         found.sort(key=lambda pair: order(pair[0]))
         next_marker = encode_marker(found[limit - 1][0]) if len(found) > limit else ""
         records = tree.records_in(ref, path) if recorded else {}
-        return Page([item_of(name, entry, records.get(name)) for name, entry in found[:limit]], next_marker)
+        none = (None, None)
+        page = [tree.joined(name, entry, records.get(name, none)) for name, entry in found[:limit]]
+        return Page(page, next_marker)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath, holes, shareentries
 from openbatchai.dataplane.blobtree import OpenItem
+from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import Lease, LeaseRequest
-from openbatchai.dataplane.rangediff import ByteRanges
+from openbatchai.dataplane.rangediff import ByteRanges, changes
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.records import Item, Record, item_of
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
@@ -124,6 +125,56 @@ class Files:
         finally:
             os.close(opened.fd)
 
+    def changed_ranges(
+        self,
+        ref: ItemRef,
+        previous: str,
+        limits: Callable[[int], Span],
+        *,
+        follows_renames: bool = False,
+        lease_id: str | None = None,
+    ) -> RangeList:
+        """What changed since the share's snapshot `previous`, an older one when `ref` has one itself.
+
+        A file that had another name then is compared when `follows_renames` says so.
+        """
+        if ref.snapshot and previous >= ref.snapshot:
+            raise StorageError(StorageCode.PREVIOUS_SNAPSHOT_NOT_FOUND)
+        opened = self.open(ref)
+        try:
+            self._tree.check_read(opened.item, lease_id)
+            span = limits(opened.item.size)
+            former = self._former(replace(ref, snapshot=previous), opened.item, follows_renames)
+            if former is None:
+                ranges = holes.data_ranges(opened.fd, span.start, span.end)
+                return RangeList(opened.item, ranges)
+            try:
+                return RangeList(opened.item, *changes(former, opened.fd, span))
+            finally:
+                os.close(former)
+        finally:
+            os.close(opened.fd)
+
+    def _former(self, ref: ItemRef, item: Item, follows_renames: bool) -> int | None:
+        """The descriptor of a file as it was in a snapshot; None when it was not there yet."""
+        tree = self._tree
+        try:
+            with tree.share(ref) as share:
+                found = shareentries.find(share, ref.path)
+                then = tree.current(share, ref, found) if found is not None else None
+                if then is None or then.ino != item.ino:
+                    elsewhere = tree.snapshot_rows(ref).path_of(ref, item.ino)
+                    if elsewhere is not None and follows_renames:
+                        return tree.open(share, elsewhere, os.O_RDONLY)
+                    if elsewhere is not None or then is not None:
+                        raise StorageError(StorageCode.FILE_GENERATION_MISMATCH)
+                    return None
+                return tree.open(share, found or "", os.O_RDONLY)
+        except StorageError as error:
+            if error.code is StorageCode.SHARE_SNAPSHOT_NOT_FOUND:
+                raise StorageError(StorageCode.PREVIOUS_SNAPSHOT_NOT_FOUND) from None
+            raise
+
     def set_properties(
         self, ref: ItemRef, size: int | None, settings: FileSettings, lease_id: str | None = None
     ) -> Item:
@@ -210,6 +261,7 @@ class Files:
         lease_id: str | None,
         keeps_write_time: bool,
     ) -> Item:
+        refuse_snapshot(ref)
         # No lock: ranges of one file come in parallel, and the kernel orders writes to one inode.
         tree = self._tree
         with tree.share(ref) as share:

@@ -80,6 +80,8 @@ class Record:
     attributes: str = ""
     permission_key: str = ""
     changed_ns: int = 0
+    # In a share's snapshot: inode and ctime of the file that it was taken of.
+    origin: tuple[int, int] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     tier_changed_ns: int = 0
     rehydrating_to: str = ""
@@ -109,6 +111,8 @@ class Record:
             values["content"] = ContentHeaders(**values["content"])
         if "lease" in values:
             values["lease"] = Lease(*values["lease"])
+        if "origin" in values:
+            values["origin"] = tuple(values["origin"])
         # Not by __init__, which sets the fields of a frozen instance one by one: a page of a listing has
         # thousands of these.
         record = cls.__new__(cls)
@@ -261,13 +265,14 @@ def item_of(
     name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0, now_ns: int = 0
 ) -> Item:
     """`now_ns` decides what is told of a lease of limited duration; answers to writes tell nothing of it."""
+    ino, ctime_ns = record.origin if record and record.origin else (found.st_ino, found.st_ctime_ns)
     return Item(
         name=name,
         is_directory=stat.S_ISDIR(found.st_mode),
         size=found.st_size,
-        ino=found.st_ino,
+        ino=ino,
         mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
+        ctime_ns=ctime_ns,
         record=record,
         parent_ino=parent_ino,
         lease=facts_of(record.lease, now_ns) if record else UNLEASED,

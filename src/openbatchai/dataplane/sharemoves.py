@@ -150,7 +150,7 @@ class MoveJournal:
             return replace(move, number=cursor.lastrowid or 0)
 
     def forget(self, move: Move) -> None:
-        self._database.write("DELETE FROM move WHERE id = ?", (move.number,))
+        self._database.remove([("DELETE FROM move WHERE id = ?", (move.number,))])
 
     def finish(self, move: Move) -> None:
         """The item has its new name: its rows, and those of all below it, follow."""

@@ -159,19 +159,29 @@ class SideStore:
         rows = self.database.read("SELECT service, name FROM container", ())
         return [(StorageService(str(service)), str(name)) for service, name in rows]
 
-    def container(self, service: StorageService, name: str) -> str | None:
+    def container(self, service: StorageService, name: str, snapshot: str = "") -> str | None:
+        """What is stored of a container, or of a share's snapshot."""
+        table, where = ("share_snapshot", " AND snapshot = ?") if snapshot else ("container", "")
         rows = self.database.read(
-            "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
+            f"SELECT document FROM {table} WHERE service = ? AND name = ?{where}",
+            (service.value, name, snapshot) if snapshot else (service.value, name),
         )
         return str(rows[0][0]) if rows else None
 
-    def put_container(self, service: StorageService, name: str, document: str) -> None:
-        self.database.write(
-            "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
-        )
+    def put_container(self, service: StorageService, name: str, document: str, snapshot: str = "") -> None:
+        if snapshot:
+            self.database.write(
+                "INSERT OR REPLACE INTO share_snapshot VALUES (?, ?, ?, ?)",
+                (service.value, name, snapshot, document),
+            )
+        else:
+            self.database.write(
+                "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
+            )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_CONTAINERS)]
+        columns = [("container", "name"), ("share_snapshot", "name"), ("share_snapshot_item", "container")]
+        columns += [(table, "container") for table in TABLES_OF_CONTAINERS]
         self.database.remove(
             [
                 (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from openbatchai.wire import storage_xml
+from openbatchai.wire.blob_extras import copy_headers
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
@@ -61,7 +62,12 @@ def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-type": "File",
         "x-ms-server-encrypted": "true",
     }
-    headers |= smb_headers(item, version) | metadata_headers(item) | lease_headers(item.lease, version)
+    headers |= (
+        copy_headers(item.copy)
+        | smb_headers(item, version)
+        | metadata_headers(item)
+        | lease_headers(item.lease, version)
+    )
     return {name: value for name, value in headers.items() if value}
 
 

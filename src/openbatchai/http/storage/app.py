@@ -179,7 +179,7 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
-        check_snapshot(target.ref, exchange.method)
+        check_snapshot(target.ref, exchange.method, target.query.get("comp", "").lower())
         check_target_path(target.ref)
         await call.handler(exchange)
 

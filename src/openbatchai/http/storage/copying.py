@@ -1,5 +1,6 @@
 """What the calls that take their bytes from a source share: opening it, wherever it lies."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from openbatchai.http.storage.sources import ElsewhereError, reads_at_once, sour
 ResultT = TypeVar("ResultT")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 _SOURCE = "x-ms-source-"
+_SIGNATURE = re.compile(r"([?&])sig=[^&]*&?", re.IGNORECASE)
 
 
 class SourceReader:
@@ -92,6 +94,11 @@ def source_checks(headers: Mapping[str, str]) -> Checks:
     if crc and not crc64.is_base64(crc):
         raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": f"{_SOURCE}content-crc64"})
     return Checks(md5, crc)
+
+
+def without_signature(url: str) -> str:
+    """Whoever reads the copy is told its source, but not how to read that."""
+    return _SIGNATURE.sub(r"\1", url).rstrip("?&")
 
 
 def _source_conditions(headers: Mapping[str, str]) -> dict[str, str]:

@@ -77,7 +77,8 @@ class DirectoryCalls:
                 prefix=query.get("prefix", ""),
                 marker=query.get("marker", ""),
                 limit=page_limit(query, _PAGE),
-                recorded=bool(include & _DETAILS),
+                # What a snapshot's entries were is known from their records only.
+                recorded=bool(include & _DETAILS) or bool(ref.snapshot),
             )
             return wire.directory_document(
                 list_request(exchange),
