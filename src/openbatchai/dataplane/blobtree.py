@@ -350,8 +350,9 @@ class BlobTree:
             yield
             return
         if present is None or current is None:
-            self.kept.set_aside(ref)
             yield
+            # Not before: if the new blob does not come, the deleted one can still come back.
+            self.kept.set_aside(ref)
             return
         item, blocks = without_lease(current), self.blocks(ref, current)
         parent_path, name = beneath.split(present.path)

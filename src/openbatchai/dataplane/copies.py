@@ -201,6 +201,18 @@ def _append_sparse(upload: Upload, source: int, span: Span) -> None:
     upload.extend(span.end - position)
 
 
+_SOURCE_CODES = {
+    401: StorageCode.SOURCE_UNAUTHENTICATED,
+    403: StorageCode.SOURCE_FORBIDDEN,
+    412: StorageCode.SOURCE_CONDITION_FAILED,
+}
+
+
+def source_code(status: int) -> StorageCode:
+    """CannotVerifyCopySource with the status that reading the source was answered, as in the service."""
+    return _SOURCE_CODES.get(status, StorageCode.CANNOT_VERIFY_SOURCE)
+
+
 def told_of_source(error: StorageError) -> dict[str, str]:
     """How the answer to a request says what reading its source was answered."""
     return {

@@ -175,6 +175,14 @@ class Places:
         if service is StorageService.BLOB:
             self._discard(account, staging / _BLOCKS / container)
 
+    def containers_with_snapshots(self, account: str) -> list[tuple[StorageService, str]]:
+        """Also those of which only the snapshots are left."""
+        home = self.root / account / _SNAPSHOTS
+        found = (
+            (service, path.name) for service in StorageService for path in home.glob(f"{service.value}/*")
+        )
+        return [(service, name) for service, name in found if is_container_name(name)]
+
     def remove_snapshots(self, account: str, service: StorageService, container: str) -> None:
         self._discard(account, self.snapshots_home(account, service, container))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane import beneath, filenames, shareentries, sharelist
 from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
@@ -54,7 +54,7 @@ class ShareTree:
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
         """For a change of the item."""
         refuse_snapshot(ref)
-        return self.places.locked(ref.account, key_of(ref, ref.path.casefold()))
+        return self.places.locked(ref.account, key_of(ref, filenames.fold(ref.path)))
 
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
@@ -67,6 +67,7 @@ class ShareTree:
         path = shareentries.find(share, ref.path)
         found = None if path is None else beneath.stat_beneath(share, path)
         if path is None or found is None:
+            filenames.check_legal(ref.path)
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
         if not (stat.S_ISDIR(found.st_mode) if directory else stat.S_ISREG(found.st_mode)):
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
@@ -111,13 +112,18 @@ class ShareTree:
             )
         return item_of(name, found, own or newest, now_ns=self.now())
 
-    def records_in(self, ref: ItemRef, directory: str) -> dict[str, Records]:
+    def listed(
+        self, ref: ItemRef, directory: str, found: list[sharelist.Entry], *, recorded: bool
+    ) -> list[Item]:
+        """Entries of a directory, by their names in it."""
         base = f"{directory}/" if directory else ""
-        if ref.snapshot:
-            kept = self.snapshot_rows(ref).records_between(ref, base, f"{base}\U0010ffff")
-            return {path.removeprefix(base): (record, None) for path, record in kept.items()}
-        found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
-        return {path.removeprefix(base): records for path, records in found.items()}
+        if ref.snapshot and recorded:
+            rows = self.snapshot_rows(ref)
+            return [item_of(name, entry, rows.record(ref, base + name)) for name, entry in found]
+        names = [base + name for name, _ in found] if recorded else []
+        records = self.store(ref).records_of(ref.service, ref.container, names) if names else {}
+        none: Records = (None, None)
+        return [self.joined(name, entry, records.get(base + name, none)) for name, entry in found]
 
     def check_read(self, current: Item, lease_id: str | None) -> None:
         """412 for a lease that a request names and the file does not have."""

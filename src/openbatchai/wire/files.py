@@ -94,13 +94,15 @@ def directory_document(
     *,
     include: frozenset[str],
     extended: bool,
+    snapshot: str = "",
 ) -> bytes:
-    """One alphabetical sequence of files and directories."""
+    """One alphabetical sequence of files and directories, perhaps of a share snapshot."""
     version = request.version if request.version >= _ENCODED_NAMES_SINCE else ""
     body = "".join(_entry(entry, version, include, extended) for entry in entries)
+    at = f" {attribute('ShareSnapshot', snapshot)}" if snapshot else ""
     root = (
         f"<EnumerationResults {attribute('ServiceEndpoint', request.endpoint)}"
-        f" {attribute('ShareName', share)} {attribute('DirectoryPath', path)}>"
+        f" {attribute('ShareName', share)}{at} {attribute('DirectoryPath', path)}>"
     )
     identity = element("DirectoryId", str(directory.ino)) if extended else ""
     text = (

@@ -15,6 +15,7 @@ from azure.storage.blob import (
 from azure.storage.fileshare import ShareServiceClient
 from harness.arm import unique
 
+KIND, SKU = "BlobStorage", "Standard_GRS"
 HOUR = timedelta(hours=1)
 STORAGE = "/providers/Microsoft.Storage/storageAccounts"
 
@@ -24,7 +25,7 @@ def account(arm):
     """An account of the module's own: its keys come and go."""
     group, name = unique("keys"), unique("keystore")
     arm.ask("PUT", arm.group_path(group), {"location": "eastus"})
-    body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+    body = {"location": "eastus", "kind": KIND, "sku": {"name": SKU}}
     path = f"{arm.group_path(group)}{STORAGE}/{name}"
     assert arm.ask("PUT", path, body).status_code == 200
     return Account(arm, name, path)
@@ -145,6 +146,12 @@ def test_files_take_tokens_with_an_intent(service, account, login):
         share = client.create_share(unique("keys"))
         share.get_file_client("f").upload_file(b"content")
         assert share.get_file_client("f").download_file().readall() == b"content"
+
+
+def test_account_information_is_of_the_account(account):
+    with account.client(account.keys()["key1"]) as client:
+        found = client.get_account_information()
+    assert (found["sku_name"], found["account_kind"], found["is_hns_enabled"]) == (SKU, KIND, False)
 
 
 def test_a_copy_source_of_the_other_service(service, account, blob):

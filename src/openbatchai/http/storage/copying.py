@@ -10,6 +10,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import Checks
 from openbatchai.dataplane.ranges import Span, parse_range
 from openbatchai.dataplane.uploads import Upload
+from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.foreign import Foreign
 from openbatchai.http.storage.request import conditions_of, md5_header
@@ -34,13 +35,14 @@ class SourceReader:
         """What `make` makes, in a worker thread, of the source that the request names and the bytes of it
         that it wants, of which there are at most `limit`.
 
-        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge. A condition
-        on what is read at once is a part of reading it, so that CannotVerifyCopySource tells of it.
+        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge. For a
+        blob a condition on what is read at once is a part of reading it: CannotVerifyCopySource tells of it.
         """
         try:
             return await self._read(exchange, limit, make)
         except StorageError as error:
-            if error.code is StorageCode.SOURCE_CONDITION_NOT_MET and reads_at_once(exchange):
+            at_once = exchange.ref.service is StorageService.BLOB and reads_at_once(exchange)
+            if error.code is StorageCode.SOURCE_CONDITION_NOT_MET and at_once:
                 raise source_error(error) from None
             raise
 

@@ -1,6 +1,7 @@
 """Calls about directories of a share."""
 
 from openbatchai.dataplane import Storage
+from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
@@ -68,6 +69,8 @@ class DirectoryCalls:
     async def list_directory(self, exchange: Exchange) -> None:
         query, ref = exchange.query, exchange.ref
         include = includes(query)
+        if not include <= _DETAILS:
+            raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "include"})
         extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
 
         def read() -> bytes:
@@ -89,6 +92,7 @@ class DirectoryCalls:
                 page.next_marker,
                 include=include,
                 extended=extended,
+                snapshot=ref.snapshot,
             )
 
         await exchange.reply_xml(await exchange.run(read))

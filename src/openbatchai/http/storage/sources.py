@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import Authority, Credentials
-from openbatchai.dataplane.copies import told_of_source
+from openbatchai.dataplane.copies import source_code, told_of_source
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.names import is_account_name
@@ -60,6 +60,7 @@ class SourceRequest:
     client_ip: str
     version: str
     intent: str = ""
+    allow_trailing_dot: str = ""
     at_once: bool = False
 
 
@@ -116,6 +117,7 @@ class Sources:
             raise _no_item(request.url)
         headers = {"host": parts.netloc, "authorization": request.authorization}
         headers |= {"x-ms-version": request.version, "x-ms-file-request-intent": request.intent}
+        headers["x-ms-allow-trailing-dot"] = request.allow_trailing_dot
         scope = {
             "method": "GET",
             "scheme": parts.scheme.lower(),
@@ -157,6 +159,7 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
+        headers.get("x-ms-source-allow-trailing-dot", ""),
         reads_at_once(exchange),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
@@ -171,8 +174,7 @@ def reads_at_once(exchange: "Exchange") -> bool:
 
 def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
-    forbidden = error.code.status == 403
-    code = StorageCode.SOURCE_FORBIDDEN if forbidden else StorageCode.CANNOT_VERIFY_SOURCE
+    code = source_code(error.code.status)
     detail = {"CopySourceErrorCode": error.code.code}
     return StorageError(code, error.message, detail=detail, headers=told_of_source(error))
 
