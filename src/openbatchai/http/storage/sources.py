@@ -47,10 +47,10 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """A source URL and what the request that names it brings along. `at_once`: it is read as part of the
-    call, unlike the source of a copy that goes on by itself (even if ours is over before the answer).
+    """A source URL and what the request that names it brings along.
 
     `authorization` is x-ms-copy-source-authorization, `version` the request's x-ms-version header.
+    `trusts_owner`: an owner's request is enough for a source in the same account.
     """
 
     url: str
@@ -61,7 +61,7 @@ class SourceRequest:
     version: str
     intent: str = ""
     allow_trailing_dot: str = ""
-    at_once: bool = False
+    trusts_owner: bool = True
 
 
 class Sources:
@@ -75,11 +75,11 @@ class Sources:
     def resolve(self, request: SourceRequest, any_of: str = "r") -> Source:
         """The source, if the credentials allow one of the permissions `any_of` on it.
 
-        The source of an asynchronous copy within an account needs no credentials beside those of an owner;
-        what is read as part of a call does, as in the service.
+        A source in the request's own account needs no credentials beside those of an owner, unless the
+        request says so. What is read as part of a call needs them in any case, as in the service.
 
         Raises InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources
-        elsewhere or not known to exist, (403) for credentials that do not suffice.
+        elsewhere or not known to exist, (401, 403) for credentials that are missing or do not suffice.
         """
         target = self._target(request)
         ref = target.ref
@@ -102,7 +102,7 @@ class Sources:
         return Source(ref, target.query)
 
     def _needs_credentials(self, request: SourceRequest, target: Target) -> bool:
-        if request.at_once or request.authorization or "sig" in target.query:
+        if request.authorization or "sig" in target.query or not request.trusts_owner:
             return True
         return not (request.grant.is_owner and request.ref.account == target.ref.account)
 
@@ -159,8 +159,8 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
-        headers.get("x-ms-source-allow-trailing-dot", ""),
-        reads_at_once(exchange),
+        allow_trailing_dot=headers.get("x-ms-source-allow-trailing-dot", ""),
+        trusts_owner=not reads_at_once(exchange),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
 
@@ -174,9 +174,9 @@ def reads_at_once(exchange: "Exchange") -> bool:
 
 def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
-    code = source_code(error.code.status)
-    detail = {"CopySourceErrorCode": error.code.code}
-    return StorageError(code, error.message, detail=detail, headers=told_of_source(error))
+    code, status = source_code(error.code.status), str(error.code.status)
+    detail = {"CopySourceStatusCode": status, "CopySourceErrorCode": error.code.code}
+    return StorageError(code, error.message, headers=told_of_source(error), detail=detail)
 
 
 def _ascii(text: str) -> bytes:
