@@ -70,10 +70,28 @@ def heading(what: str) -> None:
 
 
 def line(what: str, value: float, unit: str, bar: float | None, *peers: tuple[str, float]) -> None:
-    """One figure, its bar, and each peer's figure with how many times ours it is."""
+    """One figure that should be small, its bar, and each peer's figure with how many times ours it is."""
+    met = bar is None or value <= bar
+    _print(what, value, unit, bar, met, [(name, figure, figure / value) for name, figure in peers])
+
+
+def at_least(what: str, value: float, unit: str, bar: float | None, *peers: tuple[str, float]) -> None:
+    """One figure that should be large, its bar, and each peer's figure with how many times that ours is."""
+    met = bar is None or value >= bar
+    _print(what, value, unit, bar, met, [(name, figure, value / figure) for name, figure in peers])
+
+
+def _print(
+    what: str,
+    value: float,
+    unit: str,
+    bar: float | None,
+    met: bool,
+    peers: Sequence[tuple[str, float, float]],
+) -> None:
     shown = f"  {what:<44}{value:>9.3g} {unit:<5}"
     if bar is not None:
-        shown += f" bar {bar:g}: {'met' if value <= bar else 'MISSED'}"
-    for name, figure in peers:
-        shown += f"; {name} {figure:g} ({figure / value:.1f}x)"
-    print(shown)
+        shown += f" bar {bar:.4g}: {'met' if met else 'MISSED'}"
+    for name, figure, ratio in peers:
+        shown += f"; {name} {figure:.3g} ({ratio:.1f}x)"
+    print(shown, flush=True)

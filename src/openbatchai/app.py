@@ -28,6 +28,7 @@ from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
@@ -77,6 +78,7 @@ class Service:
         keys = StoredKeys(self._store)
         self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
         self._storage.create_account(self.credentials.storage_account)
+        self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
         principals = StoredPrincipals(self._store, self.credentials.tenant)
         self._identity = Identity(self.credentials.tenant, home.keys, principals, clock)
@@ -166,12 +168,13 @@ class Service:
         management = Front(
             aad.create_app(self._identity),
             arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
-            lambda: metrics.exposition(self.context),
+            lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
         storage: dict[str, Any] = {
             "tenant": self.credentials.tenant,
             "delegation_secret": self._secrets.derived("storage user delegation keys"),
             "ports": self._storage_ports,
+            "observe": observe_all(AccessLog().record, self._storage_metrics.record),
         }
         return {
             "arm": management,
@@ -272,6 +275,7 @@ def run(
     with ExitStack() as stack:
         home.create()
         stack.enter_context(home.locked())
+        stack.enter_context(access_log_in(home.access_log))
         uvloop.run(_serve(home, host, first_port, fsync, ready))
 
 

@@ -92,6 +92,11 @@ class Home:
         return self.path / "service.log"
 
     @property
+    def access_log(self) -> Path:
+        """One line for each request to storage."""
+        return self.path / "access.log"
+
+    @property
     def lock(self) -> Path:
         return self.path / "service.lock"
 

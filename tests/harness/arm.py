@@ -1,10 +1,12 @@
 """The management plane by plain HTTPS requests: every byte of the question is the test's own."""
 
 import itertools
+import os
 from typing import Any
 
 import requests
 
+from . import contract
 from .service import Service
 from .waiting import until
 
@@ -76,6 +78,10 @@ class Arm:
         )
         if answer.content:
             self.answers.append(answer.json())
+        if version is not None and not path.startswith("https:"):
+            test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
+            found = answer.json() if answer.content else None
+            contract.judge(version, method, path, body, answer.status_code, found, test)
         return answer
 
     def get(self, path: str, version: str = NEWEST) -> Json:

@@ -50,6 +50,16 @@ class StorageCode(Enum):
         400,
         "The value for one of the XML nodes is not in the correct format.",
     )
+    UNSUPPORTED_XML_NODE = (
+        "UnsupportedXmlNode",
+        400,
+        "One of the XML nodes specified in the request body is not supported.",
+    )
+    MISSING_XML_NODE = (
+        "MissingRequiredXmlNode",
+        400,
+        "An XML node that's mandatory for this request is not specified in its body.",
+    )
     MISSING_HEADER = (
         "MissingRequiredHeader",
         400,
@@ -324,6 +334,12 @@ class StorageCode(Enum):
         "SourceConditionNotMet",
         412,
         "The source condition specified using HTTP conditional header(s) is not met.",
+    )
+    SEQUENCE_NUMBER_TOO_LARGE = (
+        "SequenceNumberIncrementTooLarge",
+        409,
+        "The sequence number increment cannot be performed because it would result in overflow of the "
+        "sequence number.",
     )
     SEQUENCE_NUMBER = (
         "SequenceNumberConditionNotMet",

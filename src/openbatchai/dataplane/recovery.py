@@ -14,7 +14,7 @@ from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidestore import Key
-from openbatchai.dataplane.uploads import Upload, write_at
+from openbatchai.dataplane.uploads import Upload, copy_bytes, write_at
 from openbatchai.domain.ports import ItemRef, StorageService
 
 _LENGTH = 8
@@ -24,7 +24,10 @@ _ROWS = 500
 
 @dataclass(frozen=True)
 class Append:
-    """A block on its way to the end of a blob: the file's inode, its length before, its record after."""
+    """A block on its way to the end of a blob: the file's inode, its length before, its record after.
+
+    `in_place`: pages on their way to `offset`, where others are.
+    """
 
     container: str
     path: str
@@ -32,14 +35,26 @@ class Append:
     offset: int
     size: int
     record: str
+    in_place: bool = False
 
 
-def announce(places: Places, ref: ItemRef, upload: Upload, fd: int, offset: int, record: Record) -> None:
+def announce(
+    places: Places,
+    ref: ItemRef,
+    upload: Upload,
+    fd: int,
+    offset: int,
+    record: Record,
+    *,
+    in_place: bool = False,
+) -> None:
     """Called before `upload` is copied to the end of the blob that `fd` is open on.
 
     From now on, until the upload is discarded, recovery finds the block with what was to be done with it.
     """
-    entry = Append(ref.container, ref.path, os.fstat(fd).st_ino, offset, upload.size, record.document())
+    entry = Append(
+        ref.container, ref.path, os.fstat(fd).st_ino, offset, upload.size, record.document(), in_place
+    )
     text = json.dumps(vars(entry)).encode()
     write_at(upload.fd, text + len(text).to_bytes(_LENGTH, "little"), upload.size)
     places.sync_staged(upload.fd)
@@ -80,6 +95,9 @@ def _finish(places: Places, account: str, entry: Append, block: int) -> None:
     try:
         found = os.fstat(blob)
         added = found.st_size - entry.offset
+        if entry.in_place:
+            _complete(places, account, entry, block, blob)
+            return
         # Whatever a job has added or changed since is the job's, and stays.
         if found.st_ino != entry.ino or not 0 < added <= entry.size:
             return
@@ -93,6 +111,17 @@ def _finish(places: Places, account: str, entry: Append, block: int) -> None:
         places.store(account).put(key, Record.parse(Identity.of(found), entry.record))
     finally:
         os.close(blob)
+
+
+def _complete(places: Places, account: str, entry: Append, block: int, blob: int) -> None:
+    """Pages may be half there; all of them are at hand, and nobody was told that they are not."""
+    found = os.fstat(blob)
+    if found.st_ino != entry.ino or found.st_size < entry.offset + entry.size:
+        return
+    copy_bytes(block, 0, blob, entry.offset, entry.size)
+    places.sync_content(blob)
+    record = Record.parse(Identity.of(os.fstat(blob)), entry.record)
+    places.store(account).put((StorageService.BLOB, entry.container, entry.path), record)
 
 
 def _same(blob: int, offset: int, block: int, length: int) -> bool:

@@ -18,10 +18,12 @@ from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.pages import Pages
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
@@ -54,10 +56,12 @@ class Storage:
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
+        self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
         self._tree = BlobTree(self.places, clock)
         self.blobs = Blobs(self._tree)
         self.appends = Appends(self._tree)
+        self.pages = Pages(self._tree)
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.permissions = Permissions(self.places)
@@ -72,12 +76,6 @@ class Storage:
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
         return self.listing.page(account, container, query, self._tree.now_ns())
-
-    def service_properties(self, account: str, service: StorageService) -> str | None:
-        return self.places.store(account).service_properties(service)
-
-    def set_service_properties(self, account: str, service: StorageService, document: str) -> None:
-        self.places.store(account).put_service_properties(service, document)
 
     def used_bytes(self, ref: ItemRef) -> int:
         """Disk space of everything in a share or container."""
@@ -94,6 +92,7 @@ class Storage:
 
     def delete_account(self, account: str) -> None:
         self.places.delete_account(account)
+        self.settings.forget(account)
 
     def create_container(self, ref: ItemRef) -> bool:
         try:

@@ -103,6 +103,16 @@ def _archive_status(item: ItemFacts) -> str:
     return f"rehydrate-pending-to-{item.rehydrating_to.lower()}" if item.rehydrating_to else ""
 
 
+def pages_document(ranges: Iterable[tuple[int, int, bool]], next_marker: str) -> bytes:
+    """`ranges` are first byte, last byte, and whether a comparison found them cleared."""
+    body = "".join(
+        f"<{name}><Start>{first}</Start><End>{last}</End></{name}>"
+        for first, last, is_clear in ranges
+        for name in ("ClearRange" if is_clear else "PageRange",)
+    )
+    return f"{DECLARATION}<PageList>{body}{optional('NextMarker', next_marker)}</PageList>".encode()
+
+
 # --- tags
 
 

@@ -23,8 +23,6 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\uff
 _ELEMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _NS = 1_000_000_000
 ENCODED_NAMES_SINCE = "2021-02-12"
-# Service properties need four levels.
-_MOST_DEPTH = 16
 
 
 class MalformedXmlError(ValueError):
@@ -264,20 +262,6 @@ def policies_document(policies: Iterable[Policy]) -> bytes:
     return f"{DECLARATION}<SignedIdentifiers>{body}</SignedIdentifiers>".encode()
 
 
-_NO_RETENTION = "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>"
-_METRICS = f"<Version>1.0</Version><Enabled>false</Enabled>{_NO_RETENTION}"
-DEFAULT_SERVICE_PROPERTIES = (
-    "<Logging><Version>1.0</Version><Delete>false</Delete><Read>false</Read><Write>false</Write>"
-    f"{_NO_RETENTION}</Logging>"
-    f"<HourMetrics>{_METRICS}</HourMetrics><MinuteMetrics>{_METRICS}</MinuteMetrics><Cors />"
-)
-
-
-def service_properties_document(stored: str | None) -> bytes:
-    body = stored if stored is not None else DEFAULT_SERVICE_PROPERTIES
-    return f"{DECLARATION}<StorageServiceProperties>{body}</StorageServiceProperties>".encode()
-
-
 # --- reading
 
 
@@ -303,17 +287,3 @@ def parse_policies(body: bytes) -> list[Policy]:
             Policy(entry.findtext("Id") or "", fields["Start"], fields["Expiry"], fields["Permission"])
         )
     return policies
-
-
-def parse_service_properties(body: bytes) -> str:
-    """The inner text of the document, to be kept and given back."""
-    return "".join(_rewritten(child) for child in parse(body, "StorageServiceProperties"))
-
-
-def _rewritten(node: Element, depth: int = 0) -> str:
-    if depth > _MOST_DEPTH:
-        raise MalformedXmlError("the document is nested too deeply")
-    tag = clean(node.tag)
-    children = (_rewritten(child, depth + 1) for child in node)
-    inner = "".join(children) if len(node) else clean((node.text or "").strip())
-    return f"<{tag}>{inner}</{tag}>" if inner else f"<{tag} />"

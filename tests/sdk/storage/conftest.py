@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.foreign import Reach
+from openbatchai.http.storage.observing import Observe
 
 ACCOUNT = "batchaidata"
 
@@ -97,7 +98,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
     for name, app in apps.items():
         listener = _listen()
         ports[name] = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", loop="uvloop")  # type: ignore[arg-type]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", loop="uvloop"
+        )  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         started = threading.Event()
         # uvicorn calls this once its sockets accept; it stands in for polling server.started.
@@ -126,7 +129,9 @@ def _serving(apps: dict[str, object]) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def serve(root: Path, ring: Ring, reach: Reach = Reach.PUBLIC) -> Iterator[Server]:
+def serve(
+    root: Path, ring: Ring, observe: Observe | None = None, reach: Reach = Reach.PUBLIC
+) -> Iterator[Server]:
     storage = Storage(root, ring, WallClock(), FsyncPolicy.NEVER)
 
     def verify(token: str, audiences: Collection[str]) -> str | None:
@@ -137,6 +142,7 @@ def serve(root: Path, ring: Ring, reach: Reach = Reach.PUBLIC) -> Iterator[Serve
         "tenant": Server.tenant,
         "delegation_secret": b"secret of the home",
         "ports": lambda: {StorageService(name): port for name, port in ports.items()},
+        "observe": observe,
     }
     apps = {
         "blob": blob.create_app(storage, verify, reach=reach, **common),
@@ -158,7 +164,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
         def start(*more: str, reach: Reach = Reach.PUBLIC) -> Server:
             ring = Ring({account: (new_key(), new_key()) for account in (ACCOUNT, *more)})
-            running = stack.enter_context(serve(tmp_path_factory.mktemp("storage"), ring, reach))
+            running = stack.enter_context(serve(tmp_path_factory.mktemp("storage"), ring, reach=reach))
             for account in ring.accounts:
                 running.storage.create_account(account)
             return running
@@ -169,6 +175,19 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 @pytest.fixture(scope="module")
 def server(start_server: StartServer) -> Server:
     return start_server()
+
+
+@pytest.fixture
+def observed_server(tmp_path: Path) -> Callable[[Observe], AbstractContextManager[Server]]:
+    """A server of the test's own: what it tells of requests is complete when the block is left."""
+
+    @contextmanager
+    def start(observe: Observe) -> Iterator[Server]:
+        with serve(tmp_path / "storage", Ring({ACCOUNT: (new_key(), new_key())}), observe) as running:
+            running.storage.create_account(ACCOUNT)
+            yield running
+
+    return start
 
 
 @pytest.fixture

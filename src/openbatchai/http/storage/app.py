@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from openbatchai.dataplane import Storage
+from openbatchai.dataplane import Storage, cors
 from openbatchai.dataplane.authority import Authority, ContainerRules, Credentials, VerifyBearer
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant, Means
 from openbatchai.dataplane.names import is_account_name
+from openbatchai.dataplane.service_settings import ServiceSettings
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
+from openbatchai.http.storage.observing import Meter, Observe, Served
 from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
 from openbatchai.http.storage.sources import Ports, Sources
 from openbatchai.http.storage.target import Target, check_target_path, parse_target, unread_target
@@ -86,6 +88,7 @@ class StorageApp:
         tenant: str,
         delegation_secret: bytes = b"",
         ports: Ports = dict,
+        observe: Observe | None = None,
         pool: Executor | None = None,
     ) -> None:
         self._service = service
@@ -94,6 +97,7 @@ class StorageApp:
         self._find_level = find_level
         self._pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{service.value}-data")
         self._authority = Authority(verify_bearer, self._rules, tenant, delegation_secret)
+        self._observe = observe
         self._sources = Sources(self._authority, storage, ports)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -106,29 +110,49 @@ class StorageApp:
 
     async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = _unauthorised_exchange(scope, self._service, self._pool)
-        exchange.connect(receive, send)
+        meter = Meter(receive, send)
+        exchange.connect(meter.receive, meter.send)
+        code = ""
+        try:
+            code = await self._respond(exchange, scope)
+        finally:
+            if self._observe is not None:
+                self._observe(_served(exchange, meter, code))
+
+    async def _respond(self, exchange: Exchange, scope: Mapping[str, Any]) -> str:
+        """Answer the request; gives the error code of a refusal."""
         try:
             exchange.target = parse_target(scope, self._service, exchange.headers)
             exchange.version = requested_version(exchange.headers, exchange.query)
             await self._answer(exchange, scope)
         except ClientGoneError:
-            return
+            return "ClientClosedRequest"
         except Exception as error:
             if exchange.started:
                 # Too late for a status: the server closes the connection, so the client sees a cut answer.
                 _log.warning("storage answer cut short: %s", error, extra={"request_id": exchange.request_id})
-                return
-            await self._refuse(exchange, _as_storage_error(error, exchange.request_id))
+                return "AnswerCut"
+            refusal = _as_storage_error(error, exchange.request_id)
+            await self._refuse(exchange, refusal)
+            return refusal.code.code
+        return ""
 
     async def _answer(self, exchange: Exchange, scope: Mapping[str, Any]) -> None:
         target = exchange.target
-        if exchange.method == "OPTIONS":
-            raise StorageError(StorageCode.CORS_PREFLIGHT)
         keys = self._storage.keys.keys(target.ref.account) if is_account_name(target.ref.account) else None
         if keys is None:
             raise StorageError(
                 StorageCode.RESOURCE_NOT_FOUND, f"There is no storage account '{target.ref.account}' here."
             )
+        settings = await self._settings(exchange)
+        if exchange.method == "OPTIONS":
+            await _preflight(exchange, settings)
+            return
+        exchange.cors_rules = settings.cors_rules
+        if settings.default_version and not {"x-ms-version", "sv"} & {*exchange.headers, *exchange.query}:
+            exchange.version = settings.default_version
+        call, unknown = self._find(target)
+        exchange.operation = call.name if call else "Unknown"
         client = scope.get("client")
         credentials = Credentials(
             target.signed, target.ref, target.query, client[0] if client else "", scope["scheme"]
@@ -142,14 +166,23 @@ class StorageApp:
             exchange.grant = self._authority.authorise(credentials, keys, now)
         if target.is_secondary and exchange.method not in ("GET", "HEAD"):
             raise StorageError(StorageCode.WRITE_TO_SECONDARY)
-        call = self._find(target)
+        if call is None:
+            raise unknown
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
         check_target_path(target.ref)
         await call.handler(exchange)
 
-    def _find(self, target: Target) -> Call:
+    async def _settings(self, exchange: Exchange) -> ServiceSettings:
+        account = exchange.ref.account
+        known = self._storage.settings.known(account, self._service)
+        if known is not None:
+            return known
+        return await exchange.run(self._storage.settings.get, account, self._service)
+
+    def _find(self, target: Target) -> tuple[Call | None, StorageError]:
+        """The call, and what to refuse the request with when there is none."""
         method, query = target.signed.method, target.query
         level = self._find_level(target)
         restype, comp = query.get("restype", "").lower(), query.get("comp", "").lower()
@@ -157,14 +190,11 @@ class StorageApp:
         if "x-ms-copy-source" in target.signed.headers:
             # The same request with a source in place of a body is another call.
             call = self._calls.get((level, method, restype, comp + FROM_SOURCE), call)
-        if call is not None:
-            return call
-        if any(key[0] is level and key[2:] == (restype, comp) for key in self._calls):
-            raise StorageError(StorageCode.UNSUPPORTED_VERB)
+        known = any(key[0] is level and key[2:] == (restype, comp) for key in self._calls)
+        if known or not (comp or restype):
+            return call, StorageError(StorageCode.UNSUPPORTED_VERB)
         name = "comp" if comp else "restype"
-        if not comp and not restype:
-            raise StorageError(StorageCode.UNSUPPORTED_VERB)
-        raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+        return None, StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
 
     def _rules(self, ref: ItemRef) -> ContainerRules:
         try:
@@ -203,6 +233,40 @@ def _as_storage_error(error: Exception, request_id: str) -> StorageError:
         return StorageError(_OS_ERRORS[error.errno])
     _log.error("storage request failed", exc_info=error, extra={"request_id": request_id})
     return StorageError(StorageCode.INTERNAL)
+
+
+async def _preflight(exchange: Exchange, settings: ServiceSettings) -> None:
+    """Whether a page of another origin may send the request that the browser announces."""
+    exchange.operation = "Preflight"
+    headers = exchange.headers
+    origin, method = headers.get("origin"), headers.get("access-control-request-method")
+    if not origin or not method:
+        raise StorageError(StorageCode.INVALID_HEADER, "A required CORS header is not present.")
+    names = [name.strip() for name in headers.get("access-control-request-headers", "").split(",")]
+    allowed = cors.preflight(settings.cors_rules, origin, method, [name for name in names if name])
+    if allowed is None:
+        raise StorageError(StorageCode.CORS_PREFLIGHT)
+    await exchange.reply(200, allowed)
+
+
+def _served(exchange: Exchange, meter: Meter, code: str) -> Served:
+    ref = exchange.ref
+    return Served(
+        service=ref.service.value,
+        operation=exchange.operation,
+        status=meter.status,
+        code=code,
+        bytes_in=meter.bytes_in,
+        bytes_out=meter.bytes_out,
+        seconds=meter.seconds,
+        complete=meter.complete,
+        request_id=exchange.request_id,
+        client_request_id=exchange.headers.get("x-ms-client-request-id", ""),
+        account=ref.account,
+        container=ref.container,
+        means=exchange.grant.means.value,
+        version=exchange.version,
+    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -11,11 +11,14 @@ from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
 from openbatchai.http.storage.blob_items import BlobItemCalls
+from openbatchai.http.storage.blob_pages import BlobPageCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.copying import SourceReader
 from openbatchai.http.storage.foreign import Foreign, Reach
 from openbatchai.http.storage.leases import BlobLeaseCalls
+from openbatchai.http.storage.observing import Observe
+from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -27,6 +30,7 @@ def create_app(
     tenant: str = "common",
     delegation_secret: bytes = b"",
     ports: Ports = dict,
+    observe: Observe | None = None,
     reach: Reach = Reach.PUBLIC,
     pool: Executor | None = None,
 ) -> StorageApp:
@@ -35,17 +39,21 @@ def create_app(
     `verify_bearer` gives the principal of a token for one of the given audiences, or None.
     `delegation_secret` makes user delegation keys; without one there are none. `ports` tells where the
     services listen, so that URLs of copy sources are recognised as ours; `reach` is where other sources
-    may lie. Blocking I/O runs in `pool`, by default one of the app's own.
+    may lie. `observe` is called after each request, on the event loop. Blocking I/O runs in `pool`, by
+    default one of the app's own.
     """
     reader = SourceReader(storage, Foreign(reach))
+    pages = BlobPageCalls(storage, reader)
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
-        BlobItemCalls(storage),
+        BlobItemCalls(storage, pages),
+        pages,
         BlobBlockCalls(storage, reader),
         BlobAppendCalls(storage, reader),
         BlobLeaseCalls(storage),
         BlobTagCalls(storage),
+        ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
         BlobCopyCalls(storage, reader),
     )
     return StorageApp(
@@ -57,6 +65,7 @@ def create_app(
         tenant=tenant,
         delegation_secret=delegation_secret,
         ports=ports,
+        observe=observe,
         pool=pool,
     )
 

@@ -49,6 +49,9 @@ class BlobContainerCalls:
         await exchange.reply_xml(wire.stats_document(now))
 
     async def account_information(self, exchange: Exchange) -> None:
+        if exchange.grant.refusal is not None:
+            # What a container shows to everybody says nothing about the account.
+            raise exchange.grant.refusal
         await exchange.reply(200, _ACCOUNT_HEADERS)
 
     async def list_blobs(self, exchange: Exchange) -> None:
@@ -75,14 +78,10 @@ class BlobContainerCalls:
 
 
 def _public_access(exchange: Exchange) -> str:
-    access = exchange.headers.get("x-ms-blob-public-access", "")
-    if access:
-        # Everything here is private; an account in Azure may be set up to answer just so.
-        raise StorageError(
-            StorageCode.UNSUPPORTED_HEADER,
-            "Public access is not permitted on this storage account.",
-            detail={"HeaderName": "x-ms-blob-public-access"},
-        )
+    access = exchange.headers.get("x-ms-blob-public-access", "").lower()
+    if access not in ("", "blob", "container"):
+        detail = {"HeaderName": "x-ms-blob-public-access", "HeaderValue": access}
+        raise StorageError(StorageCode.INVALID_HEADER, detail=detail)
     return access
 
 
@@ -110,4 +109,5 @@ def _properties(found: Container) -> Mapping[str, str]:
         **storage_xml.lease_properties(found.lease),
         "HasImmutabilityPolicy": "false",
         "HasLegalHold": "false",
+        **({"PublicAccess": found.settings.public_access} if found.settings.public_access else {}),
     }

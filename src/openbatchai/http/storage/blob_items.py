@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.tiers import check_priority, check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
+from openbatchai.http.storage.blob_pages import BlobPageCalls
 from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
@@ -22,7 +23,8 @@ _HASHED_BYTES = 64 << 20
 
 
 class BlobItemCalls:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, pages: BlobPageCalls) -> None:
+        self._pages = pages
         self._storage = storage
         self._blobs = storage.blobs
         self._content = ContentForm(
@@ -48,6 +50,9 @@ class BlobItemCalls:
         blob_type = headers.get("x-ms-blob-type")
         if blob_type is None:
             raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": "x-ms-blob-type"})
+        if blob_type == PAGE_BLOB:
+            await self._pages.create(exchange)
+            return
         if blob_type not in (BLOCK_BLOB, APPEND_BLOB):
             raise StorageError(
                 StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-blob-type", "HeaderValue": blob_type}
@@ -78,6 +83,8 @@ class BlobItemCalls:
         await exchange.reply(200, version_headers(item) | metadata)
 
     async def set_blob_properties(self, exchange: Exchange) -> None:
+        if await self._pages.set_properties(exchange):
+            return
         wanted = blob_properties(exchange, standard=False)
         item = await exchange.run(
             self._blobs.set_content, exchange.ref, wanted.content, wanted.md5, conditions_of(exchange.headers)

@@ -7,6 +7,7 @@ from typing import Any
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.containers import Container, ContainerSettings
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.policies import check_policies
 from openbatchai.dataplane.sas import StoredPolicy
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.answers import version_headers
@@ -51,12 +52,6 @@ class ContainerCalls:
         noun, restype = self._form.noun, self._form.restype
         table = {
             (account, "GET", "", "list"): Call(f"List{noun}s", self.list, "s", "l"),
-            (account, "GET", "service", "properties"): Call(
-                "GetServiceProperties", self.get_service, "s", "r"
-            ),
-            (account, "PUT", "service", "properties"): Call(
-                "SetServiceProperties", self.set_service, "s", "w"
-            ),
             (container, "PUT", restype, ""): Call(f"Create{noun}", self.create, "c", "cw"),
             (container, "DELETE", restype, ""): Call(f"Delete{noun}", self.delete, "c", "d"),
             (container, "PUT", restype, "metadata"): Call(f"Set{noun}Metadata", self.set_metadata, "c", "w"),
@@ -95,19 +90,6 @@ class ContainerCalls:
 
         await exchange.reply_xml(await exchange.run(read))
 
-    async def get_service(self, exchange: Exchange) -> None:
-        stored = await exchange.run(
-            self._storage.service_properties, exchange.ref.account, self._form.service
-        )
-        await exchange.reply_xml(storage_xml.service_properties_document(stored))
-
-    async def set_service(self, exchange: Exchange) -> None:
-        document = storage_xml.parse_service_properties(await exchange.read_body(_DOCUMENT_BYTES))
-        await exchange.run(
-            self._storage.set_service_properties, exchange.ref.account, self._form.service, document
-        )
-        await exchange.reply(202)
-
     # --- containers
 
     async def create(self, exchange: Exchange) -> None:
@@ -142,6 +124,7 @@ class ContainerCalls:
         policies = tuple(
             StoredPolicy(entry.id, entry.start, entry.expiry, entry.permission) for entry in found
         )
+        check_policies(policies, self._form.service)
         await self.update(exchange, policies=policies, **self._form.settings(exchange))
 
     async def update(self, exchange: Exchange, **changes: Any) -> None:

@@ -6,20 +6,26 @@ worker threads in pieces of 1 MiB.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from openbatchai.dataplane import cors
+from openbatchai.dataplane.cors import CorsRule
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
-from openbatchai.domain.ports import ItemRef
+from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.sources import Sources
 from openbatchai.http.storage.target import Target
 
 PIECE = 1 << 20
+_SERVERS = {
+    StorageService.BLOB: "Windows-Azure-Blob/1.0 OpenBatchAI",
+    StorageService.FILE: "Windows-Azure-File/1.0 OpenBatchAI",
+}
 _WATCHED_ABOVE = 8 * PIECE
 
 Message = MutableMapping[str, Any]
@@ -49,6 +55,8 @@ class Exchange:
         self.request_id = request_id
         self.version = version
         self.client_ip = ""
+        self.operation = "Unknown"
+        self.cors_rules: Sequence[CorsRule] = ()
         self.started = False
         self.sources: Sources
         self._pool = pool
@@ -195,13 +203,20 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
 
     async def _start(self, status: int, headers: Mapping[str, str], length: int | None) -> None:
-        every = {"x-ms-request-id": self.request_id, "x-ms-version": self.version}
+        every = {
+            "x-ms-request-id": self.request_id,
+            "x-ms-version": self.version,
+            "Server": _SERVERS[self.ref.service],
+        }
         client_id = self.headers.get("x-ms-client-request-id")
         if client_id is not None:
             every["x-ms-client-request-id"] = client_id
         if length is not None:
             every["Content-Length"] = str(length)
-        pairs = [(name.encode("latin-1"), _value(value)) for name, value in {**headers, **every}.items()]
+        every = {**headers, **every}
+        if self.cors_rules:
+            every |= cors.actual(self.cors_rules, self.headers.get("origin", ""), self.method, every)
+        pairs = [(name.encode("latin-1"), _value(value)) for name, value in every.items()]
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 

@@ -15,6 +15,8 @@ from openbatchai.http.storage.file_moves import MoveCalls
 from openbatchai.http.storage.file_permissions import PermissionCalls
 from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
+from openbatchai.http.storage.observing import Observe
+from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
 
@@ -28,6 +30,7 @@ def create_app(
     tenant: str = "common",
     delegation_secret: bytes = b"",
     ports: Ports = dict,
+    observe: Observe | None = None,
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
@@ -35,6 +38,7 @@ def create_app(
     groups = (
         common,
         ShareCalls(storage, common),
+        ServiceCalls(storage, StorageService.FILE, tenant=tenant, delegation_secret=delegation_secret),
         PermissionCalls(storage),
         DirectoryCalls(storage),
         HandleCalls(storage),
@@ -52,6 +56,7 @@ def create_app(
         tenant=tenant,
         delegation_secret=delegation_secret,
         ports=ports,
+        observe=observe,
         pool=pool,
     )
 
