@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: api-coverage install lint format type contract test test-slow check quickstart
+.PHONY: api-coverage install lint format type contract test test-slow test-clients check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -20,6 +20,8 @@ test:
 	$(BIN)pytest
 test-slow:
 	$(BIN)pytest -m slow
+test-clients:
+	$(BIN)pytest -m clients tests/clients
 api-coverage:
 	UPDATE_API_COVERAGE=1 $(BIN)pytest -q tests/http/arm/test_operations.py
 check: lint type contract test

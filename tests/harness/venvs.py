@@ -40,14 +40,19 @@ def interpreter() -> str | None:
     return shutil.which(f"python{_VERSION}")
 
 
+def cache_directory() -> Path:
+    """Where environments and downloads of the tests are kept between runs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openbatchai-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
 def python_with(pins: tuple[str, ...]) -> Path:
     """The interpreter of an environment that holds `pins`; built on the first call, by one process."""
     base = interpreter()
     if base is None:
         raise LookupError(f"there is no python{_VERSION}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openbatchai-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / hashlib.sha256("\n".join((_VERSION, *pins)).encode()).hexdigest()[:16]
+    place = cache_directory() / hashlib.sha256("\n".join((_VERSION, *pins)).encode()).hexdigest()[:16]
     with Path(f"{place}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():

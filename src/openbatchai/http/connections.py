@@ -32,6 +32,10 @@ TLS_FIRST_BYTE = b"\x16"
 # In the scope of a request that came in absolute form (`GET http://host/path`), which only proxies get: the
 # scheme of its target. `scope["scheme"]` stays how the request itself came, on which access depends.
 ABSOLUTE_FORM = "openbatchai.absolute_form"
+# In the scope of a request whose storage metadata has capitals in its names: lower-case header name -> as
+# sent. Header names have no case, so ASGI knows them lowered; metadata is given back as it came.
+SPELLED_NAMES = "openbatchai.spelled_names"
+_METADATA = b"x-ms-meta-"
 
 _BACKLOG = 1024
 # The parser has no limit of its own.
@@ -205,6 +209,13 @@ class Connection(HttpToolsProtocol):
         self._shared.refresh_date()
         self._arm()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lowered = name.lower()
+        if lowered != name and lowered.startswith(_METADATA):
+            spelled = cast(dict[str, Any], self.scope).setdefault(SPELLED_NAMES, {})
+            spelled[lowered.decode("latin-1")] = name.decode("latin-1")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False

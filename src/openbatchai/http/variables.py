@@ -23,5 +23,6 @@ def proxy_variables(proxy: str, ca_bundle: str, exceptions: Iterable[str] = ()) 
         "REQUESTS_CA_BUNDLE": ca_bundle,
         "CURL_CA_BUNDLE": ca_bundle,
         "SSL_CERT_FILE": ca_bundle,
+        "NODE_EXTRA_CA_CERTS": ca_bundle,
         "AZURE_CORE_COLLECT_TELEMETRY": "no",
     }

@@ -189,3 +189,29 @@ class TestTraversal:
         inside = service.share(share)
         found = {*service.home.rglob("*escaped*"), *service.home.parent.glob("*escaped*")}
         return {path for path in found if not path.is_relative_to(inside)}
+
+
+class TestMetadataNames:
+    def test_come_back_in_the_letters_they_were_sent_in(self, service):
+        url = f"{service.endpoint['blob']}/{service.account}"
+        given = {"Epoch": "3", "hdi_isfolder": "false", "UP": "1"}
+        with BlobServiceClient(url, credential=service.key) as client:
+            home = client.create_container(unique("meta"), metadata=given)
+            assert home.get_container_properties().metadata == given
+            blob = home.upload_blob("model", b"1", metadata=given)
+            assert blob.get_blob_properties().metadata == given
+            assert [one.metadata for one in home.list_blobs(include=["metadata"])] == [given]
+            blob.set_blob_metadata({"up": "2"})
+            assert blob.get_blob_properties().metadata == {"up": "2"}
+
+    @pytest.mark.parametrize(
+        ("name", "code"), [("", "EmptyMetadataKey"), ("a-b", "InvalidMetadata"), ("1st", "InvalidMetadata")]
+    )
+    def test_are_identifiers(self, service, name, code):
+        url = f"{service.endpoint['blob']}/{service.account}"
+        with BlobServiceClient(url, credential=service.key) as client:
+            home = client.create_container(unique("meta"))
+            with pytest.raises(HttpResponseError) as refusal:
+                home.upload_blob("x", b"1", metadata={"fine": "1", name: "1"})
+            assert (refusal.value.status_code, refusal.value.error_code) == (400, code)
+            assert list(home.list_blobs()) == []

@@ -59,9 +59,12 @@ class BlobItemCalls:
             )
         wanted = blob_properties(exchange, standard=True)
         conditions = create_conditions(exchange)
-        hashing = (size_header(headers, "content-length") or 0) <= _HASHED_BYTES
+        hashing = (size_header(headers, "content-length") or 0) <= _HASHED_BYTES or bool(wanted.md5)
 
         def finish(upload: Upload) -> Item:
+            # The MD5 to be kept is also that of the body, unless the body comes in blocks or appended pieces.
+            if blob_type == BLOCK_BLOB and wanted.md5 not in ("", upload.md5):
+                raise StorageError(StorageCode.MD5_MISMATCH)
             described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=upload.md5)
             return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
 

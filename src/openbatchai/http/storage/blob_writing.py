@@ -13,7 +13,7 @@ from openbatchai.dataplane.tiers import check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import body_limit, checks_of, sum_headers
-from openbatchai.http.storage.request import conditions_of, content_of, md5_header, metadata_of
+from openbatchai.http.storage.request import conditions_of, content_of, kept_md5, metadata_of
 
 
 def blob_properties(exchange: Exchange, *, standard: bool) -> BlobProperties:
@@ -22,7 +22,7 @@ def blob_properties(exchange: Exchange, *, standard: bool) -> BlobProperties:
     return BlobProperties(
         content=content_of(headers, "x-ms-blob-", standard=standard),
         metadata=metadata_of(headers),
-        md5=md5_header(headers, "x-ms-blob-content-md5"),
+        md5=kept_md5(headers, "x-ms-blob-content-md5"),
         tier=check_tier(tier) if tier else "",
         tags=tags_of(exchange),
     )

@@ -216,9 +216,21 @@ class Exchange:
         every = {**headers, **every}
         if self.cors_rules:
             every |= cors.actual(self.cors_rules, self.headers.get("origin", ""), self.method, every)
-        pairs = [(name.encode("latin-1"), _value(value)) for name, value in every.items()]
+        pairs = [(_name(name), _value(value)) for name, value in every.items()]
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+class _AsSpelled(bytes):
+    """The name of a metadata header, sent in its own letters where uvicorn would send lower-case ones."""
+
+    def lower(self) -> bytes:
+        return self
+
+
+def _name(text: str) -> bytes:
+    name = text.encode("latin-1")
+    return _AsSpelled(name) if text.startswith("x-ms-meta-") else name
 
 
 def _value(text: str) -> bytes:

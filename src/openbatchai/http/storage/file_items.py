@@ -16,8 +16,8 @@ from openbatchai.http.storage.file_smb import smb_of, smb_of_new
 from openbatchai.http.storage.request import (
     conditions_of,
     content_of,
+    kept_md5,
     lease_of,
-    md5_header,
     metadata_of,
     required_size,
     size_header,
@@ -138,5 +138,5 @@ def check_size(size: int) -> None:
 def file_settings(exchange: Exchange) -> FileSettings:
     headers = exchange.headers
     return FileSettings(
-        content=content_of(headers, "x-ms-", standard=False), md5=md5_header(headers, "x-ms-content-md5")
+        content=content_of(headers, "x-ms-", standard=False), md5=kept_md5(headers, "x-ms-content-md5")
     )

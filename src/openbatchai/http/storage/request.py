@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from openbatchai.dataplane.conditions import Conditions
@@ -14,10 +14,12 @@ from openbatchai.dataplane.records import ContentHeaders
 from openbatchai.dataplane.tags import parse_condition
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import Exchange
+from openbatchai.http.storage.target import Headers
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
 
 _META = "x-ms-meta-"
 _METADATA_BYTES = 8 << 10
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HEX_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _GUID = re.compile(rf"{_HEX_GUID}|\{{{_HEX_GUID}\}}|\({_HEX_GUID}\)|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -103,8 +105,20 @@ def _date(headers: Mapping[str, str], name: str) -> datetime | None:
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    """The metadata a request sets, names in the letters they came in. They are identifiers as of C#: a
+    listing makes them names of XML elements.
+
+    Raises StorageError: EmptyMetadataKey, InvalidMetadata, MetadataTooLarge.
+    """
+    spelled = headers.spelled if isinstance(headers, Headers) else {}
+    metadata = {
+        spelled.get(name, name)[len(_META) :]: value
+        for name, value in headers.items()
+        if name.startswith(_META)
+    }
     if "" in metadata:
+        raise StorageError(StorageCode.EMPTY_METADATA_KEY)
+    if not all(map(_IDENTIFIER.fullmatch, metadata)):
         raise StorageError(StorageCode.INVALID_METADATA)
     if sum(len(name) + len(value) for name, value in metadata.items()) > _METADATA_BYTES:
         raise StorageError(StorageCode.METADATA_TOO_LARGE)
@@ -128,9 +142,19 @@ def content_of(headers: Mapping[str, str], prefix: str, *, standard: bool) -> Co
 
 
 def md5_header(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that a body is held against."""
+    return _base64_header(headers, name, lambda size: size == 16)
+
+
+def kept_md5(headers: Mapping[str, str], name: str) -> str:
+    """An MD5 that is only kept with the content and given back: nobody looks at how long it is."""
+    return _base64_header(headers, name, lambda size: True)
+
+
+def _base64_header(headers: Mapping[str, str], name: str, fits: Callable[[int], bool]) -> str:
     text = headers.get(name, "")
     try:
-        valid = not text or len(base64.b64decode(text, validate=True)) == 16
+        valid = not text or fits(len(base64.b64decode(text, validate=True)))
     except (ValueError, binascii.Error):
         valid = False
     if not valid:

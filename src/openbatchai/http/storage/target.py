@@ -9,6 +9,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.sharedkey import SignedRequest
 from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.http.connections import SPELLED_NAMES
 
 _SECONDARY = "-secondary"
 
@@ -69,8 +70,16 @@ def _raw_path(scope: Mapping[str, Any]) -> str:
     return text if text.startswith("/") else f"/{text}"
 
 
-def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    headers: dict[str, str] = {}
+class Headers(dict[str, str]):
+    """Header values by lower-case name. `spelled` has the names of metadata that came with capitals."""
+
+    def __init__(self, spelled: Mapping[str, str]) -> None:
+        super().__init__()
+        self.spelled = spelled
+
+
+def _headers(scope: Mapping[str, Any]) -> Headers:
+    headers = Headers(scope.get(SPELLED_NAMES, {}))
     for raw_name, raw_value in scope["headers"]:
         name = raw_name.decode("latin-1").lower()
         try:
