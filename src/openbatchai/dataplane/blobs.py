@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree, OpenItem, key_of
+from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree, OpenItem, SnapshotsToo
 from openbatchai.dataplane.blocks import Block, BlockLists, Blocks, Source
 from openbatchai.dataplane.conditions import UNCONDITIONAL, Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
@@ -43,7 +43,8 @@ class Blobs:
             item = self._tree.find(container, ref)
         if item is not None:
             self._tree.check_read(item, conditions)
-        lists = BlockLists(self._committed(ref, item), self._blocks.uncommitted(ref))
+        uncommitted = () if ref.snapshot else self._blocks.uncommitted(ref)
+        lists = BlockLists(self._committed(ref, item), uncommitted)
         if item is None and not lists.uncommitted:
             raise StorageError(StorageCode.BLOB_NOT_FOUND)
         return item, lists
@@ -118,8 +119,11 @@ class Blobs:
         )
         return bool(changed.rehydrating_to)
 
-    def delete(self, ref: ItemRef, conditions: Conditions) -> None:
-        self._tree.remove(ref, conditions)
+    def delete(
+        self, ref: ItemRef, conditions: Conditions, snapshots: SnapshotsToo = SnapshotsToo.REFUSE
+    ) -> bool:
+        """Delete the blob, its snapshots, or both; whether that can be taken back."""
+        return self._tree.remove(ref, conditions, snapshots)
 
     def lease(self, ref: ItemRef, request: LeaseRequest, conditions: Conditions) -> tuple[Item, Lease | None]:
         """The blob and the lease it has now."""
@@ -130,7 +134,7 @@ class Blobs:
     def _committed(self, ref: ItemRef, item: Item | None) -> tuple[Block, ...]:
         if item is None:
             return ()
-        text = self._tree.store(ref).blocks(key_of(ref), item.identity)
+        text = self._tree.blocks(ref, item)
         parts = (line.rpartition(" ") for line in text.splitlines())
         return tuple(Block(block_id, int(size)) for block_id, _, size in parts)
 

@@ -6,14 +6,16 @@ checked under the item's lock, right before the rename.
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
-from openbatchai.dataplane import blobplaces
+from openbatchai.dataplane import beneath, blobplaces
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks
+from openbatchai.dataplane.kept import KeptBlobs, without_lease
 from openbatchai.dataplane.leases import BLOB_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.places import Places
@@ -53,6 +55,14 @@ class BlobProperties:
     copy: Mapping[str, str] = field(default_factory=dict)
 
 
+class SnapshotsToo(Enum):
+    """What the deletion of a blob does about its snapshots."""
+
+    REFUSE = auto()
+    INCLUDE = auto()
+    ONLY = auto()
+
+
 @dataclass(frozen=True)
 class OpenItem:
     """An open file with the properties it had when it was opened; whoever got it closes `fd`."""
@@ -61,12 +71,19 @@ class OpenItem:
     item: Item
 
 
+def _none(_: str) -> int:
+    return 0
+
+
 class BlobTree:
     """Methods that take `container` want the descriptor that `container()` gives."""
 
-    def __init__(self, places: Places, clock: Clock) -> None:
+    def __init__(self, places: Places, clock: Clock, retention: Callable[[str], int] = _none) -> None:
+        """`retention` gives for how many days an account keeps what is deleted or replaced; 0 for not."""
         self.places = places
         self.clock = clock
+        self.kept = KeptBlobs(places, clock)
+        self.retention = retention
 
     def container(self, ref: ItemRef) -> AbstractContextManager[int]:
         """The container's directory; ContainerNotFound when there is none."""
@@ -85,6 +102,9 @@ class BlobTree:
     # --- finding
 
     def find(self, container: int, ref: ItemRef) -> Item | None:
+        if ref.snapshot:
+            kept = self.kept.snapshot(ref)
+            return kept.told(self.now_ns()) if kept else None
         found = blobplaces.find(container, ref.path)
         return self.described(ref, found.stat) if found else None
 
@@ -115,7 +135,10 @@ class BlobTree:
             return self.existing(container, ref)
 
     def open(self, ref: ItemRef) -> OpenItem:
+        """The blob, or its snapshot."""
         with self.container(ref) as container:
+            if ref.snapshot:
+                return self._open_snapshot(ref)
             opened = self._opened(container, ref)
             if self._is_of_one_version(container, ref, opened.item):
                 return opened
@@ -130,16 +153,33 @@ class BlobTree:
             raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
         return OpenItem(fd, self.described(ref, os.fstat(fd)))
 
+    def _open_snapshot(self, ref: ItemRef) -> OpenItem:
+        kept = self.kept.snapshot(ref)
+        try:
+            if kept is not None:
+                return OpenItem(self.kept.open(ref, kept), kept.told(self.now_ns()))
+        except FileNotFoundError:
+            # Deleted in this moment.
+            pass
+        raise StorageError(StorageCode.BLOB_NOT_FOUND)
+
     @staticmethod
     def _is_of_one_version(container: int, ref: ItemRef, item: Item) -> bool:
         """Whether file and record belong together: another request may have come between the looks at them.
 
         A blob that was changed from outside has a record of another file, too; but it is still there.
         """
-        if item.record is not None and item.record.identity == item.identity:
+        if ref.snapshot or (item.record is not None and item.record.identity == item.identity):
             return True
         found = blobplaces.find(container, ref.path)
         return found is not None and Identity.of(found.stat) == item.identity
+
+    def blocks(self, ref: ItemRef, item: Item) -> str:
+        """The committed block list of the blob or snapshot that `item` is, as replace() got it."""
+        if not ref.snapshot:
+            return self.store(ref).blocks(key_of(ref), item.identity)
+        kept = self.kept.snapshot(ref)
+        return kept.blocks if kept else ""
 
     def check_read(self, current: Item, conditions: Conditions) -> None:
         """Whether the request wants the blob as it is: 412, or 304 when the client's copy is still good."""
@@ -157,6 +197,11 @@ class BlobTree:
         """
         conditions.check_write(current.version if current else None, creates=creates)
         self._check_lease(current, conditions, needed=True)
+
+    def check_snapshot(self, current: Item, conditions: Conditions) -> None:
+        """Whether a snapshot may be taken of what is there now; a leased blob's needs no lease id."""
+        conditions.check_write(current.version)
+        self._check_lease(current, conditions, needed=False)
 
     def kept_lease(self, current: Item | None) -> Lease | None:
         """The lease that goes into the record of a blob whose content or record is replaced."""
@@ -211,13 +256,14 @@ class BlobTree:
                 lease=self.kept_lease(current),
             )
             store, key = self.store(ref), key_of(ref)
-            store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
             place = blobplaces.NewPlace(container, ref.path, upload.rename, self.places.sync_directory)
-            try:
-                place.take(present, is_folder=not upload.size and _marks_folder(record))
-            except BaseException:
-                store.withdraw(key, record)
-                raise
+            with self._former_kept(container, ref, present, current, replaced=True):
+                store.announce(key, record, replaces=current.record if current else None, blocks=blocks)
+                try:
+                    place.take(present, is_folder=not upload.size and marks_folder(record))
+                except BaseException:
+                    store.withdraw(key, record)
+                    raise
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)
 
@@ -243,24 +289,74 @@ class BlobTree:
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
 
-    def remove(self, ref: ItemRef, conditions: Conditions) -> None:
+    def remove(
+        self, ref: ItemRef, conditions: Conditions, snapshots: SnapshotsToo = SnapshotsToo.REFUSE
+    ) -> bool:
+        """Delete the blob, its snapshots, or both; whether that can be taken back.
+
+        Snapshots of a blob that a job has removed go by INCLUDE or ONLY.
+        """
         with self.locked(ref), self.container(ref) as container:
             present = blobplaces.find(container, ref.path)
-            if present is None:
+            current = self.described(ref, present.stat) if present else None
+            days = self.retention(ref.account)
+            kept = [each for each in self.kept.of_blob(ref) if each.is_snapshot and not each.deleted_ns]
+            if current is None and (snapshots is SnapshotsToo.REFUSE or not kept):
                 raise StorageError(StorageCode.BLOB_NOT_FOUND)
-            current = self.described(ref, present.stat)
             self.check_write(ref, current, conditions)
-            is_folder = ref.path.endswith("/") or _marks_folder(current.record)
+            if kept and snapshots is SnapshotsToo.REFUSE:
+                raise StorageError(StorageCode.SNAPSHOTS_PRESENT)
+            for snapshot in kept:
+                self.kept.delete(ref, snapshot, days)
+            if present is not None and current is not None and snapshots is not SnapshotsToo.ONLY:
+                self._remove_present(container, ref, present, current)
+            return days > 0
+
+    def _remove_present(self, container: int, ref: ItemRef, present: blobplaces.Found, current: Item) -> None:
+        is_folder = ref.path.endswith("/") or marks_folder(current.record)
+        with self._former_kept(container, ref, present, current, replaced=False):
             sync = self.places.sync_directory
             blobplaces.remove(container, ref.path, present, sync, is_folder=is_folder)
-            self.store(ref).drop(key_of(ref))
-            self.places.drop_blocks(ref)
+        self.store(ref).drop(key_of(ref))
+        self.places.drop_blocks(ref)
+
+    @contextmanager
+    def _former_kept(
+        self,
+        container: int,
+        ref: ItemRef,
+        present: blobplaces.Found | None,
+        current: Item | None,
+        *,
+        replaced: bool,
+    ) -> Iterator[None]:
+        """Around what takes the blob's bytes away: they are kept if the account keeps what is deleted."""
+        days = self.retention(ref.account)
+        if not days:
+            yield
+            return
+        if present is None or current is None:
+            self.kept.set_aside(ref)
+            yield
+            return
+        item, blocks = without_lease(current), self.blocks(ref, current)
+        parent_path, name = beneath.split(present.path)
+        with beneath.directory_beneath(container, parent_path) as parent:
+            kept = self.kept.keep_former(ref, item, blocks, parent, name, days, replaced=replaced)
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                self.kept.withdraw(ref, kept)
+            raise
+        if kept is not None:
+            self.kept.settle(ref, kept)
 
     def now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000) * 1_000
 
 
-def _marks_folder(record: Record | None) -> bool:
+def marks_folder(record: Record | None) -> bool:
     """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
     metadata = record.metadata if record else {}
     return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())

@@ -116,6 +116,11 @@ class StorageCode(Enum):
         400,
         "The key for one of the metadata key-value pairs is empty.",
     )
+    BATCH_COUNT = (
+        "ExceedsMaxBatchRequestCount",
+        400,
+        "The batch operation exceeds maximum number of allowed subrequests.",
+    )
     EMPTY_TAG_NAME = ("EmptyTagName", 400, "The name of one of the tag key-value pairs is empty.")
     DUPLICATE_TAG_NAMES = ("DuplicateTagNames", 400, "The tags specified contain duplicate names.")
     INVALID_TAG = (

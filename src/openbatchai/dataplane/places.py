@@ -133,7 +133,7 @@ class Places:
     def container(
         self, account: str, service: StorageService, container: str, snapshot: str = ""
     ) -> Iterator[int]:
-        """The descriptor of the directory of a container, or of a share's snapshot; 404 when there is none."""
+        """The descriptor of a container's directory, or of a share snapshot's; 404 when there is none."""
         if not is_account_name(account) or not is_container_name(container):
             raise missing_container(service)
         # Text, not Path: this is on every request's way, and Paths cost as much as what is done to them.

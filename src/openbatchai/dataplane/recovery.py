@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from openbatchai.dataplane import beneath, blobplaces
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.kept import KeptBlobs
+from openbatchai.dataplane.names import is_account_name
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidestore import Key
@@ -151,6 +153,19 @@ def drop_orphans(places: Places) -> None:
             with places.locked_all():
                 if not places.container_path(home.name, service, name).is_dir():
                     store.drop_container(service, name)
+
+
+def recover_kept(places: Places, kept: KeptBlobs) -> None:
+    """Settle what a killed service was keeping of blobs, and let go of what need not be kept any longer."""
+    accounts = [home.name for home in sorted(places.root.iterdir()) if is_account_name(home.name)]
+    for account in accounts:
+        kept.recover(account)
+
+    def expire() -> None:
+        for account in accounts:
+            kept.remove_expired(account)
+
+    places.in_background(expire)
 
 
 def _check(places: Places, account: str, key: Key) -> None:

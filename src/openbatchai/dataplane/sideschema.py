@@ -1,7 +1,8 @@
 """The side store's tables, one script per version (`PRAGMA user_version`).
 
 Append scripts, never change one: homes that exist have run it. A table keyed by service, container and
-path also goes into TABLES_OF_ITEMS, so that its rows go with their item and with their container.
+path also goes into TABLES_OF_ITEMS, so that its rows go with their item and with their container, or into
+TABLES_OF_CONTAINERS only.
 """
 
 # The first version had no number of its own, hence IF NOT EXISTS.
@@ -38,5 +39,20 @@ CREATE TABLE move (
 );
 """
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES)
+# Snapshots of blobs (`time` names them) and softly deleted blobs (`time` empty); `file` holds the bytes.
+_KEPT = """
+CREATE TABLE kept (
+    service TEXT NOT NULL, container TEXT NOT NULL, path TEXT NOT NULL, time TEXT NOT NULL,
+    ready INTEGER NOT NULL, file TEXT NOT NULL, deleted_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
+    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    document TEXT NOT NULL, blocks TEXT NOT NULL,
+    PRIMARY KEY (service, container, path, time)
+) WITHOUT ROWID;
+CREATE INDEX kept_expiry ON kept (expires_ns) WHERE expires_ns > 0;
+CREATE INDEX kept_unready ON kept (ready) WHERE ready = 0;
+"""
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT)
 TABLES_OF_ITEMS = ("item",)
+# What is kept of a blob stays when the blob goes.
+TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

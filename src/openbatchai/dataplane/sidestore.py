@@ -15,7 +15,7 @@ from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
-from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_ITEMS
+from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -171,7 +171,7 @@ class SideStore:
         )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_ITEMS)]
+        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_CONTAINERS)]
         self.database.remove(
             [
                 (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))

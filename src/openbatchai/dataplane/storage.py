@@ -4,6 +4,7 @@ import base64
 import hmac
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
 from openbatchai.dataplane.bloblist import BlobListing, BlobQuery, Page
 from openbatchai.dataplane.blobs import Blobs
+from openbatchai.dataplane.blobsnapshots import BlobSnapshots
 from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
@@ -37,6 +39,8 @@ from openbatchai.domain.ports import (
 )
 
 _NO_LIMIT = 2**62
+# No word of the service: clients ask for both.
+_DELETED_SNAPSHOTS = "deleted snapshots"
 
 
 class Storage:
@@ -58,12 +62,17 @@ class Storage:
         self.readers = ReaderMarks()
         self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
-        self._tree = BlobTree(self.places, clock)
+        self._tree = BlobTree(self.places, clock, self._kept_days)
+        recovery.recover_kept(self.places, self._tree.kept)
         self.blobs = Blobs(self._tree)
+        self.snapshots = BlobSnapshots(self._tree)
         self.appends = Appends(self._tree)
         self.pages = Pages(self._tree)
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
+        self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["deleted"] = self._tree.kept.listed_deleted
+        self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
         share_tree = ShareTree(self.places, self.permissions, clock)
         self.directories = Directories(share_tree)
@@ -75,7 +84,13 @@ class Storage:
         self.places.close()
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
+        if query.include >= {"snapshots", "deleted"}:
+            query = replace(query, include=query.include | {_DELETED_SNAPSHOTS})
         return self.listing.page(account, container, query, self._tree.now_ns())
+
+    def _kept_days(self, account: str) -> int:
+        """For how many days the account keeps what is deleted of its blobs."""
+        return self.settings.get(account, StorageService.BLOB).delete_retention.days
 
     def used_bytes(self, ref: ItemRef) -> int:
         """Disk space of everything in a share or container."""

@@ -7,6 +7,7 @@ from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
     LeaseTold,
+    ListedFacts,
     ListRequest,
     MalformedXmlError,
     attribute,
@@ -83,8 +84,9 @@ def blobs_document(
 def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
     content = item.content
     tags = f"<Tags>{tag_set(item.tags.items())}</Tags>" if "tags" in include and item.tags else ""
+    state, deleted = _listed_elements(item.listed) if item.listed else ("", "")
     return (
-        f"<Blob>{name_element(item.name, version)}<Properties>"
+        f"<Blob>{name_element(item.name, version)}{state}<Properties>"
         f"<Creation-Time>{http_date_ns(item.created_ns)}</Creation-Time>"
         f"<Last-Modified>{http_date(item.last_modified)}</Last-Modified>"
         f"<Etag>{item.etag[1:-1]}</Etag><Content-Length>{item.size}</Content-Length>"
@@ -93,8 +95,19 @@ def _blob(item: ItemFacts, version: str, include: frozenset[str]) -> str:
         f"{element('Cache-Control', content.cache_control)}"
         f"{element('Content-Disposition', content.disposition)}"
         f"<BlobType>{item.blob_type}</BlobType>{extra_elements(item, with_copy='copy' in include)}"
-        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted></Properties>"
+        f"{_lease_elements(item.lease)}<ServerEncrypted>true</ServerEncrypted>{deleted}</Properties>"
         f"{metadata_element(item.metadata if 'metadata' in include else None)}{tags}<OrMetadata /></Blob>"
+    )
+
+
+def _listed_elements(listed: ListedFacts) -> tuple[str, str]:
+    """Beside the properties, and among them."""
+    snapshot = optional("Snapshot", listed.snapshot)
+    if not listed.deleted_ns:
+        return snapshot, ""
+    return f"{snapshot}<Deleted>true</Deleted>", (
+        f"<DeletedTime>{http_date_ns(listed.deleted_ns)}</DeletedTime>"
+        f"<RemainingRetentionDays>{listed.kept_days}</RemainingRetentionDays>"
     )
 
 

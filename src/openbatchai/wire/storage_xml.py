@@ -51,6 +51,17 @@ class LeaseTold(Protocol):
     def duration(self) -> str: ...
 
 
+class ListedFacts(Protocol):
+    """What a listing tells of an entry that is not simply what is there now."""
+
+    @property
+    def snapshot(self) -> str: ...
+    @property
+    def deleted_ns(self) -> int: ...
+    @property
+    def kept_days(self) -> int: ...
+
+
 class ItemFacts(Protocol):
     """What headers and listings tell about a blob, file or directory."""
 
@@ -102,6 +113,8 @@ class ItemFacts(Protocol):
     def changed_ns(self) -> int: ...
     @property
     def lease(self) -> LeaseTold: ...
+    @property
+    def listed(self) -> ListedFacts | None: ...
     @property
     def is_sealed(self) -> bool: ...
     @property

@@ -106,12 +106,10 @@ def test_sequence_numbers(blob):
     blob.upload_page(page, 0, 512, if_sequence_number_lte=10)
     blob.upload_page(page, 0, 512, if_sequence_number_lt=11)
     blob.upload_page(page, 0, 512, if_sequence_number_eq=10)
-    for condition in ("lte", "lt", "eq"):
-        value = {"lte": 9, "lt": 10, "eq": 9}[condition]
-        call = lambda name=condition, given=value: blob.clear_page(
-            0, 512, **{f"if_sequence_number_{name}": given}
-        )
-        assert code(call) == "SequenceNumberConditionNotMet"
+    for demand in ({"lte": 9}, {"lt": 10}, {"eq": 9}):
+        with pytest.raises(HttpResponseError) as refused:
+            blob.clear_page(0, 512, **{f"if_sequence_number_{name}": n for name, n in demand.items()})
+        assert refused.value.error_code == "SequenceNumberConditionNotMet"
     assert ranges(blob) == [(0, 511)]
 
 

@@ -54,6 +54,15 @@ def render_job(version, submission, state=ExecutionState.QUEUED, **fields):
     return version.job(JobResource(job, EXPERIMENT, WORKSPACE), "S")
 
 
+def render_file_server(version, submission):
+    server = FileServer(
+        id=1, workspace_id=1, key="f", name="f", spec=submission.spec, location=submission.location,
+        tags=submission.tags, fingerprint="", deleting=False, created=NOW, changed=NOW, etag="e",
+        modified=NOW, facts={"address": "192.0.2.1", "mountPoint": "/data"}, secrets=submission.secrets,
+    )  # fmt: skip
+    return version.file_server(FileServerResource(server, WORKSPACE), "S")
+
+
 def a_cluster_body(**extra):
     share = {
         "accountName": "acct",
@@ -214,7 +223,7 @@ def test_bad_clusters_are_refused_naming_the_property(version, path, value):
         ("customToolkitSettings", None, "properties"),
         ("constraints", {"maxWallClockTime": "7.00:00:00"}, "properties.constraints.maxWallClockTime"),
         ("cntkSettings", {"pythonScriptFilePath": "x"}, "properties"),
-        ("environmentVariables", [{"name": "A"}], "properties.environmentVariables.0.value"),
+        ("environmentVariables", [{"value": "A"}], "properties.environmentVariables.0.name"),
         ("inputDirectories", [{"id": "a b", "path": "x"}], "properties.inputDirectories.0.id"),
     ],
 )
@@ -315,13 +324,7 @@ def test_jobs_have_the_recorded_shape(name, request_body, answer):
 @pytest.mark.parametrize(("name", "request_body", "answer"), recorded("fileServers", with_file_servers=True))
 def test_file_servers_have_the_recorded_shape(name, request_body, answer):
     version = VERSIONS[name]
-    wanted = version.file_server_request(deepcopy(request_body))
-    server = FileServer(
-        id=1, workspace_id=1, key="f", name="f", spec=wanted.spec, location=wanted.location,
-        tags=wanted.tags, fingerprint="", deleting=False, created=NOW, changed=NOW, etag="e", modified=NOW,
-        facts={"address": "192.0.2.1", "mountPoint": "/data"}, secrets=wanted.secrets,
-    )  # fmt: skip
-    shown = version.file_server(FileServerResource(server, WORKSPACE), "S")
+    shown = render_file_server(version, version.file_server_request(deepcopy(request_body)))
     # No virtual network is made here, so there is none to show.
     del answer["properties"]["subnet"]
     assert shape(shown) == shape(answer)

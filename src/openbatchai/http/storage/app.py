@@ -19,7 +19,12 @@ from openbatchai.dataplane.service_settings import ServiceSettings
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
 from openbatchai.http.storage.observing import Meter, Observe, Served
-from openbatchai.http.storage.request import DEFAULT_VERSION, refuse_unsupported, requested_version
+from openbatchai.http.storage.request import (
+    DEFAULT_VERSION,
+    check_snapshot,
+    refuse_unsupported,
+    requested_version,
+)
 from openbatchai.http.storage.sources import Ports, Sources
 from openbatchai.http.storage.target import Target, check_target_path, parse_target, unread_target
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
@@ -67,6 +72,8 @@ class Call:
     permissions: str
 
 
+# In the scope of a part of a batch: the version of the batch, of which no header tells that was signed.
+BATCH_VERSION = "openbatchai.batch_version"
 # At the end of a `comp`: the call when the request names a source to take the bytes from.
 FROM_SOURCE = "<x-ms-copy-source"
 # By level, method, restype and comp.
@@ -123,7 +130,8 @@ class StorageApp:
         """Answer the request; gives the error code of a refusal."""
         try:
             exchange.target = parse_target(scope, self._service, exchange.headers)
-            exchange.version = requested_version(exchange.headers, exchange.query)
+            default = scope.get(BATCH_VERSION, DEFAULT_VERSION)
+            exchange.version = requested_version(exchange.headers, exchange.query, default)
             await self._answer(exchange, scope)
         except ClientGoneError:
             return "ClientClosedRequest"
@@ -171,6 +179,7 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
+        check_snapshot(target.ref, exchange.method)
         check_target_path(target.ref)
         await call.handler(exchange)
 

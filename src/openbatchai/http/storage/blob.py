@@ -7,11 +7,13 @@ from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.blob_appends import BlobAppendCalls
+from openbatchai.http.storage.blob_batch import BlobBatchCalls
 from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
 from openbatchai.http.storage.blob_items import BlobItemCalls
 from openbatchai.http.storage.blob_pages import BlobPageCalls
+from openbatchai.http.storage.blob_snapshots import BlobSnapshotCalls
 from openbatchai.http.storage.blob_tags import BlobTagCalls
 from openbatchai.http.storage.containers import ContainerCalls
 from openbatchai.http.storage.copying import SourceReader
@@ -44,6 +46,7 @@ def create_app(
     """
     reader = SourceReader(storage, Foreign(reach))
     pages = BlobPageCalls(storage, reader)
+    batch = BlobBatchCalls()
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
@@ -52,11 +55,13 @@ def create_app(
         BlobBlockCalls(storage, reader),
         BlobAppendCalls(storage, reader),
         BlobLeaseCalls(storage),
+        BlobSnapshotCalls(storage),
         BlobTagCalls(storage),
         ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
         BlobCopyCalls(storage, reader),
+        batch,
     )
-    return StorageApp(
+    app = StorageApp(
         StorageService.BLOB,
         storage,
         {key: call for group in groups for key, call in group.calls().items()},
@@ -68,6 +73,8 @@ def create_app(
         observe=observe,
         pool=pool,
     )
+    batch.serve = app
+    return app
 
 
 def _level(target: Target) -> Level:

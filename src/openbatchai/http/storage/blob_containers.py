@@ -61,6 +61,7 @@ class BlobContainerCalls:
             delimiter=query.get("delimiter", ""),
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
+            include=includes(query),
         )
 
         def read() -> bytes:

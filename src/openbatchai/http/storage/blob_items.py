@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB
+from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB, SnapshotsToo
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.tiers import check_priority, check_tier
@@ -113,5 +113,21 @@ class BlobItemCalls:
         await exchange.reply(202 if rehydrates else 200)
 
     async def delete_blob(self, exchange: Exchange) -> None:
-        await exchange.run(self._blobs.delete, exchange.ref, conditions_of(exchange.headers))
-        await exchange.reply(202, {"x-ms-delete-type-permanent": "true"})
+        snapshots = _snapshots_too(exchange)
+        conditions = conditions_of(exchange.headers)
+        if exchange.ref.snapshot:
+            kept = await exchange.run(self._storage.snapshots.delete, exchange.ref, conditions)
+        else:
+            kept = await exchange.run(self._blobs.delete, exchange.ref, conditions, snapshots)
+        await exchange.reply(202, {"x-ms-delete-type-permanent": "false" if kept else "true"})
+
+
+def _snapshots_too(exchange: Exchange) -> SnapshotsToo:
+    wanted = exchange.headers.get("x-ms-delete-snapshots", "")
+    choices = {"": SnapshotsToo.REFUSE, "include": SnapshotsToo.INCLUDE, "only": SnapshotsToo.ONLY}
+    if wanted.lower() not in choices or (wanted and exchange.ref.snapshot):
+        raise StorageError(
+            StorageCode.INVALID_HEADER,
+            detail={"HeaderName": "x-ms-delete-snapshots", "HeaderValue": wanted},
+        )
+    return choices[wanted.lower()]

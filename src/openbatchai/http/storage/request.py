@@ -11,8 +11,9 @@ from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, decimal, parse_range
 from openbatchai.dataplane.records import ContentHeaders
+from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.dataplane.tags import parse_condition
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.target import Headers
 from openbatchai.wire.storage_xml import ListRequest, parse_http_date
@@ -34,15 +35,17 @@ _UNSUPPORTED_HEADERS = {
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("snapshot", "versionid", "prevsnapshot"),
+    StorageService.BLOB: ("versionid", "prevsnapshot"),
     StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
 }
 
 
-def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+def requested_version(
+    headers: Mapping[str, str], query: Mapping[str, str], default: str = DEFAULT_VERSION
+) -> str:
     """Any well-formed version is taken and given back, one newer than we know as the newest we know; a SAS
     without the header has its own."""
-    version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
+    version = headers.get("x-ms-version") or query.get("sv") or default
     if not _VERSION.fullmatch(version):
         raise StorageError(
             StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
@@ -58,6 +61,17 @@ def refuse_unsupported(service: StorageService, headers: Mapping[str, str], quer
     for name in _UNSUPPORTED_PARAMETERS[service]:
         if query.get(name):
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
+
+
+def check_snapshot(ref: ItemRef, method: str) -> None:
+    """400 unless a snapshot of a blob is named by a time and only read or deleted."""
+    if not ref.snapshot or ref.service is not StorageService.BLOB:
+        return
+    if not ref.path or method not in ("GET", "HEAD", "DELETE") or not is_snapshot_time(ref.snapshot):
+        raise StorageError(
+            StorageCode.INVALID_QUERY,
+            detail={"QueryParameterName": "snapshot", "QueryParameterValue": ref.snapshot},
+        )
 
 
 def conditions_of(headers: Mapping[str, str]) -> Conditions:

@@ -24,6 +24,30 @@ def _pascal(word: str) -> str:
     return _WORDS.get(word, word[:1].upper() + word[1:])
 
 
+def _cluster_legacy(properties: Json) -> Json:
+    legacy = flat.cluster_legacy(properties)
+    if properties.get("subnet") == {}:
+        # As this version shows a cluster without one.
+        del properties["subnet"]
+    node_setup = properties.get("nodeSetup")
+    if isinstance(node_setup, dict):
+        _fill_values(node_setup.get("setupTask"))
+    return legacy
+
+
+def _job_legacy(properties: Json) -> Json:
+    _fill_values(properties)
+    return flat.job_legacy(properties)
+
+
+def _fill_values(owner: Any) -> None:
+    """An environment setting of this version may be without a value."""
+    settings = owner.get("environmentVariables") if isinstance(owner, dict) else None
+    for setting in settings if isinstance(settings, list) else ():
+        if isinstance(setting, dict):
+            setting.setdefault("value", "")
+
+
 def _cluster_shown(properties: Json, legacy: Json) -> None:
     flat.cluster_shown(properties, legacy)
     properties.setdefault("subnet", {})
@@ -70,9 +94,9 @@ VERSION = Version(
         "pyTorchSettings",
         "jobOutputDirectoryPathSegment",
     ),
-    cluster_legacy=flat.cluster_legacy,
+    cluster_legacy=_cluster_legacy,
     cluster_shown=_cluster_shown,
-    job_legacy=flat.job_legacy,
+    job_legacy=_job_legacy,
     job_shown=_job_shown,
     file_server_shown=_file_server_shown,
     enum_word=_pascal,
