@@ -26,7 +26,7 @@ def make_blobs(service, client, count):
     assert client.ask("PUT", "blob", container, {"restype": "container"}).status == 201
     home = service.home / "storage" / service.account / "blob" / container
     names = [f"{n % 10}/{n:06}.dat" if n % 2 else f"{n:06}.dat" for n in range(count)]
-    for n in range(10):
+    for n in (1, 3, 5, 7, 9):
         (home / str(n)).mkdir()
     for name in names:
         (home / name).touch()
@@ -76,7 +76,7 @@ def test_a_hundred_thousand_blobs_are_listed_in_bounded_memory(new_service):
         found, pages = listed(client, container, **query)
         assert found == names
         assert pages == 20
-    assert len(listed(client, container, delimiter="/")[0]) == 50_010
+    assert len(listed(client, container, delimiter="/")[0]) == 50_005
     assert peak_bytes(service.endpoint["pid"]) < before + (80 << 20)
     client.close()
 

@@ -121,6 +121,15 @@ def create_file(path: str, size: int, **headers: str) -> Call:
     return call("file", "PUT", f"share/{path}", x_ms_type="file", x_ms_content_length=str(size), **headers)
 
 
+def page_blob(path: str, size: int, **headers: str) -> Call:
+    return put(path, b"", "PageBlob", x_ms_blob_content_length=str(size), **headers)
+
+
+def put_pages(path: str, start: int, body: bytes) -> Call:
+    span = f"bytes={start}-{start + len(body) - 1}"
+    return call("blob", "PUT", f"data/{path}", "comp=page", body, x_ms_page_write="update", x_ms_range=span)
+
+
 def put_range(path: str, start: int, body: bytes) -> Call:
     span = f"bytes={start}-{start + len(body) - 1}"
     return call("file", "PUT", f"share/{path}", "comp=range", body, x_ms_write="update", x_ms_range=span)
@@ -353,6 +362,9 @@ BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("L
 LOG = both(put("a", b"", "AppendBlob", x_ms_meta_k="v"), call("blob", "PUT", "data/a", "comp=appendblock", X))
 FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
 
+DISK = both(page_blob("a", 2048, x_ms_meta_k="v"), put_pages("a", 0, Y[:512] + X[:512]))
+CLEAR_PAGES = {"x_ms_page_write": "clear", "x_ms_range": "bytes=0-1023"}
+RESIZE_PAGES = {"x_ms_blob_content_length": "512"}
 TREE = both(
     call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v"),
     call("file", "PUT", "share/d/e", "restype=directory", x_ms_meta_k="w"),
@@ -368,10 +380,14 @@ def emptied(old: View, new: View, found: View) -> bool:
     return rest == {"file f"} and not body.strip(b"\0") and len(body) in (0, len(new["file f"]["body"]) // 2)
 
 
-def in_place(old: View, new: View, found: View) -> bool:
+def in_place(old: View, new: View, found: View, item: str = "file f") -> bool:
     """A range in place: each byte is the old or the new one."""
-    bodies = [bytes.fromhex(state["file f"]["body"]) for state in (old, new, found)]
+    bodies = [bytes.fromhex(state[item]["body"]) for state in (old, new, found)]
     return len({*map(len, bodies)}) == 1 and all(c in (a, b) for a, b, c in zip(*bodies, strict=True))
+
+
+def pages_in_place(old: View, new: View, found: View) -> bool:
+    return in_place(old, new, found, "blob a")
 
 
 CASES = [
@@ -420,6 +436,10 @@ CASES = [
         both(BASE, put("b", Y, x_ms_meta_k="b")),
         call("blob", "PUT", "data/b", x_ms_copy_source=source("blob", "data/a"), x_ms_meta_k="copy"),
     ),
+    Case("pages", NOTHING, page_blob("new", 2048, x_ms_meta_k="v")),
+    Case("pages-written", DISK, put_pages("a", 512, Y[:512] + X[:512]), pages_in_place),
+    Case("pages-cleared", DISK, call("blob", "PUT", "data/a", "comp=page", **CLEAR_PAGES), pages_in_place),
+    Case("pages-resized", DISK, call("blob", "PUT", "data/a", "comp=properties", **RESIZE_PAGES)),
     Case("tags", BASE, call("blob", "PUT", "data/a", "comp=tags", TAGS)),
     Case("tier", BASE, call("blob", "PUT", "data/a", "comp=tier", x_ms_access_tier="Cool")),
     Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
