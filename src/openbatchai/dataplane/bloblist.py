@@ -142,14 +142,15 @@ def _decode_position(marker: str) -> tuple[str, str]:
 
 def _bound(query: BlobQuery, after: tuple[str, str] | None) -> Bound:
     """The least name that the page may hold."""
-    bound = Bound(query.start_from)
-    if after is not None and after[0] >= query.start_from:
-        name, rank = after
-        if query.delimiter and query.delimiter in name[len(query.prefix) :]:
-            # It was a common prefix: everything that begins so has been told of.
-            return Bound(behind(name))
+    if after is None:
+        return Bound(query.start_from)
+    name, rank = after
+    if query.delimiter and query.delimiter in name[len(query.prefix) :]:
+        # It was a common prefix: everything that begins so has been told of.
+        bound = Bound(behind(name))
+    else:
         bound = Bound(name, is_included=rank != _LAST)
-    return bound
+    return bound if bound.name >= query.start_from else Bound(query.start_from)
 
 
 def behind(prefix: str) -> str:

@@ -54,6 +54,9 @@ class Identity:
     def of(cls, found: os.stat_result) -> "Identity":
         return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
+    def fits(self, found: os.stat_result) -> bool:
+        return self.mtime_ns == found.st_mtime_ns and self.ino == found.st_ino and self.size == found.st_size
+
 
 @dataclass(frozen=True)
 class Record:
@@ -97,11 +100,28 @@ class Record:
 
     @classmethod
     def parse(cls, identity: Identity, document: str) -> "Record":
-        values: dict[str, Any] = json.loads(document)
-        content = ContentHeaders(**values.pop("content", {}))
+        return cls.of(identity, json.loads(document))
+
+    @classmethod
+    def of(cls, identity: Identity, values: dict[str, Any]) -> "Record":
+        """The record with these `values`, which document() wrote."""
+        if "content" in values:
+            values["content"] = ContentHeaders(**values["content"])
         if "lease" in values:
             values["lease"] = Lease(*values["lease"])
-        return cls(identity=identity, content=content, **values)
+        # Not by __init__, which sets the fields of a frozen instance one by one: a page of a listing has
+        # thousands of these.
+        record = cls.__new__(cls)
+        vars(record).update(_unset_fields())
+        vars(record).update(values, identity=identity)
+        return record
+
+
+@lru_cache(maxsize=1)
+def _unset_fields() -> Mapping[str, Any]:
+    """Every field of a record but the identity, as it is when nobody set it."""
+    nothing = vars(Record(Identity(0, 0, 0)))
+    return {name: value for name, value in nothing.items() if name != "identity"}
 
 
 @dataclass(frozen=True)
@@ -145,8 +165,12 @@ class Item:
         return Identity(self.ino, self.size, self.mtime_ns)
 
     @property
+    def modified_ns(self) -> int:
+        return max(self.mtime_ns, self.record.touched_ns if self.record else 0)
+
+    @property
     def last_modified(self) -> datetime:
-        return whole_seconds(max(self.mtime_ns, self.record.touched_ns if self.record else 0))
+        return whole_seconds(self.modified_ns)
 
     @property
     def created_ns(self) -> int:
@@ -256,12 +280,11 @@ def choose_blob_record(found: os.stat_result, newest: Record | None, older: Reco
     That is the older one while the newest one's file has yet to be renamed into place. A file that neither
     describes was changed from outside and inherits from the newest.
     """
-    identity = Identity.of(found)
-    if newest is None or newest.identity == identity:
+    if newest is None or newest.identity.fits(found):
         return newest
-    if older is not None and older.identity == identity:
+    if older is not None and older.identity.fits(found):
         return older
-    return replace(newest, md5="", blob_type=_type_after_change(newest, identity))
+    return replace(newest, md5="", blob_type=_type_after_change(newest, Identity.of(found)))
 
 
 def _type_after_change(record: Record, now: Identity) -> str:

@@ -12,7 +12,7 @@ from openbatchai.http.storage.containers import ContainerForm
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import includes, list_request, page_limit
 from openbatchai.wire import blob as wire
-from openbatchai.wire import storage_xml
+from openbatchai.wire import blob_listing, storage_xml
 
 _ACCOUNT_HEADERS = {"x-ms-sku-name": "Standard_LRS", "x-ms-account-kind": "StorageV2"}
 
@@ -56,23 +56,26 @@ class BlobContainerCalls:
 
     async def list_blobs(self, exchange: Exchange) -> None:
         query = exchange.query
+        include = includes(query)
+        if not include <= blob_listing.INCLUDABLE:
+            raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "include"})
+        if query.get("showonly"):
+            # For accounts with a hierarchical namespace; without one it is no parameter of the call.
+            raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": "showonly"})
         wanted = BlobQuery(
             prefix=query.get("prefix", ""),
             delimiter=query.get("delimiter", ""),
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
-            include=includes(query),
+            start_from=query.get("startfrom", ""),
+            include=include,
         )
 
         def read() -> bytes:
             ref = exchange.ref
             page = self._storage.list_blobs(ref.account, ref.container, wanted)
-            return wire.blobs_document(
-                list_request(exchange),
-                ref.container,
-                page.entries,
-                page.next_marker,
-                include=includes(query),
+            return blob_listing.blobs_document(
+                list_request(exchange), ref.container, page.entries, page.next_marker, include=include
             )
 
         await exchange.reply_xml(await exchange.run(read))
