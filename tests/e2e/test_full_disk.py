@@ -24,7 +24,7 @@ from harness.storage_writers import (
 )
 
 MIB = 1 << 20
-DISK = 48 * MIB
+DISK = 96 * MIB
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,15 @@ def lab(service):
     return Lab(Arm(service))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(service):
     made = client_of(service)
-    assert made.ask("PUT", "blob", CONTAINER, {"restype": "container"}).status == 201
-    assert made.ask("PUT", "file", SHARE, {"restype": "share"}).status == 201
+    places = (("blob", CONTAINER, "container"), ("file", SHARE, "share"))
+    for kind, name, restype in places:
+        assert made.ask("PUT", kind, name, {"restype": restype}).status == 201
     yield made
+    for kind, name, restype in places:
+        assert made.ask("DELETE", kind, name, {"restype": restype}).status == 202
     made.close()
 
 

@@ -140,8 +140,11 @@ class Plane(RuleBasedStateMachine):
         if source not in self.blobs.items:
             assert answer.status == 404
             return
+        item, present = self.blobs.items[source], self.blobs.items.get(goal)
+        if present is not None and present.kind != item.kind:
+            assert answer.code == "InvalidBlobType"
+            return
         assert answer.status == 202, answer.body
-        item = self.blobs.items[source]
         self.blobs.put(goal, item, self.blobs.records.get(source, {}))
 
     # --- clients and files
