@@ -22,6 +22,7 @@ from harness.storage_writers import (
     client_of,
     offered,
 )
+from harness.waiting import until
 
 MIB = 1 << 20
 DISK = 96 * MIB
@@ -50,7 +51,14 @@ def service(disk):
 
 @pytest.fixture(scope="module")
 def lab(service):
-    return Lab(Arm(service))
+    made = Lab(Arm(service))
+
+    def idle():
+        return made.arm.get(made.cluster)["properties"]["nodeStateCounts"]["idleNodeCount"] == 1
+
+    # A node whose preparation meets a full disk is lost, and says so: not what is looked at here.
+    until(idle, "a node that is ready")
+    return made
 
 
 @pytest.fixture
