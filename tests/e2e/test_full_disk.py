@@ -105,11 +105,11 @@ def fill(disk):
     leave(None)
 
 
-@pytest.mark.parametrize("room", [0, 16 << 10, 256 << 10, MIB])
+@pytest.mark.parametrize("room", [0, 256 << 10])
 def test_a_full_disk_refuses_writes_and_loses_nothing(fill, service, writers, room):
     fill(room)
     refused = 0
-    for _ in range(40):
+    for _ in range(25):
         for writer in writers:
             try:
                 writer.step()
