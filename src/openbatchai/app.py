@@ -28,11 +28,13 @@ from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.account_info import AccountFacts
+from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
-from openbatchai.services import bootstrap, metrics
+from openbatchai.services import accounts, bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
 from openbatchai.services.bootstrap import Credentials, StoredPrincipals
 from openbatchai.services.context import Context
@@ -179,9 +181,19 @@ class Service:
         return {
             "arm": management,
             "aad": management,
-            "blob": blob.create_app(self._storage, self._verify_storage_token, **storage),
+            "blob": blob.create_app(
+                self._storage,
+                self._verify_storage_token,
+                reach=Reach(self._settings.copy_sources),
+                describe=self._describe_account,
+                **storage,
+            ),
             "file": files.create_app(self._storage, self._verify_storage_token, **storage),
         }
+
+    def _describe_account(self, name: str) -> AccountFacts:
+        found = accounts.facts(self.context, name)
+        return AccountFacts(found.sku, found.kind) if found else AccountFacts()
 
     def _storage_ports(self) -> dict[StorageService, int]:
         return {service: self._listeners[service.value].port for service in StorageService}

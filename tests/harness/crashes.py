@@ -198,8 +198,27 @@ def view(data: Direct) -> View:
         found[f"blob {name}"] = _item(data, "blob", f"data/{name}")
     if listing.status == 200:
         found["listed"] = names
+    found["kept"] = _kept_states(data)
     found |= _directory(data, "")
     return found
+
+
+def _kept_states(data: Direct) -> list[list[str]]:
+    """Snapshots and what was softly deleted, without the times: name, what it is, and its content."""
+    query = {"restype": "container", "comp": "list", "include": "snapshots,deleted"}
+    answer = data.ask("blob", "GET", "data", query)
+    states = []
+    for entry in ElementTree.fromstring(answer.body).iter("Blob") if answer.status == 200 else ():
+        name, time = str(entry.findtext("Name")), entry.findtext("Snapshot")
+        if time is None and entry.find("Deleted") is None:
+            continue
+        content = data.ask("blob", "GET", f"data/{name}", {"snapshot": time}).body.hex() if time else ""
+        if entry.find("Deleted") is not None:
+            content = ""
+        length = str(entry.findtext("Properties/Content-Length"))
+        what = ("snapshot" if time else "blob") + (" deleted" if entry.find("Deleted") is not None else "")
+        states.append([name, what, length, content])
+    return states
 
 
 def _directory(data: Direct, path: str) -> View:
@@ -232,6 +251,10 @@ def litter(root: Path) -> list[str]:
         for service, name in side.execute("SELECT service, name FROM container").fetchall():
             if not (home / service / name).is_dir():
                 found.append(f"row of {service} container {name}")
+        files = {str(row[0]) for row in side.execute("SELECT file FROM kept WHERE ready = 1").fetchall()}
+        found += [f"unready {row}" for row in side.execute("SELECT * FROM kept WHERE ready = 0").fetchall()]
+        kept = {path.name for path in (home / ".snapshots" / "blob").glob("*/*")}
+        found += [f"kept {name}" for name in files ^ kept]
     side.close()
     return found
 
@@ -355,11 +378,43 @@ def rename(old: str, new: str, query: str = "", **headers: str) -> Call:
     return call("file", "PUT", f"share/{new}", f"{query}&comp=rename", **headers)
 
 
+def for_each_snapshot(method: str, **headers: str) -> Call:
+    """The call on every snapshot of `a`."""
+
+    def carry_out(data: Direct) -> None:
+        query = {"restype": "container", "comp": "list", "include": "snapshots"}
+        listing = ElementTree.fromstring(data.ask("blob", "GET", "data", query).body)
+        for time in [found.text for found in listing.iter("Snapshot")]:
+            call("blob", method, "data/a", f"snapshot={time}", **headers)(data)
+
+    return carry_out
+
+
+def not_yet_aside(old: View, new: View, found: View) -> bool:
+    """A new blob hides a deleted one of its name, which becomes a snapshot of it with the next call on it."""
+    return found | {"kept": []} == new | {"kept": []} and found["kept"] == []
+
+
+def some_snapshots_gone(old: View, new: View, found: View) -> bool:
+    """Of a blob that is deleted with its snapshots, these may be gone first."""
+    same = {key: value for key, value in old.items() if key != "kept"}
+    return {key: value for key, value in found.items() if key != "kept"} == same
+
+
 NOTHING: Call = lambda data: None  # noqa: E731
 X, Y = b"x" * 700, b"y" * 900
 BASE = put("a", X, x_ms_meta_k="old", content_type="text/old")
 BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("Latest", 2)))
 LOG = both(put("a", b"", "AppendBlob", x_ms_meta_k="v"), call("blob", "PUT", "data/a", "comp=appendblock", X))
+SNAPSHOT = call("blob", "PUT", "data/a", "comp=snapshot")
+KEEPING = call(
+    "blob",
+    "PUT",
+    "",
+    "restype=service&comp=properties",
+    b"<StorageServiceProperties><DeleteRetentionPolicy><Enabled>true</Enabled><Days>7</Days>"
+    b"</DeleteRetentionPolicy></StorageServiceProperties>",
+)
 FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
 
 DISK = both(page_blob("a", 2048, x_ms_meta_k="v"), put_pages("a", 0, Y[:512] + X[:512]))
@@ -419,10 +474,29 @@ CASES = [
     Case("metadata", BASE, call("blob", "PUT", "data/a", "comp=metadata", x_ms_meta_k="new")),
     Case("properties", BASE, call("blob", "PUT", "data/a", "comp=properties", x_ms_blob_content_type="a/b")),
     Case("delete", both(BASE, block("a", 1, X)), call("blob", "DELETE", "data/a")),
+    Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
+    Case("snapshot", BASE, call("blob", "PUT", "data/a", "comp=snapshot")),
+    Case("snapshot-log", LOG, call("blob", "PUT", "data/a", "comp=snapshot", x_ms_meta_own="1")),
+    Case("snapshot-delete", both(BASE, SNAPSHOT), for_each_snapshot("DELETE")),
+    Case(
+        "snapshots-delete-all",
+        both(BASE, SNAPSHOT, SNAPSHOT),
+        call("blob", "DELETE", "data/a", x_ms_delete_snapshots="include"),
+        some_snapshots_gone,
+    ),
+    Case("soft-delete", both(KEEPING, BASE), call("blob", "DELETE", "data/a")),
+    Case("soft-snapshot-delete", both(KEEPING, BASE, SNAPSHOT), for_each_snapshot("DELETE")),
+    Case("soft-put-over", both(KEEPING, BASE), put("a", Y, x_ms_meta_k="new")),
+    Case("soft-put-again", both(KEEPING, BASE, call("blob", "DELETE", "data/a")), put("a", Y), not_yet_aside),
+    Case(
+        "undelete",
+        both(KEEPING, BASE, call("blob", "DELETE", "data/a")),
+        call("blob", "PUT", "data/a", "comp=undelete"),
+    ),
     Case("container", NOTHING, call("blob", "PUT", "fresh", "restype=container", x_ms_meta_k="v")),
     Case(
         "container-delete",
-        both(BASE, put("b/c", Y), block("new", 1, X)),
+        both(KEEPING, BASE, SNAPSHOT, put("b/c", Y), call("blob", "DELETE", "data/b/c"), block("new", 1, X)),
         call("blob", "DELETE", "data", "restype=container"),
     ),
     Case(

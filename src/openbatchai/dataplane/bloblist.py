@@ -18,6 +18,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, choose_blob_record, item_of
 from openbatchai.dataplane.sidestore import Records
+from openbatchai.dataplane.tiers import rehydrated
 from openbatchai.domain.ports import StorageService
 
 PAGE = 5000
@@ -113,6 +114,8 @@ class BlobListing:
                 entries.append(found)
             else:
                 record = choose_blob_record(found, *records.get(name, nothing))
+                if record is not None and record.rehydrating_to:
+                    record = rehydrated(record, now_ns)
                 entries.append(item_of(name, found, record, now_ns=now_ns))
         return entries
 

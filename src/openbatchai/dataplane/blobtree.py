@@ -278,6 +278,8 @@ class BlobTree:
         """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
         with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
+            if ref.snapshot:
+                return self._update_snapshot(ref, current, conditions, change)
             self.check_write(ref, current, conditions)
             record = replace(
                 change(current.record or first_record(current)),
@@ -288,6 +290,15 @@ class BlobTree:
                 record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
+
+    def _update_snapshot(
+        self, ref: ItemRef, current: Item, conditions: Conditions, change: Callable[[Record], Record]
+    ) -> Item:
+        """Tags and tier of a snapshot may be others than the blob's; the rest of it stays as it is."""
+        conditions.check_write(current.version)
+        record = change(current.record or first_record(current))
+        self.kept.rows(ref.account).set_record(key_of(ref), ref.snapshot, record)
+        return replace(current, record=record)
 
     def remove(
         self, ref: ItemRef, conditions: Conditions, snapshots: SnapshotsToo = SnapshotsToo.REFUSE
@@ -336,8 +347,9 @@ class BlobTree:
             yield
             return
         if present is None or current is None:
-            self.kept.set_aside(ref)
             yield
+            # Not before: if the new blob does not come, the deleted one can still come back.
+            self.kept.set_aside(ref)
             return
         item, blocks = without_lease(current), self.blocks(ref, current)
         parent_path, name = beneath.split(present.path)

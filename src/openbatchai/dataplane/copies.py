@@ -24,7 +24,8 @@ _PIECE = 1 << 20
 class Original:
     """The open source of a copy: its bytes, and what is known of it. Whoever got it closes it.
 
-    `version` is None when the conditions on it were checked elsewhere. `blocks` is its committed block list.
+    `version` is None when the conditions on it were checked elsewhere. `blocks` is its committed block list,
+    `file` what else there is to know of a file of ours.
     """
 
     fd: int
@@ -38,6 +39,7 @@ class Original:
     sequence_number: int = 0
     append_blocks: int = 0
     blocks: str = ""
+    file: Item | None = None
 
     def check(self, conditions: Conditions) -> None:
         """SourceConditionNotMet (412) unless the source is as the request wants it."""
@@ -49,6 +51,17 @@ class Original:
             if error.code is StorageCode.CONDITION_NOT_MET:
                 raise StorageError(StorageCode.SOURCE_CONDITION_NOT_MET) from None
             raise
+
+    def read(self, span: Span) -> bytes:
+        """Some bytes in memory; CannotVerifyCopySource when the source has become shorter."""
+        pieces, position = [], span.start
+        while position < span.end:
+            piece = os.pread(self.fd, span.end - position, position)
+            if not piece:
+                raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source became shorter.")
+            pieces.append(piece)
+            position += len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -82,7 +95,10 @@ class Copies:
         """A blob or file of ours as a source; CannotVerifyCopySource when it is not there."""
         try:
             if ref.service is StorageService.FILE:
-                return _original(self._files.open(ref))
+                opened = self._files.open(ref)
+                original = _original(opened)
+                original.file = opened.item
+                return original
             opened = self._tree.open(ref)
         except StorageError as error:
             if error.code.status != 404:

@@ -281,6 +281,11 @@ class StorageCode(Enum):
         409,
         "The specified blob is sealed and its contents can't be modified.",
     )
+    SHARE_SNAPSHOT_COUNT = (
+        "ShareSnapshotCountExceeded",
+        409,
+        "The share has as many snapshots as a share may have.",
+    )
     SHARE_SNAPSHOT_LEASED = (
         "DeleteShareWhenSnapshotLeased",
         409,

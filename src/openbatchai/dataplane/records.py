@@ -25,6 +25,7 @@ _TEXT = "text/plain; charset=utf-8"
 _TEXT_ENDINGS = (".txt", ".log", ".out", ".err", ".py", ".sh", ".yaml", ".yml", ".md")
 _types = mimetypes.MimeTypes()
 _NS = 1_000_000_000
+_LATEST_NS = (1 << 63) - 1
 _OWN_COLUMNS = frozenset({"identity", "content"})
 
 
@@ -52,7 +53,7 @@ class Identity:
 
     @classmethod
     def of(cls, found: os.stat_result) -> "Identity":
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_ino, found.st_size, _stored(found.st_mtime_ns))
 
     def fits(self, found: os.stat_result) -> bool:
         return self.mtime_ns == found.st_mtime_ns and self.ino == found.st_ino and self.size == found.st_size
@@ -80,6 +81,8 @@ class Record:
     attributes: str = ""
     permission_key: str = ""
     changed_ns: int = 0
+    # In a share's snapshot: inode and ctime of the file that it was taken of.
+    origin: tuple[int, int] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     tier_changed_ns: int = 0
     rehydrating_to: str = ""
@@ -109,6 +112,8 @@ class Record:
             values["content"] = ContentHeaders(**values["content"])
         if "lease" in values:
             values["lease"] = Lease(*values["lease"])
+        if "origin" in values:
+            values["origin"] = tuple(values["origin"])
         # Not by __init__, which sets the fields of a frozen instance one by one: a page of a listing has
         # thousands of these.
         record = cls.__new__(cls)
@@ -162,7 +167,7 @@ class Item:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.ino, self.size, self.mtime_ns)
+        return Identity(self.ino, self.size, _stored(self.mtime_ns))
 
     @property
     def modified_ns(self) -> int:
@@ -261,13 +266,14 @@ def item_of(
     name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0, now_ns: int = 0
 ) -> Item:
     """`now_ns` decides what is told of a lease of limited duration; answers to writes tell nothing of it."""
+    ino, ctime_ns = record.origin if record and record.origin else (found.st_ino, found.st_ctime_ns)
     return Item(
         name=name,
         is_directory=stat.S_ISDIR(found.st_mode),
         size=found.st_size,
-        ino=found.st_ino,
+        ino=ino,
         mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
+        ctime_ns=ctime_ns,
         record=record,
         parent_ino=parent_ino,
         lease=facts_of(record.lease, now_ns) if record else UNLEASED,
@@ -296,6 +302,11 @@ def _type_after_change(record: Record, now: Identity) -> str:
     if record.blob_type == "PageBlob" and same_file and now.size % 512 == 0:
         return "PageBlob"
     return "BlockBlob"
+
+
+def _stored(ns: int) -> int:
+    """A time as the side store can hold it, to the year 2262: files may have later ones."""
+    return min(ns, _LATEST_NS)
 
 
 def whole_seconds(ns: int) -> datetime:

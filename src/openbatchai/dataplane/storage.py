@@ -18,6 +18,7 @@ from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filecopies import FileCopies
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.pages import Pages
@@ -27,8 +28,10 @@ from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
+from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -57,11 +60,13 @@ class Storage:
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
         finish_moves(self.places)
+        drop_unfinished(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
+        self.usage = Usage(self.places)
         self._tree = BlobTree(self.places, clock, self._kept_days)
         recovery.recover_kept(self.places, self._tree.kept)
         self.blobs = Blobs(self._tree)
@@ -71,6 +76,7 @@ class Storage:
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["uncommittedblobs"] = self.blobs.listed_uncommitted
         self.listing.sources["deleted"] = self._tree.kept.listed_deleted
         self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
@@ -78,7 +84,9 @@ class Storage:
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
         self.copies = Copies(self._tree, self.files)
+        self.file_copies = FileCopies(share_tree, clock)
         self.moves = Moves(share_tree)
+        self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
     def close(self) -> None:
         self.places.close()
@@ -91,10 +99,6 @@ class Storage:
     def _kept_days(self, account: str) -> int:
         """For how many days the account keeps what is deleted of its blobs."""
         return self.settings.get(account, StorageService.BLOB).delete_retention.days
-
-    def used_bytes(self, ref: ItemRef) -> int:
-        """Disk space of everything in a share or container."""
-        return self.containers.used_bytes(ref)
 
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""

@@ -134,6 +134,7 @@ class ContainerEntry:
     name: str
     properties: Mapping[str, str]
     metadata: Mapping[str, str] | None = None
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def containers_document(
     """`plural` is Containers or Shares; an entry is named by its singular."""
     single = plural.removesuffix("s")
     body = "".join(
-        f"<{single}>{element('Name', entry.name)}<Properties>"
+        f"<{single}>{element('Name', entry.name)}{optional('Snapshot', entry.snapshot)}<Properties>"
         + "".join(element(name, text) for name, text in entry.properties.items())
         + f"</Properties>{metadata_element(entry.metadata)}</{single}>"
         for entry in entries

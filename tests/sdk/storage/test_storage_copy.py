@@ -164,6 +164,18 @@ def test_from_another_account_and_from_a_share(server, container):
     assert target.download_blob().readall() == b"from a share"
 
 
+def test_a_snapshot_as_source_brings_back_what_was(container):
+    blob = container.upload_blob("b", b"old", metadata={"k": "old"})
+    snapshot = blob.create_snapshot()["snapshot"]
+    blob.upload_blob(b"new", overwrite=True)
+    url = f"{blob.url}?snapshot={snapshot}"
+    for name in ("restored", "b"):
+        target = container.get_blob_client(name)
+        target.start_copy_from_url(url)
+        assert target.download_blob().readall() == b"old"
+        assert target.get_blob_properties().metadata == {"k": "old"}
+
+
 def test_what_is_not_there_is_no_source(server, container):
     target = container.get_blob_client("t")
     for url in (container.get_blob_client("none").url, server.url("blob", "no-container/b")):

@@ -196,7 +196,7 @@ def test_snapshots_are_read_only(server, container):
     refused = (400, "InvalidQueryParameterValue")
     assert call("PUT", "", blob_type="BlockBlob") == refused
     assert call("PUT", "lease", lease_action="acquire", lease_duration="15") == refused
-    for comp in ("metadata", "properties", "block", "snapshot", "tier", "tags", "appendblock", "undelete"):
+    for comp in ("metadata", "properties", "block", "snapshot", "appendblock", "undelete"):
         assert call("PUT", comp) == refused, comp
     assert call("DELETE", "", delete_snapshots="only") == (400, "InvalidHeaderValue")
     assert call("GET", "", "../../b") == refused

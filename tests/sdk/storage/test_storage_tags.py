@@ -196,3 +196,17 @@ def test_a_blob_on_its_way_out_of_the_archive_says_so(container):
     )
     listed = next(iter(container.list_blobs()))
     assert (listed.blob_tier, listed.archive_status) == ("Archive", "rehydrate-pending-to-cool")
+
+
+def test_tags_and_tier_of_a_snapshot(container):
+    blob = container.upload_blob("b", b"x", tags={"a": "b"})
+    snapshot = container.get_blob_client("b", snapshot=blob.create_snapshot()["snapshot"])
+    blob.set_blob_tags({"a": "c"})
+    blob.set_standard_blob_tier("Cool")
+    assert snapshot.get_blob_tags() == {"a": "b"}
+    assert snapshot.get_blob_properties().blob_tier == "Hot"
+    snapshot.set_standard_blob_tier("Cold")
+    assert (snapshot.get_blob_properties().blob_tier, blob.get_blob_properties().blob_tier) == (
+        "Cold",
+        "Cool",
+    )

@@ -20,6 +20,7 @@ from openbatchai.dataplane.blobtree import BlobProperties
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.dirtables import DirectoryTables, PackedNames, Table
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filenames import fold, order
 from openbatchai.dataplane.records import Item, Listed
 from openbatchai.domain.ports import ItemRef, StorageService
 
@@ -425,6 +426,71 @@ def test_memory_is_bounded_and_given_back(tmp_path):
     big = tables(clocks, most_bytes=one - 1)
     assert len(rows(big, directories[0], reader)) == 100
     assert big.size == 0
+
+
+# --- shares
+
+
+@pytest.fixture
+def share(storage, tmp_path):
+    storage.create_container(ItemRef(StorageService.FILE, "acct", "share"))
+    return tmp_path / "acct" / "file" / "share"
+
+
+def in_share(storage: Storage, limit: int = 5000, prefix: str = "", path: str = "") -> list[str]:
+    found, marker = [], ""
+    place = ItemRef(StorageService.FILE, "acct", "share", path)
+    while True:
+        page = storage.directories.list(place, prefix=prefix, marker=marker, limit=limit, recorded=True)
+        found += [item.name + "/" * item.is_directory for item in page.entries]
+        marker = page.next_marker
+        if not marker:
+            return found
+
+
+FILE_NAMES = st.text("aAbBéÉ_ß.", min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(FILE_NAMES, max_size=12), st.text("aAéÉ_", max_size=2), st.integers(1, 4))
+def test_a_directory_of_a_share_is_listed_in_its_order_whatever_the_pages(names, prefix, limit):
+    with tempfile.TemporaryDirectory() as root:
+        storage = open_storage(Path(root))
+        storage.places.tables = DirectoryTables(kept_from=1)
+        storage.create_container(ItemRef(StorageService.FILE, "acct", "share"))
+        home = Path(root, "acct/file/share")
+        for name in names:
+            (home / name).touch()
+        matching = [name for name in names if fold(name).startswith(fold(prefix))]
+        assert in_share(storage, limit, prefix) == sorted(matching, key=order)
+        storage.close()
+
+
+def test_what_a_client_cannot_reach_is_not_in_a_share(storage, share, tmp_path):
+    (share / "directory").mkdir()
+    (share / "file").touch()
+    (share / "inside").symlink_to("file")
+    (share / "outside").symlink_to(tmp_path)
+    (share / "dangling").symlink_to("nothing")
+    (share / "loop").symlink_to("loop")
+    (share / os.fsdecode(b"\xff")).touch()
+    os.mkfifo(share / "fifo")
+    assert in_share(storage) == ["directory/", "file", "inside"]
+    assert in_share(storage, 1) == ["directory/", "file", "inside"]
+
+
+def test_a_page_of_a_share_goes_on_behind_its_last_name(storage, share):
+    for name in ("b", "D", "f"):
+        (share / name).touch()
+    place = ItemRef(StorageService.FILE, "acct", "share")
+    first = storage.directories.list(place, prefix="", marker="", limit=2)
+    assert [item.name for item in first.entries] == ["b", "D"]
+    (share / "D").unlink()
+    (share / "c").touch()
+    (share / "d").touch()
+    (share / "e").touch()
+    rest = storage.directories.list(place, prefix="", marker=first.next_marker, limit=5)
+    assert [item.name for item in rest.entries] == ["d", "e", "f"]
 
 
 def test_names_beside_and_below_a_blob_that_a_job_takes_away(storage, home):

@@ -9,14 +9,18 @@ from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import ENCRYPTED, version_headers, written_headers
 from openbatchai.http.storage.app import FROM_SOURCE, Call, Calls, Level
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
+from openbatchai.http.storage.blob_writing import (
+    blob_properties,
+    create_conditions,
+    put_block_limit,
+    receive_checked,
+)
 from openbatchai.http.storage.copying import SourceReader, source_checks
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import sum_headers
 from openbatchai.http.storage.request import conditions_of
 from openbatchai.wire import blob as wire
 
-_PUT_BLOCK_BYTES = 4000 << 20
 _DOCUMENT_BYTES = 8 << 20
 
 
@@ -44,7 +48,7 @@ class BlobBlockCalls:
         def finish(upload: Upload) -> None:
             self._blobs.put_block(exchange.ref, block_id, upload, conditions)
 
-        _, sums = await receive_checked(self._storage, exchange, _PUT_BLOCK_BYTES, finish)
+        _, sums = await receive_checked(self._storage, exchange, put_block_limit(exchange), finish)
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_from_url(self, exchange: Exchange) -> None:
@@ -59,7 +63,7 @@ class BlobBlockCalls:
             finally:
                 upload.discard()
 
-        sums = await self._reader.read(exchange, _PUT_BLOCK_BYTES, make)
+        sums = await self._reader.read(exchange, put_block_limit(exchange), make)
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_list(self, exchange: Exchange) -> None:

@@ -14,8 +14,6 @@ from openbatchai.http.storage.request import includes, list_request, page_limit
 from openbatchai.wire import blob as wire
 from openbatchai.wire import blob_listing, storage_xml
 
-_ACCOUNT_HEADERS = {"x-ms-sku-name": "Standard_LRS", "x-ms-account-kind": "StorageV2"}
-
 
 def container_form() -> ContainerForm:
     return ContainerForm(
@@ -33,26 +31,14 @@ class BlobContainerCalls:
         self._storage = storage
 
     def calls(self) -> Calls:
-        table = {
+        return {
             (Level.ACCOUNT, "GET", "service", "stats"): Call("GetBlobServiceStats", self.stats, "s", "r"),
             (Level.CONTAINER, "GET", "container", "list"): Call("ListBlobs", self.list_blobs, "cl", "l"),
         }
-        for level in Level:
-            for method in ("GET", "HEAD"):
-                table[level, method, "account", "properties"] = Call(
-                    "GetAccountInfo", self.account_information, "sco", "rwdlacup"
-                )
-        return table
 
     async def stats(self, exchange: Exchange) -> None:
         now = storage_xml.http_date(self._storage.clock.now())
         await exchange.reply_xml(wire.stats_document(now))
-
-    async def account_information(self, exchange: Exchange) -> None:
-        if exchange.grant.refusal is not None:
-            # What a container shows to everybody says nothing about the account.
-            raise exchange.grant.refusal
-        await exchange.reply(200, _ACCOUNT_HEADERS)
 
     async def list_blobs(self, exchange: Exchange) -> None:
         query = exchange.query

@@ -1,6 +1,5 @@
 """Calls that make whole blobs of sources: Copy Blob in its three forms, and Put Blob From URL."""
 
-import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -13,7 +12,7 @@ from openbatchai.dataplane.records import ContentHeaders, Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import FROM_SOURCE, Call, Calls, Level
 from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, tags_of
-from openbatchai.http.storage.copying import SourceReader, source_checks
+from openbatchai.http.storage.copying import SourceReader, source_checks, without_signature
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import sum_headers
 from openbatchai.http.storage.request import metadata_of
@@ -22,7 +21,6 @@ from openbatchai.wire.blob_extras import copy_headers
 
 _PUT_FROM_URL_BYTES = 5000 << 20
 _ANY_SIZE = 1 << 62
-_SIGNATURE = re.compile(r"([?&])sig=[^&]*&?", re.IGNORECASE)
 
 
 # From an open source and the bytes wanted of it to the blob and the headers about its sums.
@@ -70,7 +68,7 @@ class BlobCopyCalls:
             await source_of(exchange, any_of="t")
         checks = source_checks(headers)
         wishes = CopyWishes(
-            url=_without_signature(headers["x-ms-copy-source"]),
+            url=without_signature(headers["x-ms-copy-source"]),
             metadata=metadata_of(headers) or None,
             tags=wanted.tags,
             takes_tags=takes_tags,
@@ -131,8 +129,3 @@ def _filled(own: ContentHeaders, source: ContentHeaders) -> ContentHeaders:
     """What the request sets, and the source's where it sets nothing."""
     names = (each.name for each in fields(own))
     return ContentHeaders(**{name: getattr(own, name) or getattr(source, name) for name in names})
-
-
-def _without_signature(url: str) -> str:
-    """Whoever reads the copy is told its source, but not how to read that."""
-    return _SIGNATURE.sub(r"\1", url).rstrip("?&")

@@ -11,13 +11,17 @@ from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.blob_pages import BlobPageCalls
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
+from openbatchai.http.storage.blob_writing import (
+    blob_properties,
+    create_conditions,
+    put_blob_limit,
+    receive_checked,
+)
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import conditions_of, metadata_of, size_header
 from openbatchai.wire import blob as wire
 
-_PUT_BLOB_BYTES = 5000 << 20
 # Hashing costs more than writing; beyond what SDKs send in one piece it is only done when asked for.
 _HASHED_BYTES = 64 << 20
 
@@ -68,7 +72,7 @@ class BlobItemCalls:
             described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=upload.md5)
             return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
 
-        limit = _PUT_BLOB_BYTES if blob_type == BLOCK_BLOB else 0
+        limit = put_blob_limit(exchange) if blob_type == BLOCK_BLOB else 0
         item, sums = await receive_checked(self._storage, exchange, limit, finish, hashing=hashing)
         await exchange.reply(201, written_headers(item) | sums)
 

@@ -1,5 +1,6 @@
 """What the calls that take their bytes from a source share: opening it, wherever it lies."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from openbatchai.http.storage.sources import ElsewhereError, source_of
 ResultT = TypeVar("ResultT")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 _SOURCE = "x-ms-source-"
+_SIGNATURE = re.compile(r"([?&])sig=[^&]*&?", re.IGNORECASE)
 
 
 class SourceReader:
@@ -27,10 +29,16 @@ class SourceReader:
         self._foreign = foreign
 
     async def read(
-        self, exchange: Exchange, limit: int, make: Callable[[Original, Span], ResultT]
+        self,
+        exchange: Exchange,
+        limit: int,
+        make: Callable[[Original, Span], ResultT],
+        *,
+        trusts_owner: bool = True,
     ) -> ResultT:
         """What `make` makes, in a worker thread, of the source that the request names and the bytes of it
-        that it wants, of which there are at most `limit`.
+        that it wants, of which there are at most `limit`. Without `trusts_owner` the source needs
+        credentials of its own even in the account of the request.
 
         Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge.
         """
@@ -38,7 +46,7 @@ class SourceReader:
         conditions = conditions_of(_source_conditions(headers))
         wanted = parse_range(headers.get("x-ms-source-range"))
         try:
-            source = await source_of(exchange)
+            source = await source_of(exchange, trusts_owner=trusts_owner)
         except ElsewhereError as elsewhere:
             url = elsewhere.url
         else:
@@ -81,6 +89,11 @@ def source_checks(headers: Mapping[str, str]) -> Checks:
     if crc and not crc64.is_base64(crc):
         raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": f"{_SOURCE}content-crc64"})
     return Checks(md5, crc)
+
+
+def without_signature(url: str) -> str:
+    """Whoever reads the copy is told its source, but not how to read that."""
+    return _SIGNATURE.sub(r"\1", url).rstrip("?&")
 
 
 def _source_conditions(headers: Mapping[str, str]) -> dict[str, str]:

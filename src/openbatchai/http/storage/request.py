@@ -29,14 +29,16 @@ NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
-    StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
+    StorageService.BLOB: re.compile(
+        r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-|previous-)"
+    ),
     StorageService.FILE: re.compile(
         r"x-ms-(?:encryption-|if-tags|tags|immutability-|legal-hold|rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("versionid", "prevsnapshot"),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.BLOB: ("versionid",),
+    StorageService.FILE: (),
 }
 
 
@@ -63,11 +65,12 @@ def refuse_unsupported(service: StorageService, headers: Mapping[str, str], quer
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
 
 
-def check_snapshot(ref: ItemRef, method: str) -> None:
-    """400 unless a snapshot of a blob is named by a time and only read or deleted."""
+def check_snapshot(ref: ItemRef, method: str, comp: str) -> None:
+    """400 unless a snapshot of a blob is named by a time, and read, deleted, or given tags or a tier."""
     if not ref.snapshot or ref.service is not StorageService.BLOB:
         return
-    if not ref.path or method not in ("GET", "HEAD", "DELETE") or not is_snapshot_time(ref.snapshot):
+    suits = method in ("GET", "HEAD", "DELETE") or comp in ("tags", "tier")
+    if not ref.path or not suits or not is_snapshot_time(ref.snapshot):
         raise StorageError(
             StorageCode.INVALID_QUERY,
             detail={"QueryParameterName": "snapshot", "QueryParameterValue": ref.snapshot},

@@ -58,6 +58,8 @@ class SourceRequest:
     client_ip: str
     version: str
     intent: str = ""
+    allow_trailing_dot: str = ""
+    trusts_owner: bool = True
 
 
 class Sources:
@@ -71,7 +73,8 @@ class Sources:
     def resolve(self, request: SourceRequest, any_of: str = "r") -> Source:
         """The source, if the credentials allow one of the permissions `any_of` on it.
 
-        A source in the request's own account needs no credentials beside those of an owner. Raises
+        A source in the request's own account needs no credentials beside those of an owner, unless the
+        request says so. Raises
         InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources elsewhere
         or not known to exist, (403) for credentials that do not suffice.
         """
@@ -96,7 +99,7 @@ class Sources:
         return Source(ref, target.query)
 
     def _needs_credentials(self, request: SourceRequest, target: Target) -> bool:
-        if request.authorization or "sig" in target.query:
+        if request.authorization or "sig" in target.query or not request.trusts_owner:
             return True
         return not (request.grant.is_owner and request.ref.account == target.ref.account)
 
@@ -111,6 +114,7 @@ class Sources:
             raise _no_item(request.url)
         headers = {"host": parts.netloc, "authorization": request.authorization}
         headers |= {"x-ms-version": request.version, "x-ms-file-request-intent": request.intent}
+        headers["x-ms-allow-trailing-dot"] = request.allow_trailing_dot
         scope = {
             "method": "GET",
             "scheme": parts.scheme.lower(),
@@ -138,7 +142,13 @@ class Sources:
         return self._storage.clock.now()
 
 
-async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_of: str = "r") -> Source:
+async def source_of(
+    exchange: "Exchange",
+    header: str = "x-ms-copy-source",
+    any_of: str = "r",
+    *,
+    trusts_owner: bool = True,
+) -> Source:
     """The item that a request names as its source, authorised; raises as `Sources.resolve` does."""
     headers = exchange.headers
     url = headers.get(header)
@@ -152,6 +162,8 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
+        allow_trailing_dot=headers.get("x-ms-source-allow-trailing-dot", ""),
+        trusts_owner=trusts_owner,
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
 
@@ -160,7 +172,16 @@ def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
     forbidden = error.code.status == 403
     code = StorageCode.SOURCE_FORBIDDEN if forbidden else StorageCode.CANNOT_VERIFY_SOURCE
-    return StorageError(code, error.message, detail={"CopySourceErrorCode": error.code.code})
+    status = str(error.code.status)
+    return StorageError(
+        code,
+        error.message,
+        headers={
+            "x-ms-copy-source-status-code": status,
+            "x-ms-copy-source-error-code": error.code.code,
+        },
+        detail={"CopySourceStatusCode": status, "CopySourceErrorCode": error.code.code},
+    )
 
 
 def _ascii(text: str) -> bytes:
