@@ -96,7 +96,7 @@ class FileCopyCalls:
                 exchange.ref, span.start, verified(data, checks), lease_id=lease, keeps_write_time=keeps
             )
 
-        item = await self._reader.read(exchange, MOST_RANGE_BYTES, make, trusts_owner=False)
+        item = await self._reader.read(exchange, MOST_RANGE_BYTES, make)
         sums = {"Content-MD5": checks.md5, CRC64: checks.crc64}
         own = {name: value for name, value in sums.items() if value}
         await exchange.reply(201, written_headers(item) | own)

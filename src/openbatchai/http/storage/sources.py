@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import Authority, Credentials
+from openbatchai.dataplane.copies import source_code, told_of_source
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.names import is_account_name
@@ -49,6 +50,7 @@ class SourceRequest:
     """A source URL and what the request that names it brings along.
 
     `authorization` is x-ms-copy-source-authorization, `version` the request's x-ms-version header.
+    `trusts_owner`: an owner's request is enough for a source in the same account.
     """
 
     url: str
@@ -74,9 +76,10 @@ class Sources:
         """The source, if the credentials allow one of the permissions `any_of` on it.
 
         A source in the request's own account needs no credentials beside those of an owner, unless the
-        request says so. Raises
-        InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources elsewhere
-        or not known to exist, (403) for credentials that do not suffice.
+        request says so. What is read as part of a call needs them in any case, as in the service.
+
+        Raises InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources
+        elsewhere or not known to exist, (401, 403) for credentials that are missing or do not suffice.
         """
         target = self._target(request)
         ref = target.ref
@@ -142,13 +145,7 @@ class Sources:
         return self._storage.clock.now()
 
 
-async def source_of(
-    exchange: "Exchange",
-    header: str = "x-ms-copy-source",
-    any_of: str = "r",
-    *,
-    trusts_owner: bool = True,
-) -> Source:
+async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_of: str = "r") -> Source:
     """The item that a request names as its source, authorised; raises as `Sources.resolve` does."""
     headers = exchange.headers
     url = headers.get(header)
@@ -163,25 +160,23 @@ async def source_of(
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
         allow_trailing_dot=headers.get("x-ms-source-allow-trailing-dot", ""),
-        trusts_owner=trusts_owner,
+        trusts_owner=not reads_at_once(exchange),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
 
 
+def reads_at_once(exchange: "Exchange") -> bool:
+    """Put … From URL in all its forms and the synchronous Copy Blob."""
+    headers, comp = exchange.headers, exchange.query.get("comp", "")
+    is_piece = comp in ("block", "appendblock", "page", "range")
+    return is_piece or "x-ms-blob-type" in headers or headers.get("x-ms-requires-sync", "").lower() == "true"
+
+
 def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
-    forbidden = error.code.status == 403
-    code = StorageCode.SOURCE_FORBIDDEN if forbidden else StorageCode.CANNOT_VERIFY_SOURCE
-    status = str(error.code.status)
-    return StorageError(
-        code,
-        error.message,
-        headers={
-            "x-ms-copy-source-status-code": status,
-            "x-ms-copy-source-error-code": error.code.code,
-        },
-        detail={"CopySourceStatusCode": status, "CopySourceErrorCode": error.code.code},
-    )
+    code, status = source_code(error.code.status), str(error.code.status)
+    detail = {"CopySourceStatusCode": status, "CopySourceErrorCode": error.code.code}
+    return StorageError(code, error.message, headers=told_of_source(error), detail=detail)
 
 
 def _ascii(text: str) -> bytes:
