@@ -276,3 +276,13 @@ def test_handles_are_none_but_of_what_exists(call, share):
     with pytest.raises(ResourceNotFoundError):
         list(share.get_file_client("missing").list_handles())
     assert call("PUT", "d/f", "comp=forceclosehandles").headers["x-ms-error-code"] == "MissingRequiredHeader"
+
+
+def test_links_belong_to_nfs(share):
+    file = share.get_file_client("link")
+    share.get_file_client("f").upload_file(b"x")
+    for make in (lambda: file.create_symlink("f"), lambda: file.create_hardlink("f"), file.get_symlink):
+        with pytest.raises(HttpResponseError) as refused:
+            make()
+        assert (refused.value.status_code, refused.value.error_code) == (400, "UnsupportedQueryParameter")
+    assert not file.exists()
