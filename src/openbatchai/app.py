@@ -29,6 +29,7 @@ from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
+from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
@@ -181,7 +182,11 @@ class Service:
             "arm": management,
             "aad": management,
             "blob": blob.create_app(
-                self._storage, self._verify_storage_token, describe=self._describe_account, **storage
+                self._storage,
+                self._verify_storage_token,
+                reach=Reach(self._settings.copy_sources),
+                describe=self._describe_account,
+                **storage,
             ),
             "file": files.create_app(self._storage, self._verify_storage_token, **storage),
         }

@@ -21,6 +21,9 @@ DEFAULT_IDLE_TIMEOUT_S = 300.0
 # What storage makes safe from a loss of power before it answers (docs/storage.md, "Durability").
 FSYNC_POLICIES = ("always", "close", "never")
 DEFAULT_FSYNC = "close"
+# Nowhere; to public addresses; anywhere, this machine and its network included.
+COPY_SOURCES = ("none", "public", "any")
+DEFAULT_COPY_SOURCES = "public"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
 
@@ -162,7 +165,8 @@ class Settings:
 
     `images` maps patterns of container image names to Python interpreters of this machine.
     `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
-    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES.
+    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `copy_sources`: where the URL of a
+    blob to copy may lead besides this service, one of COPY_SOURCES.
     """
 
     ports: dict[str, int]
@@ -170,6 +174,7 @@ class Settings:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     quotas: dict[str, int] = field(default_factory=dict)
     fsync: str = DEFAULT_FSYNC
+    copy_sources: str = DEFAULT_COPY_SOURCES
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -179,12 +184,16 @@ class Settings:
             fsync = content.get("fsync", DEFAULT_FSYNC)
             if fsync not in FSYNC_POLICIES:
                 raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
+            copy_sources = content.get("copySources", DEFAULT_COPY_SOURCES)
+            if copy_sources not in COPY_SOURCES:
+                raise ValueError(f"copySources is one of {', '.join(COPY_SOURCES)}, not {copy_sources!r}")
             return cls(
                 ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
                 images={str(image): str(python) for image, python in content.get("images", {}).items()},
                 idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
                 quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
                 fsync=fsync,
+                copy_sources=copy_sources,
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -198,6 +207,7 @@ class Settings:
                 "idleTimeoutSeconds": self.idle_timeout_s,
                 "quotas": self.quotas,
                 "fsync": self.fsync,
+                "copySources": self.copy_sources,
             },
         )
 

@@ -193,10 +193,13 @@ class BlobTree:
     ) -> None:
         """Whether the request may change what is there now; called under the item's lock.
 
-        `creates`: the call makes the whole blob.
+        `creates`: the call makes the whole blob. The service lets whoever holds the blob's lease replace it
+        though the request says `If-None-Match: *`, and the SDKs' `upload_blob(…, lease=…)` counts on that.
         """
-        conditions.check_write(current.version if current else None, creates=creates)
         self._check_lease(current, conditions, needed=True)
+        if creates and conditions.lease_id and conditions.if_none_match == "*":
+            conditions = replace(conditions, if_none_match=None)
+        conditions.check_write(current.version if current else None, creates=creates)
 
     def check_snapshot(self, current: Item, conditions: Conditions) -> None:
         """Whether a snapshot may be taken of what is there now; a leased blob's needs no lease id."""

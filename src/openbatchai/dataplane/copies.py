@@ -39,6 +39,7 @@ class Original:
     sequence_number: int = 0
     append_blocks: int = 0
     blocks: str = ""
+    is_sealed: bool = False
     file: Item | None = None
 
     def check(self, conditions: Conditions) -> None:
@@ -73,7 +74,8 @@ class Original:
 class CopyWishes:
     """What a request to copy a whole blob says beside its source. `metadata=None` takes the source's.
 
-    `url` is how the source is told of later on; `takes_tags`: the source's replace `tags`.
+    `url` is how the source is told of later on; `takes_tags`: the source's replace `tags`; `seals=None`: the
+    copy is sealed if the source is.
     """
 
     url: str
@@ -81,7 +83,7 @@ class CopyWishes:
     tags: Mapping[str, str] = field(default_factory=dict)
     takes_tags: bool = False
     tier: str = ""
-    seals: bool = False
+    seals: bool | None = None
     blob_type: str = ""
     checks: Checks = NO_CHECKS
 
@@ -107,6 +109,7 @@ class Copies:
                 StorageCode.CANNOT_VERIFY_SOURCE,
                 error.message,
                 detail={"CopySourceErrorCode": error.code.code},
+                headers=told_of_source(error),
             ) from None
         original = _original(opened)
         original.blocks = self._tree.store(ref).blocks(key_of(ref), opened.item.identity)
@@ -154,7 +157,7 @@ class Copies:
                 tags=original.tags if wishes.takes_tags else wishes.tags,
                 sequence_number=original.sequence_number,
                 append_blocks=original.append_blocks,
-                is_sealed=wishes.seals,
+                is_sealed=original.is_sealed if wishes.seals is None else wishes.seals,
                 copy=self._remembered(wishes.url, original.size),
             )
             blocks = original.blocks if blob_type == BLOCK_BLOB else ""
@@ -198,6 +201,26 @@ def _append_sparse(upload: Upload, source: int, span: Span) -> None:
     upload.extend(span.end - position)
 
 
+_SOURCE_CODES = {
+    401: StorageCode.SOURCE_UNAUTHENTICATED,
+    403: StorageCode.SOURCE_FORBIDDEN,
+    412: StorageCode.SOURCE_CONDITION_FAILED,
+}
+
+
+def source_code(status: int) -> StorageCode:
+    """CannotVerifyCopySource with the status that reading the source was answered, as in the service."""
+    return _SOURCE_CODES.get(status, StorageCode.CANNOT_VERIFY_SOURCE)
+
+
+def told_of_source(error: StorageError) -> dict[str, str]:
+    """How the answer to a request says what reading its source was answered."""
+    return {
+        "x-ms-copy-source-status-code": str(error.code.status),
+        "x-ms-copy-source-error-code": error.code.code,
+    }
+
+
 def _original(opened: OpenItem) -> Original:
     item = opened.item
     return Original(
@@ -211,4 +234,5 @@ def _original(opened: OpenItem) -> Original:
         tags=item.tags,
         sequence_number=item.sequence_number,
         append_blocks=item.append_blocks,
+        is_sealed=item.is_sealed,
     )

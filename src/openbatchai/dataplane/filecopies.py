@@ -58,7 +58,7 @@ class FileCopies:
         tree = self._tree
         made = Upload(tree.places.made_path(ref.account), hashing=False)
         try:
-            clone(original.fd, made.fd)
+            _clone(original, made)
             # The source may have grown meanwhile.
             os.ftruncate(made.fd, original.size)
             settings = self._settings(original, wishes)
@@ -108,6 +108,15 @@ class FileCopies:
                 "completed": format_datetime(self._clock.now(), usegmt=True),
             },
         )
+
+
+def _clone(original: Original, made: Upload) -> None:
+    try:
+        clone(original.fd, made.fd)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source became shorter.") from None
 
 
 def _taken(smb: SmbWishes, source: Item, taken: FromSource) -> SmbWishes:

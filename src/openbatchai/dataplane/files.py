@@ -5,16 +5,16 @@ would over SMB. There is no commit; a file is only made in staging.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, holes, shareentries
 from openbatchai.dataplane.blobtree import OpenItem
 from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import Lease, LeaseRequest
-from openbatchai.dataplane.rangediff import ByteRanges, changes
+from openbatchai.dataplane.pageranges import PAGE, PageRange, changed_pages, written_pages
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.records import Item, Record, item_of
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
@@ -24,24 +24,11 @@ from openbatchai.domain.ports import ItemRef
 
 
 @dataclass(frozen=True)
-class ListedRange:
-    """Bytes `start` to `end`, end excluded, that hold data or, `is_cleared`, hold none any more."""
-
-    start: int
-    end: int
-    is_cleared: bool = False
-
-
-@dataclass(frozen=True)
 class RangeList:
-    item: Item
-    ranges: ByteRanges
-    cleared: ByteRanges = field(default_factory=list)
+    """Ranges of a file in their order; in a comparison some are clear now."""
 
-    def in_order(self) -> list[ListedRange]:
-        found = [ListedRange(*pair) for pair in self.ranges]
-        found += [ListedRange(*pair, is_cleared=True) for pair in self.cleared]
-        return sorted(found, key=lambda entry: entry.start)
+    item: Item
+    ranges: list[PageRange]
 
 
 class Files:
@@ -121,7 +108,7 @@ class Files:
         try:
             self._tree.check_read(opened.item, lease_id)
             span = limits(opened.item.size)
-            return RangeList(opened.item, holes.data_ranges(opened.fd, span.start, span.end))
+            return RangeList(opened.item, _clipped(written_pages(opened.fd, *_pages(span)), span))
         finally:
             os.close(opened.fd)
 
@@ -146,10 +133,10 @@ class Files:
             span = limits(opened.item.size)
             former = self._former(replace(ref, snapshot=previous), opened.item, follows_renames)
             if former is None:
-                ranges = holes.data_ranges(opened.fd, span.start, span.end)
-                return RangeList(opened.item, ranges)
+                return RangeList(opened.item, _clipped(written_pages(opened.fd, *_pages(span)), span))
             try:
-                return RangeList(opened.item, *changes(former, opened.fd, span))
+                found = changed_pages(opened.fd, former, *_pages(span))
+                return RangeList(opened.item, _clipped(found, span))
             finally:
                 os.close(former)
         finally:
@@ -290,3 +277,11 @@ class _Content:
 
     size: int
     data: bytes
+
+
+def _pages(span: Span) -> tuple[int, int]:
+    return span.start // PAGE * PAGE, span.end
+
+
+def _clipped(ranges: Iterable[PageRange], span: Span) -> list[PageRange]:
+    return [replace(each, start=max(each.start, span.start)) for each in ranges if each.end > span.start]

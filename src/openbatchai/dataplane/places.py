@@ -219,7 +219,9 @@ class Places:
         return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
 
     def drop_blocks(self, ref: ItemRef) -> None:
-        self._discard(ref.account, self.blocks_home(ref))
+        home = self.blocks_home(ref)
+        if home.exists():
+            self._discard(ref.account, home)
 
     def append_path(self, account: str) -> Path:
         """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""

@@ -25,6 +25,7 @@ _TEXT = "text/plain; charset=utf-8"
 _TEXT_ENDINGS = (".txt", ".log", ".out", ".err", ".py", ".sh", ".yaml", ".yml", ".md")
 _types = mimetypes.MimeTypes()
 _NS = 1_000_000_000
+_LATEST_NS = (1 << 63) - 1
 _OWN_COLUMNS = frozenset({"identity", "content"})
 
 
@@ -52,7 +53,7 @@ class Identity:
 
     @classmethod
     def of(cls, found: os.stat_result) -> "Identity":
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_ino, found.st_size, _stored(found.st_mtime_ns))
 
     def fits(self, found: os.stat_result) -> bool:
         return self.mtime_ns == found.st_mtime_ns and self.ino == found.st_ino and self.size == found.st_size
@@ -166,7 +167,7 @@ class Item:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.ino, self.size, self.mtime_ns)
+        return Identity(self.ino, self.size, _stored(self.mtime_ns))
 
     @property
     def modified_ns(self) -> int:
@@ -301,6 +302,11 @@ def _type_after_change(record: Record, now: Identity) -> str:
     if record.blob_type == "PageBlob" and same_file and now.size % 512 == 0:
         return "PageBlob"
     return "BlockBlob"
+
+
+def _stored(ns: int) -> int:
+    """A time as the side store can hold it, to the year 2262: files may have later ones."""
+    return min(ns, _LATEST_NS)
 
 
 def whole_seconds(ns: int) -> datetime:

@@ -77,6 +77,13 @@ def find(share: int, path: str) -> str | None:
     return done
 
 
+def check_parent(share: int, path: str) -> None:
+    """ParentNotFound unless what the path lies in is there."""
+    holder = beneath.split(path)[0]
+    if holder and find(share, holder) is None:
+        raise StorageError(StorageCode.PARENT_NOT_FOUND)
+
+
 def place_for(share: int, path: str) -> str:
     """Where a new item goes: parents, and an existing item of that name, keep their letter case."""
     found = find(share, path)

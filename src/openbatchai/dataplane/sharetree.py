@@ -68,6 +68,7 @@ class ShareTree:
         found = None if path is None else beneath.stat_beneath(share, path)
         if path is None or found is None:
             filenames.check_legal(ref.path)
+            shareentries.check_parent(share, ref.path)
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
         if not (stat.S_ISDIR(found.st_mode) if directory else stat.S_ISREG(found.st_mode)):
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)

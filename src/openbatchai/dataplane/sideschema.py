@@ -66,7 +66,10 @@ CREATE INDEX kept_expiry ON kept (expires_ns) WHERE expires_ns > 0;
 CREATE INDEX kept_unready ON kept (ready) WHERE ready = 0;
 """
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS)
+# A directory may be renamed over a file, which leaves the directory's former name in the journal's care.
+_REPLACED = "ALTER TABLE move ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0"
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED)
 TABLES_OF_ITEMS = ("item",)
 # What is kept of a blob stays when the blob goes.
 TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

@@ -10,7 +10,6 @@ withdrawn, after a crash by the next start.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
@@ -20,16 +19,26 @@ from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
 _IS = "ino = ? AND size = ? AND mtime_ns = ?"
-# The committed block list stays as long as it is the same content that is described.
-_UPSERT = """
-INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
-    blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
-             THEN blocks ELSE excluded.blocks END,
-    turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
-    document = excluded.document
-"""
+_NEWEST = f"SELECT slot FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC LIMIT 1"
+_DESCRIBING = f"SELECT slot FROM item WHERE {_WHERE_ITEM} AND {_IS} ORDER BY turn DESC LIMIT 1"
+
+
+def _upsert(slot: str) -> str:
+    """A record becomes the newest, in `slot`. The block list stays while the content is the same."""
+    return f"""
+    INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
+    VALUES (?, ?, ?, {slot}, coalesce((SELECT max(turn) + 1 FROM item WHERE {_WHERE_ITEM}), 0), ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
+                 THEN blocks ELSE excluded.blocks END,
+        turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
+        document = excluded.document
+    """
+
+
+_PUT = _upsert(f"coalesce(({_DESCRIBING}), ({_NEWEST}), 0)")
+_ANNOUNCE = _upsert(f"coalesce(1 - ({_DESCRIBING}), 0)")
+_NOTHING = (0, 0, 0)
 
 # Where an item is, as the store keys it: service, container, path.
 Key = tuple[StorageService, str, str]
@@ -98,10 +107,10 @@ class SideStore:
 
         `replaces`, the record of the file that is there now, stays beside it.
         """
-        slots = self._slots(key)
-        kept = next((slot for slot in slots if replaces and slot.identity == replaces.identity), None)
-        target = 1 - kept.number if kept else 0
-        self._put(key, target, slots, record, blocks)
+        of = _text(key)
+        kept = _three(replaces.identity) if replaces else _NOTHING
+        values = (*of, *of, *kept, *of, *_three(record.identity), record.document(), blocks)
+        self.database.write(_ANNOUNCE, values)
 
     def withdraw(self, key: Key, record: Record) -> None:
         """The announced file does not come."""
@@ -120,23 +129,8 @@ class SideStore:
 
     def put(self, key: Key, record: Record) -> None:
         """Write the record of a file that is in place; called under the item's lock."""
-        slots = self._slots(key)
-        same = next((slot for slot in slots if slot.identity == record.identity), None)
-        target = same or (slots[0] if slots else None)
-        self._put(key, target.number if target else 0, slots, record, "")
-
-    def _slots(self, key: Key) -> list["_Slot"]:
-        """The slots in use, the newest first."""
-        rows = self.database.read(
-            f"SELECT slot, turn, ino, size, mtime_ns FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
-            _text(key),
-        )
-        return [_Slot(_number(slot), _number(turn), _identity(rest)) for slot, turn, *rest in rows]
-
-    def _put(self, key: Key, slot: int, slots: list["_Slot"], record: Record, blocks: str) -> None:
-        turn = slots[0].turn + 1 if slots else 0
-        values = (slot, turn, *_three(record.identity), record.document(), blocks)
-        self.database.write(_UPSERT, (*_text(key), *values))
+        of, identity = _text(key), _three(record.identity)
+        self.database.write(_PUT, (*of, *of, *identity, *of, *of, *identity, record.document(), ""))
 
     def drop(self, key: Key) -> None:
         """Forget an item and everything that hangs on it."""
@@ -207,13 +201,6 @@ def _text(key: Key) -> tuple[str, str, str]:
 
 def _three(identity: Identity) -> tuple[int, int, int]:
     return identity.ino, identity.size, identity.mtime_ns
-
-
-@dataclass(frozen=True)
-class _Slot:
-    number: int
-    turn: int
-    identity: Identity
 
 
 def _two(records: list[Record]) -> Records:

@@ -81,6 +81,7 @@ def _tier_headers(item: ItemFacts) -> dict[str, str]:
     return {
         "x-ms-access-tier": "Hot" if inferred else item.tier,
         "x-ms-access-tier-inferred": "true" if inferred else "",
+        "x-ms-smart-access-tier": "Hot" if item.tier == "Smart" else "",
         "x-ms-access-tier-change-time": http_date_ns(item.tier_changed_ns) if item.tier_changed_ns else "",
         "x-ms-archive-status": _archive_status(item),
         "x-ms-rehydrate-priority": item.rehydrate_priority,

@@ -283,11 +283,7 @@ def containers_document(
 
 def policies_document(policies: Iterable[Policy]) -> bytes:
     body = "".join(
-        f"<SignedIdentifier>{element('Id', policy.id)}<AccessPolicy>"
-        + optional("Start", policy.start)
-        + optional("Expiry", policy.expiry)
-        + optional("Permission", policy.permission)
-        + "</AccessPolicy></SignedIdentifier>"
+        f"<SignedIdentifier>{element('Id', policy.id)}{_access_policy(policy)}</SignedIdentifier>"
         for policy in policies
     )
     return f"{DECLARATION}<SignedIdentifiers>{body}</SignedIdentifiers>".encode()
@@ -304,6 +300,16 @@ def parse(body: bytes, root: str) -> Element:
     if found.tag != root:
         raise MalformedXmlError(f"the document element is {found.tag!r}, not {root!r}")
     return found
+
+
+def _access_policy(policy: Policy) -> str:
+    """Nothing for an entry that is an id only."""
+    fields = (
+        optional("Start", policy.start)
+        + optional("Expiry", policy.expiry)
+        + optional("Permission", policy.permission)
+    )
+    return f"<AccessPolicy>{fields}</AccessPolicy>" if fields else ""
 
 
 def parse_policies(body: bytes) -> list[Policy]:

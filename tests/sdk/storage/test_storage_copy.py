@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import (
     BlobBlock,
     BlobServiceClient,
@@ -102,7 +102,13 @@ def test_a_copy_with_metadata_tags_and_tier_of_its_own(container):
 def test_a_synchronous_copy(server, container):
     source = container.upload_blob("s", b"content", metadata={"k": "v"}, tags={"t": "1"})
     target = container.get_blob_client("t")
-    told = target.start_copy_from_url(source.url, requires_sync=True, tags="COPY")
+    with pytest.raises(HttpResponseError) as refused:
+        target.start_copy_from_url(source.url, requires_sync=True)
+    # What is read as part of the call needs credentials of its own, within the account too.
+    assert refused.value.error_code == "CannotVerifyCopySource"
+    assert refused.value.response.headers["x-ms-copy-source-status-code"] == "401"
+    assert refused.value.response.headers["x-ms-copy-source-error-code"] == "NoAuthenticationInformation"
+    told = target.start_copy_from_url(signed(server, source, "rt"), requires_sync=True, tags="COPY")
     assert told["copy_status"] == "success"
     assert (target.download_blob().readall(), target.get_blob_tags()) == (b"content", {"t": "1"})
     wrong = base64.b64encode(md5(b"other")).decode()
@@ -363,3 +369,32 @@ def test_addresses_of_this_machine_are_not_asked_by_default(start_server, elsewh
             assert refused.value.error_code == "CannotVerifyCopySource"
             assert "public address" in refused.value.message
         assert not target.exists()
+
+
+def test_a_condition_on_a_source_that_is_read_at_once(server, container):
+    source = container.upload_blob("s", b"content")
+    old = datetime(2001, 1, 1, tzinfo=UTC)
+    for attempt in (
+        lambda: container.get_blob_client("t").upload_blob_from_url(
+            signed(server, source), source_if_unmodified_since=old
+        ),
+        lambda: container.get_blob_client("b").stage_block_from_url(
+            "1", signed(server, source), headers={"x-ms-source-if-match": '"0x1"'}
+        ),
+    ):
+        with pytest.raises(ResourceNotFoundError) as refused:
+            attempt()
+        assert refused.value.error_code == "CannotVerifyCopySource"
+        assert refused.value.response.headers["x-ms-copy-source-status-code"] == "412"
+
+
+def test_the_copy_of_a_sealed_blob_is_sealed(container):
+    log = container.get_blob_client("log")
+    log.create_append_blob()
+    log.seal_append_blob()
+    copied = container.get_blob_client("log2")
+    copied.start_copy_from_url(log.url)
+    assert copied.get_blob_properties().is_append_blob_sealed
+    with pytest.raises(HttpResponseError) as refused:
+        copied.append_block(b"x")
+    assert refused.value.error_code == "BlobIsSealed"

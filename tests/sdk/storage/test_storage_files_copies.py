@@ -177,12 +177,22 @@ def test_a_sparse_source_stays_sparse(server, share):
     assert (found.st_size, found.st_blocks * 512 < MIB) == (1 << 30, True)
 
 
-def test_ranges_come_from_a_source(share, source):
+def test_ranges_come_from_a_source(server, share, source):
     target = share.get_file_client("t")
     target.create_file(MIB, file_last_write_time=EARLY)
     content = source.download_file().readall()
+    token = generate_share_sas(
+        server.account, share.share_name, server.key, permission="r",
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )  # fmt: skip
+    with pytest.raises(HttpResponseError) as unauthorised:
+        target.upload_range_from_url(source.url, offset=0, length=512, source_offset=0)
+    told = unauthorised.value.response.headers
+    assert told["x-ms-copy-source-status-code"] == "401"
+    assert told["x-ms-copy-source-error-code"] == "NoAuthenticationInformation"
+    url = f"{source.url}?{token}"
     target.upload_range_from_url(
-        source.url, offset=512, length=4096, source_offset=100, file_last_write_mode="preserve"
+        url, offset=512, length=4096, source_offset=100, file_last_write_mode="preserve"
     )
     data = target.download_file().readall()
     assert data[512:4608] == content[100:4196]
@@ -194,9 +204,7 @@ def test_ranges_come_from_a_source(share, source):
         (0, 5 * MIB, 0, 413),
     ):
         with pytest.raises(HttpResponseError) as refused:
-            target.upload_range_from_url(
-                source.url, offset=offset, length=length, source_offset=source_offset
-            )
+            target.upload_range_from_url(url, offset=offset, length=length, source_offset=source_offset)
         assert refused.value.status_code == status
     assert target.download_file().readall() == data
 

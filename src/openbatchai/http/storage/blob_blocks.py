@@ -33,11 +33,11 @@ class BlobBlockCalls:
     def calls(self) -> Calls:
         item = Level.ITEM
         return {
-            (item, "PUT", "", "block"): Call("PutBlock", self.put_block, "o", "w"),
+            (item, "PUT", "", "block"): Call("PutBlock", self.put_block, "o", "cw"),
             (item, "PUT", "", "block" + FROM_SOURCE): Call(
-                "PutBlockFromURL", self.put_block_from_url, "o", "w"
+                "PutBlockFromURL", self.put_block_from_url, "o", "cw"
             ),
-            (item, "PUT", "", "blocklist"): Call("PutBlockList", self.put_block_list, "o", "w"),
+            (item, "PUT", "", "blocklist"): Call("PutBlockList", self.put_block_list, "o", "cw"),
             (item, "GET", "", "blocklist"): Call("GetBlockList", self.get_block_list, "o", "r"),
         }
 

@@ -99,5 +99,8 @@ def _properties(found: Container) -> Mapping[str, str]:
         **storage_xml.lease_properties(found.lease),
         "HasImmutabilityPolicy": "false",
         "HasLegalHold": "false",
+        "ImmutableStorageWithVersioningEnabled": "false",
+        "DefaultEncryptionScope": "$account-encryption-key",
+        "DenyEncryptionScopeOverride": "false",
         **({"PublicAccess": found.settings.public_access} if found.settings.public_access else {}),
     }

@@ -73,7 +73,7 @@ class BlobCopyCalls:
             tags=wanted.tags,
             takes_tags=takes_tags,
             tier=wanted.tier,
-            seals=headers.get("x-ms-seal-blob", "").lower() == "true",
+            seals=_flag(headers.get("x-ms-seal-blob")),
             blob_type=BLOCK_BLOB if at_once else "",
             checks=checks,
         )
@@ -119,6 +119,10 @@ class BlobCopyCalls:
             if error.code is StorageCode.CONDITION_NOT_MET:
                 raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
             raise
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text is None else text.lower() == "true"
 
 
 def _md5(item: Item) -> dict[str, str]:

@@ -60,7 +60,7 @@ def create_conditions(exchange: Exchange) -> Conditions:
     conditions = conditions_of(exchange.headers)
     permissions = exchange.grant.permissions
     if permissions is not None and "w" not in permissions:
-        return replace(conditions, if_none_match="*")
+        return replace(conditions, only_new=True)
     return conditions
 
 

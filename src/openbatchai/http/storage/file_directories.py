@@ -6,7 +6,7 @@ from openbatchai.dataplane.records import Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.file_smb import smb_of, smb_of_new
+from openbatchai.http.storage.file_smb import flag, smb_of, smb_of_new
 from openbatchai.http.storage.request import includes, list_request, metadata_of, page_limit
 from openbatchai.wire import files as wire
 
@@ -71,7 +71,8 @@ class DirectoryCalls:
         include = includes(query)
         if not include <= _DETAILS:
             raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "include"})
-        extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
+        # Whoever asks for any detail is told the ids too.
+        extended = bool(include & _DETAILS) or flag(exchange.headers, "x-ms-file-extended-info")
 
         def read() -> bytes:
             directory = self._directories.properties(ref)

@@ -128,13 +128,13 @@ class FileRangeCalls:
 
         found = await exchange.run(read)
         own = version_headers(found.item) | {"x-ms-content-length": str(found.item.size)}
-        entries = found.in_order()
+        entries = found.ranges
         next_marker = ""
         if limit is not None and len(entries) > limit:
             next_marker = encode_marker(str(entries[limit].start))
             entries = entries[:limit]
         document = wire.ranges_document(
-            ((entry.start, entry.end, entry.is_cleared) for entry in entries),
+            ((entry.start, entry.end, entry.is_clear) for entry in entries),
             next_marker if paged else None,
         )
         await exchange.reply_xml(document, own)

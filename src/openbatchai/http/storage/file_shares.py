@@ -18,8 +18,7 @@ from openbatchai.wire import storage_xml
 
 _MOST_QUOTA_GIB = 102_400
 _DEFAULT_TIER = "TransactionOptimized"
-# Premium is a kind of account, not a tier that a share can have here.
-_TIERS = {tier.lower(): tier for tier in (_DEFAULT_TIER, "Hot", "Cool")}
+_TIERS = {tier.lower(): tier for tier in (_DEFAULT_TIER, "Hot", "Cool", "Premium")}
 _TIER = "x-ms-access-tier"
 _DELETE_SNAPSHOTS = "x-ms-delete-snapshots"
 # What clients may ask of provisioned accounts: kept and given back. Header and element of a listing.
@@ -33,6 +32,15 @@ _FLAGS = {
     "x-ms-share-paid-bursting-enabled": "PaidBurstingEnabled",
     "x-ms-enable-snapshot-virtual-directory-access": "EnableSnapshotVirtualDirectoryAccess",
     "x-ms-enable-smb-directory-lease": "EnableSmbDirectoryLease",
+}
+
+
+# The protocol is told, and so is what goes with it; a share is the same directory whatever it says.
+_PROTOCOLS = "x-ms-enabled-protocols"
+_ROOT_SQUASH = "x-ms-root-squash"
+_WORDS = {
+    _PROTOCOLS: {"smb": "SMB", "nfs": "NFS"},
+    _ROOT_SQUASH: {word.lower(): word for word in ("NoRootSquash", "RootSquash", "AllSquash")},
 }
 
 
@@ -55,6 +63,7 @@ class ShareCalls:
     def calls(self) -> Calls:
         share = Level.CONTAINER
         return {
+            (share, "PUT", "share", ""): Call("CreateShare", self.create, "c", "cw"),
             (share, "PUT", "share", "properties"): Call("SetShareProperties", self.set_properties, "c", "w"),
             (share, "GET", "share", "stats"): Call("GetShareStats", self.stats, "c", "r"),
             (share, "PUT", "share", "snapshot"): Call("SnapshotShare", self.snapshot, "c", "cw"),
@@ -62,14 +71,19 @@ class ShareCalls:
             (share, "DELETE", "share", ""): Call("DeleteShare", self.delete, "c", "d"),
         }
 
+    async def create(self, exchange: Exchange) -> None:
+        _check_squash(_settings(exchange, self._storage.clock).get("options", {}))
+        await self._common.create(exchange)
+
     async def set_properties(self, exchange: Exchange) -> None:
         conditions, wanted = conditions_of(exchange.headers), dict(_settings(exchange, self._storage.clock))
         options = wanted.pop("options", {})
 
         def change() -> Container:
             containers = self._storage.containers
-            kept = containers.get(exchange.ref).settings.options
-            return containers.update(exchange.ref, conditions, options={**kept, **options}, **wanted)
+            together = {**containers.get(exchange.ref).settings.options, **options}
+            _check_squash(together)
+            return containers.update(exchange.ref, conditions, options=together, **wanted)
 
         found = await exchange.run(change)
         quota = {"x-ms-share-quota": str(found.settings.quota_gib)}
@@ -124,19 +138,30 @@ def _settings(exchange: Exchange, clock: Clock) -> Mapping[str, Any]:
         if tier is None:
             raise invalid_header(_TIER, headers[_TIER])
         settings |= {"access_tier": tier, "tier_changed_ns": int(clock.now().timestamp()) * 1_000_000_000}
-    if headers.get("x-ms-enabled-protocols", "SMB").upper() != "SMB":
-        raise invalid_header("x-ms-enabled-protocols", headers["x-ms-enabled-protocols"])
-    if "x-ms-root-squash" in headers:
-        raise StorageError(
-            StorageCode.UNSUPPORTED_HEADER,
-            "The header is for shares with the NFS protocol.",
-            detail={"HeaderName": "x-ms-root-squash"},
-        )
     options = {name: str(size_header(headers, name)) for name in _NUMBERS if name in headers}
     options |= {name: str(flag(headers, name)).lower() for name in _FLAGS if name in headers}
+    for name, words in _WORDS.items():
+        if name in headers:
+            options[name] = _word(name, headers[name], words)
     if options:
         settings["options"] = options
     return settings
+
+
+def _word(name: str, text: str, words: Mapping[str, str]) -> str:
+    word = words.get(text.lower())
+    if word is None:
+        raise invalid_header(name, text)
+    return word
+
+
+def _check_squash(options: Mapping[str, str]) -> None:
+    if _ROOT_SQUASH in options and options.get(_PROTOCOLS) != "NFS":
+        raise StorageError(
+            StorageCode.UNSUPPORTED_HEADER,
+            "The header is for shares with the NFS protocol.",
+            detail={"HeaderName": _ROOT_SQUASH},
+        )
 
 
 def _headers(found: Container, version: str) -> dict[str, str]:
@@ -146,7 +171,7 @@ def _headers(found: Container, version: str) -> dict[str, str]:
         "x-ms-share-quota": str(settings.quota_gib),
         _TIER: settings.access_tier or _DEFAULT_TIER,
         **({"x-ms-access-tier-change-time": storage_xml.http_date_ns(changed)} if changed else {}),
-        "x-ms-enabled-protocols": "SMB",
+        _PROTOCOLS: "SMB",
         **settings.options,
         **wire.lease_headers(found.lease, version),
     }
@@ -162,9 +187,9 @@ def _properties(found: Container) -> Mapping[str, str]:
         "AccessTier": settings.access_tier or _DEFAULT_TIER,
         **({"AccessTierChangeTime": storage_xml.http_date_ns(changed)} if changed else {}),
         **storage_xml.lease_properties(found.lease),
-        "EnabledProtocols": "SMB",
+        "EnabledProtocols": settings.options.get(_PROTOCOLS, "SMB"),
         **{element: settings.options[name] for name, element in _ELEMENTS if name in settings.options},
     }
 
 
-_ELEMENTS = (*_NUMBERS.items(), *_FLAGS.items())
+_ELEMENTS = (*_NUMBERS.items(), *_FLAGS.items(), (_ROOT_SQUASH, "RootSquash"))

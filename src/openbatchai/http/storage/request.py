@@ -37,7 +37,7 @@ _UNSUPPORTED_HEADERS = {
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("versionid",),
+    StorageService.BLOB: ("versionid", "deletetype"),
     StorageService.FILE: (),
 }
 
@@ -77,12 +77,13 @@ def check_snapshot(ref: ItemRef, method: str, comp: str) -> None:
         )
 
 
-def conditions_of(headers: Mapping[str, str]) -> Conditions:
+def conditions_of(headers: Mapping[str, str], prefix: str = "") -> Conditions:
+    """`prefix` stands before the names of the standard headers: the calls about tags have their own."""
     return Conditions(
-        if_match=headers.get("if-match"),
-        if_none_match=headers.get("if-none-match"),
-        if_modified_since=_date(headers, "if-modified-since"),
-        if_unmodified_since=_date(headers, "if-unmodified-since"),
+        if_match=headers.get(f"{prefix}if-match"),
+        if_none_match=headers.get(f"{prefix}if-none-match"),
+        if_modified_since=_date(headers, f"{prefix}if-modified-since"),
+        if_unmodified_since=_date(headers, f"{prefix}if-unmodified-since"),
         lease_id=lease_of(headers),
         if_tags=_tag_condition(headers),
     )

@@ -137,6 +137,6 @@ def _split(service: StorageService, path: str, query: Mapping[str, str]) -> tupl
     if service is StorageService.FILE:
         # The SDKs leave doubled and trailing slashes where a directory name is empty.
         return container, "/".join(part for part in rest.split("/") if part)
-    if container and not slash and query.get("restype") != "container":
+    if container and not slash and query.get("restype") not in ("container", "account"):
         return "$root", container
     return container, rest
