@@ -289,7 +289,9 @@ class BlobWriter(Writer):
         state = self.states.get(name)
         if self.existing("AppendBlob") and self.chance.random() < 0.25:
             return self.append(self.chance.choice(self.existing("AppendBlob")))
-        choices: list[Callable[[str], None]] = [self.put, self.put, self.blocks, self.new_log]
+        choices: list[Callable[[str], None]] = [self.put, self.put, self.new_log]
+        if state is None or state.kind == "BlockBlob":
+            choices += [self.blocks, self.blocks]
         if "copy" in self.offered:
             choices.append(self.copy)
         if state is not None:
