@@ -19,7 +19,7 @@ from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, choose_blob_record, item_of
 from openbatchai.dataplane.sidestore import Records
 from openbatchai.dataplane.tiers import rehydrated
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import ItemRef, StorageService
 
 PAGE = 5000
 # After so many blobs of one prefix the walk begins anew behind them all.
@@ -92,6 +92,15 @@ class BlobListing:
         page = found[: query.limit]
         next_marker = _encode_position(page[-1]) if len(found) > len(page) else ""
         return Page(self._joined(account, container, page, now_ns, in_full=not query.delimiter), next_marker)
+
+    def entries(self, ref: ItemRef) -> list[tuple[str, os.stat_result]]:
+        """What the directory `ref` holds, as blobwalk gives it; BlobNotFound when there is none."""
+        with self._places.container(ref.account, StorageService.BLOB, ref.container) as directory:
+            walk = Walk(directory, self._places.tables)
+            found = walk.entries(ref.path.split("/") if ref.path else ())
+        if found is None:
+            raise StorageError(StorageCode.BLOB_NOT_FOUND)
+        return found
 
     def _joined(
         self, account: str, container: str, page: list[_Entry], now_ns: int, *, in_full: bool

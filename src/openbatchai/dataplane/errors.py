@@ -330,8 +330,8 @@ class StorageCode(Enum):
     PATH_CONFLICT = (
         "PathConflict",
         409,
-        "The name is a directory of other blobs, or one of its parts is a blob: containers are "
-        "directories here.",
+        "Files and directories that a job made hold every place that this name could have in the "
+        "container's directory.",
     )
     MISSING_LENGTH = ("MissingContentLengthHeader", 411, "Content-Length HTTP header is not specified.")
     CONDITION_NOT_MET = (

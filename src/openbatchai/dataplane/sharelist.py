@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from openbatchai.dataplane import beneath, filenames
-from openbatchai.dataplane.dirtables import DirectoryTables, Table
+from openbatchai.dataplane.dirtables import DirectoryTables, PackedNames, Table
 
 _FORM = "files"
 
@@ -30,14 +30,14 @@ def entries(
 
 
 def _read(directory: int) -> Table:
+    # The key of the order and the name in one string, NUL between them: for a million names a list of keys
+    # beside the list of names would be a hundred megabytes more.
     with os.scandir(directory) as found:
-        rows = [entry.name for entry in found]
-    if not "".join(rows).isascii():
-        rows = [row for row in rows if row.isascii() or not _has_surrogates(row)]
-    # By filenames.order, in two steps that make no pairs.
+        rows = [f"{filenames.fold(entry.name)}\0{entry.name}" for entry in found]
     rows.sort()
-    rows.sort(key=filenames.fold)
-    return Table(rows)
+    # Folding keeps the length.
+    names = (row[(len(row) + 1) // 2 :] for row in rows)
+    return Table(PackedNames(name for name in names if name.isascii() or not _has_surrogates(name)))
 
 
 def _matching(table: Table, prefix: str, after: str) -> Iterator[str]:

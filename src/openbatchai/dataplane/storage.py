@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISDIR
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
@@ -128,11 +129,18 @@ class Storage:
         try:
             if path:
                 check_path(ref.service, path)
-            # The directory itself for blobs too, not the blob view of it: empty directories are shown.
-            page = self.directories.list(place, prefix="", marker="", limit=_NO_LIMIT)
+            if ref.service is StorageService.FILE:
+                page = self.directories.list(place, prefix="", marker="", limit=_NO_LIMIT)
+                found = [(item.name, item.is_directory, item.size, item.mtime_ns) for item in page.entries]
+            else:
+                # The directory itself, not the blob view of it: empty directories are shown.
+                entries = self.listing.entries(place)
+                found = [
+                    (name, S_ISDIR(seen.st_mode), seen.st_size, seen.st_mtime_ns) for name, seen in entries
+                ]
         except StorageError:
             return None
-        return sorted((_entry(item) for item in page.entries), key=lambda entry: entry.name)
+        return sorted((_entry(*entry) for entry in found), key=lambda entry: entry.name)
 
     def read_sas(self, ref: ItemRef, expiry: datetime) -> str:
         keys = self.keys.keys(ref.account)
@@ -169,7 +177,5 @@ class Storage:
         return os.fspath(path.resolve())
 
 
-def _entry(item: Item) -> DirectoryEntry:
-    return DirectoryEntry(
-        item.name, item.is_directory, 0 if item.is_directory else item.size, whole_seconds(item.mtime_ns)
-    )
+def _entry(name: str, is_directory: bool, size: int, mtime_ns: int) -> DirectoryEntry:
+    return DirectoryEntry(name, is_directory, 0 if is_directory else size, whole_seconds(mtime_ns))
