@@ -122,10 +122,18 @@ def accounts(service: Service) -> dict[str, str]:
         arm.put(path, body, version="2018-02-01")
         answer = arm.ask("POST", f"{path}/listKeys", version="2018-02-01").json()
         keys[word] = (name, answer["keys"][0]["value"])
+    keep_deleted_blobs(service, *keys["softdelete"])
     variables = {"STORAGE_ACCOUNT_NAME": service.account, "STORAGE_ACCOUNT_KEY": service.key}
     for prefix, word in _VARIABLES.items():
         variables[f"{prefix}_ACCOUNT_NAME"], variables[f"{prefix}_ACCOUNT_KEY"] = keys[word]
     return variables
+
+
+def keep_deleted_blobs(service: Service, account: str, key: str) -> None:
+    from azure.storage.blob import BlobServiceClient, RetentionPolicy
+
+    with BlobServiceClient(f"{service.endpoint['blob']}/{account}", credential=key) as client:
+        client.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=True, days=2))
 
 
 def _as_azure(suite: Suite, service: Service, scratch: Path) -> Prepared:

@@ -83,7 +83,12 @@ class BlobCopyCalls:
             item, upload = self._copies.copy(exchange.ref, original, wishes, conditions)
             return item, sum_headers(checks, upload)
 
-        item, sums = await self._target(exchange, _ANY_SIZE, make)
+        try:
+            item, sums = await self._target(exchange, _ANY_SIZE, make)
+        except StorageError as error:
+            if error.code is StorageCode.CONDITION_NOT_MET:
+                raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
+            raise
         told = copy_headers(item.copy)
         answer = {name: told[name] for name in ("x-ms-copy-id", "x-ms-copy-status")}
         await exchange.reply(202, written_headers(item) | answer | sums)
@@ -113,12 +118,7 @@ class BlobCopyCalls:
     async def _target(self, exchange: Exchange, limit: int, make: Maker) -> tuple[Item, dict[str, str]]:
         if exchange.headers.get("content-length", "0") not in ("0", ""):
             raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "Content-Length"})
-        try:
-            return await self._reader.read(exchange, limit, make)
-        except StorageError as error:
-            if error.code is StorageCode.CONDITION_NOT_MET:
-                raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
-            raise
+        return await self._reader.read(exchange, limit, make)
 
 
 def _flag(text: str | None) -> bool | None:
