@@ -61,9 +61,6 @@ class Conditions:
             raise StorageError(StorageCode.CONDITION_NOT_MET)
         if self.if_unmodified_since is not None and current.last_modified > self.if_unmodified_since:
             raise StorageError(StorageCode.CONDITION_NOT_MET)
-        self.check_tags(current)
-
-    def check_tags(self, current: Version) -> None:
         if self.if_tags is not None and not parse_condition(self.if_tags).matches(current.tags):
             raise StorageError(StorageCode.CONDITION_NOT_MET)
 

@@ -83,14 +83,7 @@ class BlobCopyCalls:
             item, upload = self._copies.copy(exchange.ref, original, wishes, conditions)
             return item, sum_headers(checks, upload)
 
-        # A condition on tags, the source's or the target's, fails with the plain code.
-        tags_count = "x-ms-if-tags" in headers or "x-ms-source-if-tags" in headers
-        try:
-            item, sums = await self._target(exchange, _ANY_SIZE, make)
-        except StorageError as error:
-            if error.code is StorageCode.CONDITION_NOT_MET and not tags_count:
-                raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
-            raise
+        item, sums = await self._target(exchange, _ANY_SIZE, make)
         told = copy_headers(item.copy)
         answer = {name: told[name] for name in ("x-ms-copy-id", "x-ms-copy-status")}
         await exchange.reply(202, written_headers(item) | answer | sums)
