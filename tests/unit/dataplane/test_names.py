@@ -4,6 +4,7 @@ import base64
 import os
 import posixpath
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -362,3 +363,22 @@ def test_orphaned_rows_of_escaped_blobs_are_not_dropped_by_a_start(tmp_path):
     assert second.storage.blobs.properties(second.ref("a/b")).metadata == {"color": "red"}
     assert second.storage.blobs.properties(second.ref("c//")).metadata == {"color": "blue"}
     second.storage.close()
+
+
+def test_writers_of_names_that_get_in_each_others_way(container):
+    """Each deletes and puts its own blob, while directories come and go beneath the others' feet."""
+    names = ["a", "a/b", "a/b/c", "a/b/c/", "a/b//"]
+
+    def write(name: str) -> None:
+        for _ in range(20):
+            container.put(name, name.encode())
+            assert container.get(name) == name.encode()
+            container.delete(name)
+            assert container.is_missing(name)
+        container.put(name, name.encode())
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for done in [pool.submit(write, name) for name in names]:
+            done.result()
+    assert container.names() == sorted(names)
+    assert [container.get(name) for name in names] == [name.encode() for name in names]
