@@ -4,10 +4,10 @@ A step is a call into the kernel or the side store that changes something: the i
 reports each call of a C function, and the child that carries out the call kills itself at the n-th of them.
 So nothing of ours is replaced. Run as a program, in a process without threads, because it forks:
 
-    python -m harness.crashes DIRECTORY [CASE …]
+    python -m harness.crashes DIRECTORY STRIDE [CASE …]
 
-prints one JSON line per case: its name, how many steps it has, and what was wrong. With `--once POLICY
-DIRECTORY` nothing is killed.
+kills before each STRIDE-th step and prints one JSON line per case: its name, how many steps it has, and what
+was wrong. With `--once POLICY DIRECTORY` nothing is killed.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.asgi import ACCOUNT, Direct
 
-from openbatchai.dataplane import FsyncPolicy
+from openbatchai.dataplane import FsyncPolicy, beneath, blobplaces
 
 # Functions of the operating system that change what is on disk or make it durable.
 STEPS = {
@@ -72,6 +72,10 @@ def must(answer: Any) -> Any:
 def put(path: str, body: bytes, kind: str = "BlockBlob", **headers: str) -> Call:
     every = {"x-ms-blob-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
     return lambda data: must(data.ask("blob", "PUT", f"data/{path}", headers=every, body=body))
+
+
+def source(service: str, path: str) -> str:
+    return f"https://{ACCOUNT}.{service}.core.windows.net/{path}"
 
 
 def call(
@@ -117,6 +121,15 @@ def create_file(path: str, size: int, **headers: str) -> Call:
     return call("file", "PUT", f"share/{path}", x_ms_type="file", x_ms_content_length=str(size), **headers)
 
 
+def page_blob(path: str, size: int, **headers: str) -> Call:
+    return put(path, b"", "PageBlob", x_ms_blob_content_length=str(size), **headers)
+
+
+def put_pages(path: str, start: int, body: bytes) -> Call:
+    span = f"bytes={start}-{start + len(body) - 1}"
+    return call("blob", "PUT", f"data/{path}", "comp=page", body, x_ms_page_write="update", x_ms_range=span)
+
+
 def put_range(path: str, start: int, body: bytes) -> Call:
     span = f"bytes={start}-{start + len(body) - 1}"
     return call("file", "PUT", f"share/{path}", "comp=range", body, x_ms_write="update", x_ms_range=span)
@@ -146,6 +159,8 @@ def cut_short(limit: int, then: Call) -> Call:
 
 
 def _kept(name: str) -> bool:
+    if name in ("x-ms-copy-id", "x-ms-copy-completion-time"):
+        return False
     return name.startswith(
         ("x-ms-meta-", "content-", "x-ms-blob-", "x-ms-copy-", "x-ms-tag", "x-ms-lease-")
     ) or (name in ("x-ms-type", "x-ms-access-tier", "x-ms-share-quota", "x-ms-content-length"))
@@ -157,6 +172,8 @@ def _item(data: Direct, service: str, path: str) -> Any:
         return answer.code
     kept = {name: value for name, value in answer.headers.items() if _kept(name)}
     if service == "blob":
+        tags = data.ask("blob", "GET", path, {"comp": "tags"})
+        kept["tags"] = tags.body.decode() if tags.status == 200 else tags.code
         blocks = data.ask("blob", "GET", path, {"comp": "blocklist", "blocklisttype": "all"})
         kept["blocks"] = blocks.body.decode() if blocks.status == 200 else blocks.code
     return kept | {"body": answer.body.hex()}
@@ -229,7 +246,7 @@ def litter(root: Path) -> list[str]:
     with sqlite3.connect(home / ".meta" / "side.db") as side:
         rows = side.execute("SELECT service, container, path FROM item").fetchall()
         for service, container, path in rows:
-            if not os.path.lexists(home / service / container / path):
+            if not _is_there(home / service / container, service, path):
                 found.append(f"row of {service} {container} {path!r}")
         for service, name in side.execute("SELECT service, name FROM container").fetchall():
             if not (home / service / name).is_dir():
@@ -240,6 +257,13 @@ def litter(root: Path) -> list[str]:
         found += [f"kept {name}" for name in files ^ kept]
     side.close()
     return found
+
+
+def _is_there(container: Path, service: str, path: str) -> bool:
+    if service == "file" or not container.is_dir():
+        return os.path.lexists(container / path)
+    with beneath.open_directory_fd(container) as directory:
+        return blobplaces.find(directory, path) is not None
 
 
 # --- the campaign
@@ -309,14 +333,14 @@ def started(root: Path) -> View:
     return first if first == second else {"changed by the cleaning": [first, second]}
 
 
-def campaign(directory: Path, case: Case, stride: int = 1) -> dict[str, Any]:
+def campaign(directory: Path, case: Case, stride: int) -> dict[str, Any]:
     root = directory / case.name
     prepare(root, case)
     old = started(root)
     assert not killed_at(root, case.act, -1)
     new = started(root)
     wrong: list[Any] = [f"the whole call leaves {left}" for left in litter(root)]
-    step = 0
+    step = len(case.name) % stride
     while True:
         prepare(root, case)
         died = killed_at(root, case.act, step)
@@ -339,6 +363,19 @@ def _difference(found: View, old: View, new: View) -> dict[str, Any]:
         for key in sorted(keys)
         if found.get(key) not in (old.get(key),) or old.get(key) != new.get(key)
     }
+
+
+TAGS = b"<Tags><TagSet><Tag><Key>t</Key><Value>v</Value></Tag></TagSet></Tags>"
+LEASE = {
+    "x_ms_lease_action": "acquire",
+    "x_ms_lease_duration": "-1",
+    "x_ms_proposed_lease_id": "0b2ce90d-8c45-4d05-9b4a-8e30ab6b7a4b",
+}
+
+
+def rename(old: str, new: str, query: str = "", **headers: str) -> Call:
+    headers |= {"x_ms_file_rename_source": source("file", f"share/{old}")}
+    return call("file", "PUT", f"share/{new}", f"{query}&comp=rename", **headers)
 
 
 def for_each_snapshot(method: str, **headers: str) -> Call:
@@ -370,7 +407,6 @@ BASE = put("a", X, x_ms_meta_k="old", content_type="text/old")
 BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("Latest", 2)))
 LOG = both(put("a", b"", "AppendBlob", x_ms_meta_k="v"), call("blob", "PUT", "data/a", "comp=appendblock", X))
 SNAPSHOT = call("blob", "PUT", "data/a", "comp=snapshot")
-LEASE = {"x_ms_lease_action": "acquire", "x_ms_lease_duration": "-1"}
 KEEPING = call(
     "blob",
     "PUT",
@@ -381,6 +417,16 @@ KEEPING = call(
 )
 FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
 
+DISK = both(page_blob("a", 2048, x_ms_meta_k="v"), put_pages("a", 0, Y[:512] + X[:512]))
+CLEAR_PAGES = {"x_ms_page_write": "clear", "x_ms_range": "bytes=0-1023"}
+RESIZE_PAGES = {"x_ms_blob_content_length": "512"}
+TREE = both(
+    call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v"),
+    call("file", "PUT", "share/d/e", "restype=directory", x_ms_meta_k="w"),
+    create_file("d/e/f", 7, x_ms_meta_k="x", x_ms_content_type="a/b"),
+    create_file("d/g", 9, x_ms_meta_k="y"),
+)
+
 
 def emptied(old: View, new: View, found: View) -> bool:
     """Files are written in place: Create File on an existing one empties it, then makes it its length."""
@@ -389,10 +435,14 @@ def emptied(old: View, new: View, found: View) -> bool:
     return rest == {"file f"} and not body.strip(b"\0") and len(body) in (0, len(new["file f"]["body"]) // 2)
 
 
-def in_place(old: View, new: View, found: View) -> bool:
+def in_place(old: View, new: View, found: View, item: str = "file f") -> bool:
     """A range in place: each byte is the old or the new one."""
-    bodies = [bytes.fromhex(state["file f"]["body"]) for state in (old, new, found)]
+    bodies = [bytes.fromhex(state[item]["body"]) for state in (old, new, found)]
     return len({*map(len, bodies)}) == 1 and all(c in (a, b) for a, b, c in zip(*bodies, strict=True))
+
+
+def pages_in_place(old: View, new: View, found: View) -> bool:
+    return in_place(old, new, found, "blob a")
 
 
 CASES = [
@@ -454,6 +504,23 @@ CASES = [
         NOTHING,
         call("blob", "PUT", "data", "restype=container&comp=metadata", x_ms_meta_k="v"),
     ),
+    Case("copy", BASE, call("blob", "PUT", "data/new", x_ms_copy_source=source("blob", "data/a"))),
+    Case(
+        "copy-over",
+        both(BASE, put("b", Y, x_ms_meta_k="b")),
+        call("blob", "PUT", "data/b", x_ms_copy_source=source("blob", "data/a"), x_ms_meta_k="copy"),
+    ),
+    Case("pages", NOTHING, page_blob("new", 2048, x_ms_meta_k="v")),
+    Case("pages-written", DISK, put_pages("a", 512, Y[:512] + X[:512]), pages_in_place),
+    Case("pages-cleared", DISK, call("blob", "PUT", "data/a", "comp=page", **CLEAR_PAGES), pages_in_place),
+    Case("pages-resized", DISK, call("blob", "PUT", "data/a", "comp=properties", **RESIZE_PAGES)),
+    Case("tags", BASE, call("blob", "PUT", "data/a", "comp=tags", TAGS)),
+    Case("tier", BASE, call("blob", "PUT", "data/a", "comp=tier", x_ms_access_tier="Cool")),
+    Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
+    Case("lease-container", NOTHING, call("blob", "PUT", "data", "restype=container&comp=lease", **LEASE)),
+    Case("name-of-a-directory", both(put("new/x", X)), put("new", Y, x_ms_meta_k="v")),
+    Case("name-below-a-blob", put("new", X), put("new/x", Y, x_ms_meta_k="v")),
+    Case("delete-escaped", both(put("new", X), put("new/x", Y)), call("blob", "DELETE", "data/new/x")),
     Case("directory", NOTHING, call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v")),
     Case(
         "directory-delete",
@@ -476,6 +543,14 @@ CASES = [
     ),
     Case("file-metadata", FILE, call("file", "PUT", "share/f", "comp=metadata", x_ms_meta_k="new")),
     Case("file-delete", FILE, call("file", "DELETE", "share/f")),
+    Case("file-lease", FILE, call("file", "PUT", "share/f", "comp=lease", **(LEASE))),
+    Case("file-rename", FILE, rename("f", "g")),
+    Case(
+        "file-rename-over",
+        both(FILE, create_file("g", 5, x_ms_meta_k="g")),
+        rename("f", "g", x_ms_file_rename_replace_if_exists="true"),
+    ),
+    Case("directory-rename", TREE, rename("d", "moved", "restype=directory")),
     Case("share-delete", FILE, call("file", "DELETE", "share", "restype=share")),
     Case(
         # Last of those that --once carries out: the limit is the process's own.
@@ -506,10 +581,10 @@ def once(policy: str, directory: Path) -> None:
 def main() -> None:
     if sys.argv[1] == "--once":
         return once(sys.argv[2], Path(sys.argv[3]))
-    directory, *names = sys.argv[1:]
+    directory, stride, *names = sys.argv[1:]
     for case in CASES:
         if not names or case.name in names:
-            print(json.dumps(campaign(Path(directory), case)), flush=True)
+            print(json.dumps(campaign(Path(directory), case, int(stride))), flush=True)
     return None
 
 

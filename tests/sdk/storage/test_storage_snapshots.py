@@ -1,6 +1,7 @@
 """Snapshots of blobs and soft deletion, driven by azure-storage-blob 12.31."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -243,6 +244,33 @@ def test_a_batch_deletes_blobs_with_their_snapshots(container):
     done = list(container.delete_blobs("a", "b", delete_snapshots="include"))
     assert [part.status_code for part in done] == [202, 202]
     assert listed(container, "snapshots") == []
+
+
+def test_snapshots_taken_while_a_blob_is_written_hold_one_whole_version(container):
+    blob, log = container.get_blob_client("b"), container.get_blob_client("log")
+    blob.upload_blob(b"0" * 300_000, metadata={"v": "0"})
+    log.create_append_blob()
+
+    def write(number: int) -> None:
+        blob.upload_blob(b"%d" % number * 300_000, metadata={"v": str(number)}, overwrite=True)
+        log.append_block(b"%02d" % number * 50_000)
+
+    def either(number: int) -> None:
+        if number % 2:
+            return write(1 + number // 2)
+        blob.create_snapshot()
+        return log.create_snapshot() and None
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(either, range(18))) == [None] * 18
+    for entry in container.list_blobs(include=["snapshots", "metadata"]):
+        content = container.get_blob_client(entry.name, snapshot=entry.snapshot).download_blob().readall()
+        assert len(content) == entry.size
+        if entry.name == "b":
+            assert content == entry.metadata["v"].encode() * 300_000
+        else:
+            blocks = {content[start : start + 100_000] for start in range(0, len(content), 100_000)}
+            assert blocks <= {b"%02d" % number * 50_000 for number in range(1, 10)}
 
 
 def test_conditions_and_leases_of_snapshots(container):

@@ -173,6 +173,19 @@ def test_file_tokens(options, delegated):
             grant_of(token, wrong)
 
 
+def test_a_token_for_a_snapshot_does_not_change_its_blob():
+    token = generate_blob_sas(
+        "acct", "c", ITEM.path, SNAPSHOT, account_key=KEY, permission="rwd", expiry=EXPIRY
+    )
+    grant = grant_of(token, ITEM, more={"snapshot": SNAPSHOT})
+    for method, comp in (("GET", ""), ("HEAD", "metadata"), ("DELETE", ""), ("PUT", "tier"), ("PUT", "tags")):
+        grant.check_pinned(method, comp)
+    for comp in ("", "metadata", "properties", "block", "blocklist", "appendblock", "lease", "snapshot"):
+        with pytest.raises(StorageError) as refused:
+            grant.check_pinned("PUT", comp)
+        assert refused.value.code.code == "AuthorizationFailure"
+
+
 def test_stored_policies():
     token = generate_container_sas("acct", "c", account_key=KEY, policy_id="own")
     assert grant_of(token, ITEM).permissions == frozenset("r")

@@ -37,7 +37,7 @@ _UNSUPPORTED_HEADERS = {
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("versionid",),
+    StorageService.BLOB: ("versionid", "deletetype"),
     StorageService.FILE: (),
 }
 
