@@ -43,15 +43,17 @@ class Original:
     file: Item | None = None
 
     def check(self, conditions: Conditions) -> None:
-        """SourceConditionNotMet (412) unless the source is as the request wants it."""
+        """SourceConditionNotMet (412) unless the source is as the request wants it; ConditionNotMet when
+        only its tags are others."""
         if self.version is None:
             return
         try:
-            conditions.check_write(self.version)
+            replace(conditions, if_tags=None).check_write(self.version)
         except StorageError as error:
             if error.code is StorageCode.CONDITION_NOT_MET:
                 raise StorageError(StorageCode.SOURCE_CONDITION_NOT_MET) from None
             raise
+        Conditions(if_tags=conditions.if_tags).check_write(self.version)
 
     def read(self, span: Span) -> bytes:
         """Some bytes in memory; CannotVerifyCopySource when the source has become shorter."""

@@ -93,6 +93,7 @@ def _tier_elements(item: ItemFacts) -> str:
     names = {
         "AccessTier": "x-ms-access-tier",
         "AccessTierInferred": "x-ms-access-tier-inferred",
+        "SmartAccessTier": "x-ms-smart-access-tier",
         "AccessTierChangeTime": "x-ms-access-tier-change-time",
         "ArchiveStatus": "x-ms-archive-status",
         "RehydratePriority": "x-ms-rehydrate-priority",

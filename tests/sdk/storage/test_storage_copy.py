@@ -141,9 +141,12 @@ def test_the_blob_type_and_the_blocks_go_along(container):
         log.start_copy_from_url(blocks.url)
     assert refused.value.error_code == "InvalidBlobType"
     log.start_copy_from_url(log.url, seal_destination_blob=True)
-    with pytest.raises(HttpResponseError) as refused:
-        log.append_block(b"more")
-    assert refused.value.error_code == "BlobIsSealed"
+    again = container.get_blob_client("log3")
+    again.start_copy_from_url(log.url)
+    for sealed in (log, again):
+        with pytest.raises(HttpResponseError) as refused:
+            sealed.append_block(b"more")
+        assert refused.value.error_code == "BlobIsSealed"
 
 
 def test_from_another_account_and_from_a_share(server, container):
@@ -209,7 +212,7 @@ def test_conditions_on_source_and_target(container):
     assert refused.value.error_code == "SourceConditionNotMet"
     with pytest.raises(HttpResponseError) as refused:
         target.start_copy_from_url(source.url, etag="0x1", match_condition=MatchConditions.IfNotModified)
-    assert refused.value.error_code == "TargetConditionNotMet"
+    assert refused.value.error_code == "ConditionNotMet"
     with pytest.raises(ResourceExistsError) as exists:
         target.start_copy_from_url(source.url, match_condition=MatchConditions.IfMissing)
     assert exists.value.error_code == "BlobAlreadyExists"

@@ -5,6 +5,7 @@ from openbatchai.dataplane.blocks import Block, Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.copies import Original
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import verified
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import ENCRYPTED, version_headers, written_headers
@@ -17,7 +18,7 @@ from openbatchai.http.storage.blob_writing import (
 )
 from openbatchai.http.storage.copying import SourceReader, source_checks
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.integrity import sum_headers
+from openbatchai.http.storage.integrity import body_limit, checks_of, sum_headers
 from openbatchai.http.storage.request import conditions_of
 from openbatchai.wire import blob as wire
 
@@ -67,7 +68,8 @@ class BlobBlockCalls:
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_list(self, exchange: Exchange) -> None:
-        body = await exchange.read_body(_DOCUMENT_BYTES)
+        checks = checks_of(exchange.headers)
+        body = verified(await exchange.read_body(body_limit(checks, _DOCUMENT_BYTES)), checks)
         blocks = [(Source(source), block_id) for source, block_id in wire.parse_block_list(body)]
         wanted = blob_properties(exchange, standard=False)
         item = await exchange.run(

@@ -113,12 +113,7 @@ class BlobCopyCalls:
     async def _target(self, exchange: Exchange, limit: int, make: Maker) -> tuple[Item, dict[str, str]]:
         if exchange.headers.get("content-length", "0") not in ("0", ""):
             raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "Content-Length"})
-        try:
-            return await self._reader.read(exchange, limit, make)
-        except StorageError as error:
-            if error.code is StorageCode.CONDITION_NOT_MET:
-                raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
-            raise
+        return await self._reader.read(exchange, limit, make)
 
 
 def _flag(text: str | None) -> bool | None:
