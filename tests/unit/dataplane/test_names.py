@@ -40,7 +40,7 @@ def decoded(path: str, *, directory: bool) -> str | None:
     return component if blobnames.is_canonical(component, path.split("/"), directory=directory) else None
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(COMPONENTS, KINDS)
 def test_escapes_can_be_stored_and_decoded(component, directory):
     path = blobnames.escape(component, directory=directory)
@@ -52,7 +52,7 @@ def test_escapes_can_be_stored_and_decoded(component, directory):
     assert decoded(path, directory=not directory) is None
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(COMPONENTS, COMPONENTS, KINDS, KINDS)
 @example("a", ".%a", False, False)
 @example("", "/", True, False)
@@ -66,7 +66,7 @@ def test_no_two_components_share_a_form(first, second, first_kind, second_kind):
     assert not any(path.startswith(f"{one}/") for one in ones for path in others)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.text("a.%2F5é", max_size=12), KINDS)
 def test_a_name_on_disk_stands_for_one_component_at_most(entry, directory):
     component = blobnames.unescape(entry, directory=directory)
