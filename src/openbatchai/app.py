@@ -23,6 +23,7 @@ from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
+from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
@@ -199,15 +200,23 @@ class Service:
         return {service: self._listeners[service.value].port for service in StorageService}
 
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
+        limits = Limits(self._settings.connections, self._settings.stalled_s)
         if name == "proxy":
 
             def resolve(host: str) -> ASGIApp | None:
                 kind = azure_host_kind(host)
                 return None if kind is None else TlsOnly(apps[kind])
 
-            credentials = self._proxy_credentials()
-            return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
-        return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
+            return Proxy(
+                resolve,
+                self._ca,
+                host=self._host,
+                port=self._wanted[name],
+                credentials=self._proxy_credentials(),
+                limits=limits,
+            )
+        app = TlsOnly(apps[name])
+        return Listener(app, self._ca, host=self._host, port=self._wanted[name], limits=limits)
 
     def _proxy_credentials(self) -> tuple[str, str] | None:
         """Beyond loopback the proxy lets in only who knows its password. That is in the environment of every

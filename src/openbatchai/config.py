@@ -23,6 +23,9 @@ FSYNC_POLICIES = ("always", "close", "never")
 DEFAULT_FSYNC = "close"
 # Nowhere; to public addresses; anywhere, this machine and its network included.
 COPY_SOURCES = ("none", "public", "any")
+# Each may have a file open besides its socket: 400 stay below the customary 1,024 descriptors.
+DEFAULT_CONNECTIONS = 400
+DEFAULT_STALLED_S = 60.0
 DEFAULT_COPY_SOURCES = "public"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
@@ -166,7 +169,8 @@ class Settings:
     `images` maps patterns of container image names to Python interpreters of this machine.
     `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
     the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `copy_sources`: where the URL of a
-    blob to copy may lead besides this service, one of COPY_SOURCES.
+    blob to copy may lead besides this service, one of COPY_SOURCES. `connections` at most are served by
+    each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
     """
 
     ports: dict[str, int]
@@ -175,6 +179,8 @@ class Settings:
     quotas: dict[str, int] = field(default_factory=dict)
     fsync: str = DEFAULT_FSYNC
     copy_sources: str = DEFAULT_COPY_SOURCES
+    connections: int = DEFAULT_CONNECTIONS
+    stalled_s: float = DEFAULT_STALLED_S
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -194,6 +200,8 @@ class Settings:
                 quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
                 fsync=fsync,
                 copy_sources=copy_sources,
+                connections=int(content.get("connections", DEFAULT_CONNECTIONS)),
+                stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -208,6 +216,8 @@ class Settings:
                 "quotas": self.quotas,
                 "fsync": self.fsync,
                 "copySources": self.copy_sources,
+                "connections": self.connections,
+                "stalledSeconds": self.stalled_s,
             },
         )
 
