@@ -162,7 +162,8 @@ class Settings:
 
     `images` maps patterns of container image names to Python interpreters of this machine.
     `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
-    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES.
+    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `recorded_creates`: answer
+    creates of clusters and jobs with 202 and an operation, as the real service did.
     """
 
     ports: dict[str, int]
@@ -170,6 +171,7 @@ class Settings:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     quotas: dict[str, int] = field(default_factory=dict)
     fsync: str = DEFAULT_FSYNC
+    recorded_creates: bool = False
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -185,6 +187,7 @@ class Settings:
                 idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
                 quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
                 fsync=fsync,
+                recorded_creates=bool(content.get("recordedCreates", False)),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -198,6 +201,7 @@ class Settings:
                 "idleTimeoutSeconds": self.idle_timeout_s,
                 "quotas": self.quotas,
                 "fsync": self.fsync,
+                "recordedCreates": self.recorded_creates,
             },
         )
 
