@@ -23,16 +23,19 @@ from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
+from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
+from openbatchai.http.storage.account_info import AccountFacts
+from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
-from openbatchai.services import bootstrap, metrics
+from openbatchai.services import accounts, bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
 from openbatchai.services.bootstrap import Credentials, StoredPrincipals
 from openbatchai.services.context import Context
@@ -180,23 +183,41 @@ class Service:
         return {
             "arm": management,
             "aad": management,
-            "blob": blob.create_app(self._storage, self._verify_storage_token, **storage),
+            "blob": blob.create_app(
+                self._storage,
+                self._verify_storage_token,
+                reach=Reach(self._settings.copy_sources),
+                describe=self._describe_account,
+                **storage,
+            ),
             "file": files.create_app(self._storage, self._verify_storage_token, **storage),
         }
+
+    def _describe_account(self, name: str) -> AccountFacts:
+        found = accounts.facts(self.context, name)
+        return AccountFacts(found.sku, found.kind) if found else AccountFacts()
 
     def _storage_ports(self) -> dict[StorageService, int]:
         return {service: self._listeners[service.value].port for service in StorageService}
 
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
+        limits = Limits(self._settings.connections, self._settings.stalled_s)
         if name == "proxy":
 
             def resolve(host: str) -> ASGIApp | None:
                 kind = azure_host_kind(host)
                 return None if kind is None else TlsOnly(apps[kind])
 
-            credentials = self._proxy_credentials()
-            return Proxy(resolve, self._ca, host=self._host, port=self._wanted[name], credentials=credentials)
-        return Listener(TlsOnly(apps[name]), self._ca, host=self._host, port=self._wanted[name])
+            return Proxy(
+                resolve,
+                self._ca,
+                host=self._host,
+                port=self._wanted[name],
+                credentials=self._proxy_credentials(),
+                limits=limits,
+            )
+        app = TlsOnly(apps[name])
+        return Listener(app, self._ca, host=self._host, port=self._wanted[name], limits=limits)
 
     def _proxy_credentials(self) -> tuple[str, str] | None:
         """Beyond loopback the proxy lets in only who knows its password. That is in the environment of every

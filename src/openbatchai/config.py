@@ -21,6 +21,12 @@ DEFAULT_IDLE_TIMEOUT_S = 300.0
 # What storage makes safe from a loss of power before it answers (docs/storage.md, "Durability").
 FSYNC_POLICIES = ("always", "close", "never")
 DEFAULT_FSYNC = "close"
+# Nowhere; to public addresses; anywhere, this machine and its network included.
+COPY_SOURCES = ("none", "public", "any")
+# Each may have a file open besides its socket: 400 stay below the customary 1,024 descriptors.
+DEFAULT_CONNECTIONS = 400
+DEFAULT_STALLED_S = 60.0
+DEFAULT_COPY_SOURCES = "public"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
 
@@ -162,8 +168,10 @@ class Settings:
 
     `images` maps patterns of container image names to Python interpreters of this machine.
     `idle_timeout_s`: how long an autoscale cluster keeps an idle node. `quotas`: limits by the names that
-    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `recorded_creates`: answer
-    creates of clusters and jobs with 202 and an operation, as the real service did.
+    the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `copy_sources`: where the URL of a
+    blob to copy may lead besides this service, one of COPY_SOURCES. `connections` at most are served by
+    each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
+    `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service did.
     """
 
     ports: dict[str, int]
@@ -171,6 +179,9 @@ class Settings:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     quotas: dict[str, int] = field(default_factory=dict)
     fsync: str = DEFAULT_FSYNC
+    copy_sources: str = DEFAULT_COPY_SOURCES
+    connections: int = DEFAULT_CONNECTIONS
+    stalled_s: float = DEFAULT_STALLED_S
     recorded_creates: bool = False
 
     @classmethod
@@ -181,12 +192,18 @@ class Settings:
             fsync = content.get("fsync", DEFAULT_FSYNC)
             if fsync not in FSYNC_POLICIES:
                 raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
+            copy_sources = content.get("copySources", DEFAULT_COPY_SOURCES)
+            if copy_sources not in COPY_SOURCES:
+                raise ValueError(f"copySources is one of {', '.join(COPY_SOURCES)}, not {copy_sources!r}")
             return cls(
                 ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
                 images={str(image): str(python) for image, python in content.get("images", {}).items()},
                 idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
                 quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
                 fsync=fsync,
+                copy_sources=copy_sources,
+                connections=int(content.get("connections", DEFAULT_CONNECTIONS)),
+                stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
                 recorded_creates=bool(content.get("recordedCreates", False)),
             )
         except (ValueError, TypeError, AttributeError) as error:
@@ -201,6 +218,9 @@ class Settings:
                 "idleTimeoutSeconds": self.idle_timeout_s,
                 "quotas": self.quotas,
                 "fsync": self.fsync,
+                "copySources": self.copy_sources,
+                "connections": self.connections,
+                "stalledSeconds": self.stalled_s,
                 "recordedCreates": self.recorded_creates,
             },
         )

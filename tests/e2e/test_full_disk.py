@@ -22,9 +22,10 @@ from harness.storage_writers import (
     client_of,
     offered,
 )
+from harness.waiting import until
 
 MIB = 1 << 20
-DISK = 48 * MIB
+DISK = 96 * MIB
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +51,25 @@ def service(disk):
 
 @pytest.fixture(scope="module")
 def lab(service):
-    return Lab(Arm(service))
+    made = Lab(Arm(service))
+
+    def idle():
+        return made.arm.get(made.cluster)["properties"]["nodeStateCounts"]["idleNodeCount"] == 1
+
+    # A node whose preparation meets a full disk is lost, and says so: not what is looked at here.
+    until(idle, "a node that is ready")
+    return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(service):
     made = client_of(service)
-    assert made.ask("PUT", "blob", CONTAINER, {"restype": "container"}).status == 201
-    assert made.ask("PUT", "file", SHARE, {"restype": "share"}).status == 201
+    places = (("blob", CONTAINER, "container"), ("file", SHARE, "share"))
+    for kind, name, restype in places:
+        assert made.ask("PUT", kind, name, {"restype": restype}).status == 201
     yield made
+    for kind, name, restype in places:
+        assert made.ask("DELETE", kind, name, {"restype": restype}).status == 202
     made.close()
 
 
@@ -94,11 +105,11 @@ def fill(disk):
     leave(None)
 
 
-@pytest.mark.parametrize("room", [0, 16 << 10, 256 << 10, MIB])
+@pytest.mark.parametrize("room", [0, 256 << 10])
 def test_a_full_disk_refuses_writes_and_loses_nothing(fill, service, writers, room):
     fill(room)
     refused = 0
-    for _ in range(40):
+    for _ in range(25):
         for writer in writers:
             try:
                 writer.step()

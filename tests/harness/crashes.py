@@ -4,10 +4,10 @@ A step is a call into the kernel or the side store that changes something: the i
 reports each call of a C function, and the child that carries out the call kills itself at the n-th of them.
 So nothing of ours is replaced. Run as a program, in a process without threads, because it forks:
 
-    python -m harness.crashes DIRECTORY [CASE …]
+    python -m harness.crashes DIRECTORY STRIDE [CASE …]
 
-prints one JSON line per case: its name, how many steps it has, and what was wrong. With `--once POLICY
-DIRECTORY` nothing is killed.
+kills before each STRIDE-th step and prints one JSON line per case: its name, how many steps it has, and what
+was wrong. With `--once POLICY DIRECTORY` nothing is killed.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.asgi import ACCOUNT, Direct
 
-from openbatchai.dataplane import FsyncPolicy
+from openbatchai.dataplane import FsyncPolicy, beneath, blobplaces
 
 # Functions of the operating system that change what is on disk or make it durable.
 STEPS = {
@@ -72,6 +72,10 @@ def must(answer: Any) -> Any:
 def put(path: str, body: bytes, kind: str = "BlockBlob", **headers: str) -> Call:
     every = {"x-ms-blob-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
     return lambda data: must(data.ask("blob", "PUT", f"data/{path}", headers=every, body=body))
+
+
+def source(service: str, path: str) -> str:
+    return f"https://{ACCOUNT}.{service}.core.windows.net/{path}"
 
 
 def call(
@@ -117,6 +121,15 @@ def create_file(path: str, size: int, **headers: str) -> Call:
     return call("file", "PUT", f"share/{path}", x_ms_type="file", x_ms_content_length=str(size), **headers)
 
 
+def page_blob(path: str, size: int, **headers: str) -> Call:
+    return put(path, b"", "PageBlob", x_ms_blob_content_length=str(size), **headers)
+
+
+def put_pages(path: str, start: int, body: bytes) -> Call:
+    span = f"bytes={start}-{start + len(body) - 1}"
+    return call("blob", "PUT", f"data/{path}", "comp=page", body, x_ms_page_write="update", x_ms_range=span)
+
+
 def put_range(path: str, start: int, body: bytes) -> Call:
     span = f"bytes={start}-{start + len(body) - 1}"
     return call("file", "PUT", f"share/{path}", "comp=range", body, x_ms_write="update", x_ms_range=span)
@@ -146,6 +159,8 @@ def cut_short(limit: int, then: Call) -> Call:
 
 
 def _kept(name: str) -> bool:
+    if name in ("x-ms-copy-id", "x-ms-copy-completion-time"):
+        return False
     return name.startswith(
         ("x-ms-meta-", "content-", "x-ms-blob-", "x-ms-copy-", "x-ms-tag", "x-ms-lease-")
     ) or (name in ("x-ms-type", "x-ms-access-tier", "x-ms-share-quota", "x-ms-content-length"))
@@ -157,6 +172,8 @@ def _item(data: Direct, service: str, path: str) -> Any:
         return answer.code
     kept = {name: value for name, value in answer.headers.items() if _kept(name)}
     if service == "blob":
+        tags = data.ask("blob", "GET", path, {"comp": "tags"})
+        kept["tags"] = tags.body.decode() if tags.status == 200 else tags.code
         blocks = data.ask("blob", "GET", path, {"comp": "blocklist", "blocklisttype": "all"})
         kept["blocks"] = blocks.body.decode() if blocks.status == 200 else blocks.code
     return kept | {"body": answer.body.hex()}
@@ -181,8 +198,27 @@ def view(data: Direct) -> View:
         found[f"blob {name}"] = _item(data, "blob", f"data/{name}")
     if listing.status == 200:
         found["listed"] = names
+    found["kept"] = _kept_states(data)
     found |= _directory(data, "")
     return found
+
+
+def _kept_states(data: Direct) -> list[list[str]]:
+    """Snapshots and what was softly deleted, without the times: name, what it is, and its content."""
+    query = {"restype": "container", "comp": "list", "include": "snapshots,deleted"}
+    answer = data.ask("blob", "GET", "data", query)
+    states = []
+    for entry in ElementTree.fromstring(answer.body).iter("Blob") if answer.status == 200 else ():
+        name, time = str(entry.findtext("Name")), entry.findtext("Snapshot")
+        if time is None and entry.find("Deleted") is None:
+            continue
+        content = data.ask("blob", "GET", f"data/{name}", {"snapshot": time}).body.hex() if time else ""
+        if entry.find("Deleted") is not None:
+            content = ""
+        length = str(entry.findtext("Properties/Content-Length"))
+        what = ("snapshot" if time else "blob") + (" deleted" if entry.find("Deleted") is not None else "")
+        states.append([name, what, length, content])
+    return states
 
 
 def _directory(data: Direct, path: str) -> View:
@@ -210,13 +246,24 @@ def litter(root: Path) -> list[str]:
     with sqlite3.connect(home / ".meta" / "side.db") as side:
         rows = side.execute("SELECT service, container, path FROM item").fetchall()
         for service, container, path in rows:
-            if not os.path.lexists(home / service / container / path):
+            if not _is_there(home / service / container, service, path):
                 found.append(f"row of {service} {container} {path!r}")
         for service, name in side.execute("SELECT service, name FROM container").fetchall():
             if not (home / service / name).is_dir():
                 found.append(f"row of {service} container {name}")
+        files = {str(row[0]) for row in side.execute("SELECT file FROM kept WHERE ready = 1").fetchall()}
+        found += [f"unready {row}" for row in side.execute("SELECT * FROM kept WHERE ready = 0").fetchall()]
+        kept = {path.name for path in (home / ".snapshots" / "blob").glob("*/*")}
+        found += [f"kept {name}" for name in files ^ kept]
     side.close()
     return found
+
+
+def _is_there(container: Path, service: str, path: str) -> bool:
+    if service == "file" or not container.is_dir():
+        return os.path.lexists(container / path)
+    with beneath.open_directory_fd(container) as directory:
+        return blobplaces.find(directory, path) is not None
 
 
 # --- the campaign
@@ -286,14 +333,14 @@ def started(root: Path) -> View:
     return first if first == second else {"changed by the cleaning": [first, second]}
 
 
-def campaign(directory: Path, case: Case, stride: int = 1) -> dict[str, Any]:
+def campaign(directory: Path, case: Case, stride: int) -> dict[str, Any]:
     root = directory / case.name
     prepare(root, case)
     old = started(root)
     assert not killed_at(root, case.act, -1)
     new = started(root)
     wrong: list[Any] = [f"the whole call leaves {left}" for left in litter(root)]
-    step = 0
+    step = len(case.name) % stride
     while True:
         prepare(root, case)
         died = killed_at(root, case.act, step)
@@ -318,12 +365,67 @@ def _difference(found: View, old: View, new: View) -> dict[str, Any]:
     }
 
 
+TAGS = b"<Tags><TagSet><Tag><Key>t</Key><Value>v</Value></Tag></TagSet></Tags>"
+LEASE = {
+    "x_ms_lease_action": "acquire",
+    "x_ms_lease_duration": "-1",
+    "x_ms_proposed_lease_id": "0b2ce90d-8c45-4d05-9b4a-8e30ab6b7a4b",
+}
+
+
+def rename(old: str, new: str, query: str = "", **headers: str) -> Call:
+    headers |= {"x_ms_file_rename_source": source("file", f"share/{old}")}
+    return call("file", "PUT", f"share/{new}", f"{query}&comp=rename", **headers)
+
+
+def for_each_snapshot(method: str, **headers: str) -> Call:
+    """The call on every snapshot of `a`."""
+
+    def carry_out(data: Direct) -> None:
+        query = {"restype": "container", "comp": "list", "include": "snapshots"}
+        listing = ElementTree.fromstring(data.ask("blob", "GET", "data", query).body)
+        for time in [found.text for found in listing.iter("Snapshot")]:
+            call("blob", method, "data/a", f"snapshot={time}", **headers)(data)
+
+    return carry_out
+
+
+def not_yet_aside(old: View, new: View, found: View) -> bool:
+    """A new blob hides a deleted one of its name, which becomes a snapshot of it with the next call on it."""
+    return found | {"kept": []} == new | {"kept": []} and found["kept"] == []
+
+
+def some_snapshots_gone(old: View, new: View, found: View) -> bool:
+    """Of a blob that is deleted with its snapshots, these may be gone first."""
+    same = {key: value for key, value in old.items() if key != "kept"}
+    return {key: value for key, value in found.items() if key != "kept"} == same
+
+
 NOTHING: Call = lambda data: None  # noqa: E731
 X, Y = b"x" * 700, b"y" * 900
 BASE = put("a", X, x_ms_meta_k="old", content_type="text/old")
 BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("Latest", 2)))
 LOG = both(put("a", b"", "AppendBlob", x_ms_meta_k="v"), call("blob", "PUT", "data/a", "comp=appendblock", X))
+SNAPSHOT = call("blob", "PUT", "data/a", "comp=snapshot")
+KEEPING = call(
+    "blob",
+    "PUT",
+    "",
+    "restype=service&comp=properties",
+    b"<StorageServiceProperties><DeleteRetentionPolicy><Enabled>true</Enabled><Days>7</Days>"
+    b"</DeleteRetentionPolicy></StorageServiceProperties>",
+)
 FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
+
+DISK = both(page_blob("a", 2048, x_ms_meta_k="v"), put_pages("a", 0, Y[:512] + X[:512]))
+CLEAR_PAGES = {"x_ms_page_write": "clear", "x_ms_range": "bytes=0-1023"}
+RESIZE_PAGES = {"x_ms_blob_content_length": "512"}
+TREE = both(
+    call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v"),
+    call("file", "PUT", "share/d/e", "restype=directory", x_ms_meta_k="w"),
+    create_file("d/e/f", 7, x_ms_meta_k="x", x_ms_content_type="a/b"),
+    create_file("d/g", 9, x_ms_meta_k="y"),
+)
 
 
 def emptied(old: View, new: View, found: View) -> bool:
@@ -333,10 +435,14 @@ def emptied(old: View, new: View, found: View) -> bool:
     return rest == {"file f"} and not body.strip(b"\0") and len(body) in (0, len(new["file f"]["body"]) // 2)
 
 
-def in_place(old: View, new: View, found: View) -> bool:
+def in_place(old: View, new: View, found: View, item: str = "file f") -> bool:
     """A range in place: each byte is the old or the new one."""
-    bodies = [bytes.fromhex(state["file f"]["body"]) for state in (old, new, found)]
+    bodies = [bytes.fromhex(state[item]["body"]) for state in (old, new, found)]
     return len({*map(len, bodies)}) == 1 and all(c in (a, b) for a, b, c in zip(*bodies, strict=True))
+
+
+def pages_in_place(old: View, new: View, found: View) -> bool:
+    return in_place(old, new, found, "blob a")
 
 
 CASES = [
@@ -368,10 +474,29 @@ CASES = [
     Case("metadata", BASE, call("blob", "PUT", "data/a", "comp=metadata", x_ms_meta_k="new")),
     Case("properties", BASE, call("blob", "PUT", "data/a", "comp=properties", x_ms_blob_content_type="a/b")),
     Case("delete", both(BASE, block("a", 1, X)), call("blob", "DELETE", "data/a")),
+    Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
+    Case("snapshot", BASE, call("blob", "PUT", "data/a", "comp=snapshot")),
+    Case("snapshot-log", LOG, call("blob", "PUT", "data/a", "comp=snapshot", x_ms_meta_own="1")),
+    Case("snapshot-delete", both(BASE, SNAPSHOT), for_each_snapshot("DELETE")),
+    Case(
+        "snapshots-delete-all",
+        both(BASE, SNAPSHOT, SNAPSHOT),
+        call("blob", "DELETE", "data/a", x_ms_delete_snapshots="include"),
+        some_snapshots_gone,
+    ),
+    Case("soft-delete", both(KEEPING, BASE), call("blob", "DELETE", "data/a")),
+    Case("soft-snapshot-delete", both(KEEPING, BASE, SNAPSHOT), for_each_snapshot("DELETE")),
+    Case("soft-put-over", both(KEEPING, BASE), put("a", Y, x_ms_meta_k="new")),
+    Case("soft-put-again", both(KEEPING, BASE, call("blob", "DELETE", "data/a")), put("a", Y), not_yet_aside),
+    Case(
+        "undelete",
+        both(KEEPING, BASE, call("blob", "DELETE", "data/a")),
+        call("blob", "PUT", "data/a", "comp=undelete"),
+    ),
     Case("container", NOTHING, call("blob", "PUT", "fresh", "restype=container", x_ms_meta_k="v")),
     Case(
         "container-delete",
-        both(BASE, put("b/c", Y), block("new", 1, X)),
+        both(KEEPING, BASE, SNAPSHOT, put("b/c", Y), call("blob", "DELETE", "data/b/c"), block("new", 1, X)),
         call("blob", "DELETE", "data", "restype=container"),
     ),
     Case(
@@ -379,6 +504,23 @@ CASES = [
         NOTHING,
         call("blob", "PUT", "data", "restype=container&comp=metadata", x_ms_meta_k="v"),
     ),
+    Case("copy", BASE, call("blob", "PUT", "data/new", x_ms_copy_source=source("blob", "data/a"))),
+    Case(
+        "copy-over",
+        both(BASE, put("b", Y, x_ms_meta_k="b")),
+        call("blob", "PUT", "data/b", x_ms_copy_source=source("blob", "data/a"), x_ms_meta_k="copy"),
+    ),
+    Case("pages", NOTHING, page_blob("new", 2048, x_ms_meta_k="v")),
+    Case("pages-written", DISK, put_pages("a", 512, Y[:512] + X[:512]), pages_in_place),
+    Case("pages-cleared", DISK, call("blob", "PUT", "data/a", "comp=page", **CLEAR_PAGES), pages_in_place),
+    Case("pages-resized", DISK, call("blob", "PUT", "data/a", "comp=properties", **RESIZE_PAGES)),
+    Case("tags", BASE, call("blob", "PUT", "data/a", "comp=tags", TAGS)),
+    Case("tier", BASE, call("blob", "PUT", "data/a", "comp=tier", x_ms_access_tier="Cool")),
+    Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
+    Case("lease-container", NOTHING, call("blob", "PUT", "data", "restype=container&comp=lease", **LEASE)),
+    Case("name-of-a-directory", both(put("new/x", X)), put("new", Y, x_ms_meta_k="v")),
+    Case("name-below-a-blob", put("new", X), put("new/x", Y, x_ms_meta_k="v")),
+    Case("delete-escaped", both(put("new", X), put("new/x", Y)), call("blob", "DELETE", "data/new/x")),
     Case("directory", NOTHING, call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v")),
     Case(
         "directory-delete",
@@ -401,6 +543,14 @@ CASES = [
     ),
     Case("file-metadata", FILE, call("file", "PUT", "share/f", "comp=metadata", x_ms_meta_k="new")),
     Case("file-delete", FILE, call("file", "DELETE", "share/f")),
+    Case("file-lease", FILE, call("file", "PUT", "share/f", "comp=lease", **(LEASE))),
+    Case("file-rename", FILE, rename("f", "g")),
+    Case(
+        "file-rename-over",
+        both(FILE, create_file("g", 5, x_ms_meta_k="g")),
+        rename("f", "g", x_ms_file_rename_replace_if_exists="true"),
+    ),
+    Case("directory-rename", TREE, rename("d", "moved", "restype=directory")),
     Case("share-delete", FILE, call("file", "DELETE", "share", "restype=share")),
     Case(
         # Last of those that --once carries out: the limit is the process's own.
@@ -431,10 +581,10 @@ def once(policy: str, directory: Path) -> None:
 def main() -> None:
     if sys.argv[1] == "--once":
         return once(sys.argv[2], Path(sys.argv[3]))
-    directory, *names = sys.argv[1:]
+    directory, stride, *names = sys.argv[1:]
     for case in CASES:
         if not names or case.name in names:
-            print(json.dumps(campaign(Path(directory), case)), flush=True)
+            print(json.dumps(campaign(Path(directory), case, int(stride))), flush=True)
     return None
 
 

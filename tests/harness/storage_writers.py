@@ -236,7 +236,9 @@ class Writer:
         return {"k": str(self.chance.randrange(1000))} if self.chance.random() < 0.7 else {}
 
     def existing(self, *kinds: str) -> list[str]:
-        return [n for n, state in self.states.items() if state is not None and state.kind in kinds]
+        """Names with something of these kinds; not those of snapshots, which nothing can change."""
+        found = self.states.items()
+        return [n for n, state in found if state is not None and state.kind in kinds and "?" not in n]
 
     # --- afterwards
 
@@ -327,7 +329,9 @@ class BlobWriter(Writer):
         self.change({name: state}, "PUT", name, {"comp": "blocklist"}, _meta(state.metadata), document)
 
     def copy(self, name: str) -> None:
-        sources = [n for n in self.existing("BlockBlob", "AppendBlob") if n != name]
+        present = self.states.get(name)
+        kinds = (present.kind,) if present else ("BlockBlob", "AppendBlob")
+        sources = [n for n in self.existing(*kinds) if n != name]
         if not sources:
             return self.put(name)
         source = self.chance.choice(sources)
@@ -387,7 +391,8 @@ class BlobWriter(Writer):
         query = {"restype": "container", "comp": "list", "prefix": f"{self.home}/"}
         answer = self.client.ask("GET", "blob", CONTAINER, query)
         names = {str(found.findtext("Name")) for found in ElementTree.fromstring(answer.body).iter("Blob")}
-        return names | {name for name in self.states if "?" in name}
+        # Snapshots are looked at one by one: there may be one more, whose answer was lost.
+        return names | {name for name, state in self.states.items() if state is not None and "?" in name}
 
 
 class PageWriter(Writer):

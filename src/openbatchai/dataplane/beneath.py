@@ -21,6 +21,7 @@ FILE_MODE = 0o664
 DIRECTORY_MODE = 0o2775
 
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 
 
 class _OpenHow(ctypes.Structure):
@@ -101,6 +102,10 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
 
 @contextmanager
 def directory_beneath(directory: int, path: str) -> Iterator[int]:
+    """A descriptor of the directory at `path`; of `directory` itself its own."""
+    if not path:
+        yield directory
+        return
     fd = open_beneath(directory, path, _DIRECTORY)
     try:
         yield fd
@@ -127,6 +132,11 @@ def open_file(directory: int, path: str, flags: int = os.O_RDONLY) -> int:
 def stat_beneath(directory: int, path: str) -> os.stat_result | None:
     """What a path inside the tree leads to, links followed as far as they stay inside; None for nothing."""
     try:
+        if "/" not in path and path not in ("", ".", ".."):
+            # In the directory itself only a link could lead out, and most files are none.
+            found = os.stat(path, dir_fd=directory, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                return found
         fd = open_beneath(directory, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -174,6 +184,15 @@ def rename_to_new(source: int, name: str, target: int, new_name: str) -> None:
         os.stat(new_name, dir_fd=target, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
     os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
+
+
+def exchange(source: int, name: str, target: int, other_name: str) -> None:
+    """Let two entries of open directories change places in one step."""
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), other_name)
+    if _renameat2(source, os.fsencode(name), target, os.fsencode(other_name), _RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other_name)
 
 
 def split(path: str) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, choose_blob_record, item_of
 from openbatchai.dataplane.sidestore import Records
-from openbatchai.domain.ports import StorageService
+from openbatchai.dataplane.tiers import rehydrated
+from openbatchai.domain.ports import ItemRef, StorageService
 
 PAGE = 5000
 # After so many blobs of one prefix the walk begins anew behind them all.
@@ -92,6 +93,15 @@ class BlobListing:
         next_marker = _encode_position(page[-1]) if len(found) > len(page) else ""
         return Page(self._joined(account, container, page, now_ns, in_full=not query.delimiter), next_marker)
 
+    def entries(self, ref: ItemRef) -> list[tuple[str, os.stat_result]]:
+        """What the directory `ref` holds, as blobwalk gives it; BlobNotFound when there is none."""
+        with self._places.container(ref.account, StorageService.BLOB, ref.container) as directory:
+            walk = Walk(directory, self._places.tables)
+            found = walk.entries(ref.path.split("/") if ref.path else ())
+        if found is None:
+            raise StorageError(StorageCode.BLOB_NOT_FOUND)
+        return found
+
     def _joined(
         self, account: str, container: str, page: list[_Entry], now_ns: int, *, in_full: bool
     ) -> list[Item | str]:
@@ -113,6 +123,8 @@ class BlobListing:
                 entries.append(found)
             else:
                 record = choose_blob_record(found, *records.get(name, nothing))
+                if record is not None and record.rehydrating_to:
+                    record = rehydrated(record, now_ns)
                 entries.append(item_of(name, found, record, now_ns=now_ns))
         return entries
 
@@ -142,14 +154,15 @@ def _decode_position(marker: str) -> tuple[str, str]:
 
 def _bound(query: BlobQuery, after: tuple[str, str] | None) -> Bound:
     """The least name that the page may hold."""
-    bound = Bound(query.start_from)
-    if after is not None and after[0] >= query.start_from:
-        name, rank = after
-        if query.delimiter and query.delimiter in name[len(query.prefix) :]:
-            # It was a common prefix: everything that begins so has been told of.
-            return Bound(behind(name))
+    if after is None:
+        return Bound(query.start_from)
+    name, rank = after
+    if query.delimiter and query.delimiter in name[len(query.prefix) :]:
+        # It was a common prefix: everything that begins so has been told of.
+        bound = Bound(behind(name))
+    else:
         bound = Bound(name, is_included=rank != _LAST)
-    return bound
+    return bound if bound.name >= query.start_from else Bound(query.start_from)
 
 
 def behind(prefix: str) -> str:

@@ -14,7 +14,7 @@ from openbatchai.dataplane.leases import Lease, LeaseRequest
 from openbatchai.dataplane.records import ContentHeaders, Identity, Item, Record
 from openbatchai.dataplane.tiers import with_tier
 from openbatchai.dataplane.uploads import Upload
-from openbatchai.domain.ports import ItemRef
+from openbatchai.domain.ports import ItemRef, StorageService
 
 
 class Blobs:
@@ -43,11 +43,22 @@ class Blobs:
             item = self._tree.find(container, ref)
         if item is not None:
             self._tree.check_read(item, conditions)
+        _check_type(item)
         uncommitted = () if ref.snapshot else self._blocks.uncommitted(ref)
         lists = BlockLists(self._committed(ref, item), uncommitted)
         if item is None and not lists.uncommitted:
             raise StorageError(StorageCode.BLOB_NOT_FOUND)
         return item, lists
+
+    def listed_uncommitted(self, account: str, container: str, *, prefix: str, start: str) -> Iterator[Item]:
+        """Blobs of which there are only blocks yet, for a listing that asks for them."""
+        ref = ItemRef(StorageService.BLOB, account, container)
+        with self._tree.container(ref) as directory:
+            for name, changed_ns in self._blocks.names(account, container):
+                if not name.startswith(prefix) or name < start:
+                    continue
+                if self._tree.find(directory, replace(ref, path=name)) is None:
+                    yield Item(name, False, 0, 0, changed_ns, changed_ns, None)
 
     # --- writing
 
@@ -72,7 +83,9 @@ class Blobs:
         """Of `conditions` only the lease: a block does not change the blob yet."""
         self._tree.places.sync_staged(upload.fd)
         with self._tree.locked(ref), self._tree.container(ref) as container:
-            self._tree.check_write(ref, self._tree.find(container, ref), conditions)
+            current = self._tree.find(container, ref)
+            self._tree.check_write(ref, current, conditions)
+            _check_type(current)
             self._blocks.add(ref, block_id, upload)
 
     def put_block_list(
@@ -85,6 +98,7 @@ class Blobs:
         with self._tree.container(ref) as container:
             current = self._tree.find(container, ref)
             self._tree.check_write(ref, current, conditions, creates=True)
+            _check_type(current)
             lists = BlockLists(self._committed(ref, current), self._blocks.uncommitted(ref))
             chosen = self._blocks.choose(wanted_blocks, lists)
             keeps = any(source is Source.COMMITTED for source, _ in chosen)
@@ -157,3 +171,8 @@ class Blobs:
             yield fd
         finally:
             os.close(fd)
+
+
+def _check_type(item: Item | None) -> None:
+    if item is not None and item.blob_type != BLOCK_BLOB:
+        raise StorageError(StorageCode.INVALID_BLOB_TYPE)

@@ -64,14 +64,17 @@ class BlobSnapshots:
         """Take back the deletion of a blob and of its snapshots; nothing happens when none was deleted."""
         tree = self._tree
         with tree.locked(ref), tree.container(ref) as container:
-            deleted = [kept for kept in tree.kept.of_blob(ref) if kept.deleted_ns]
             is_there = tree.find(container, ref) is not None
+            if is_there:
+                # A job may have made a file where a blob was deleted.
+                tree.kept.set_aside(ref)
+            deleted = [kept for kept in tree.kept.of_blob(ref) if kept.deleted_ns]
             if not deleted and not is_there:
                 raise StorageError(StorageCode.BLOB_NOT_FOUND)
             for kept in deleted:
                 if kept.is_snapshot:
                     tree.kept.restore(ref, kept)
-                elif not is_there:
+                else:
                     self._give_back(container, ref, kept)
 
     def _give_back(self, container: int, ref: ItemRef, kept: Kept) -> None:

@@ -193,10 +193,13 @@ class BlobTree:
     ) -> None:
         """Whether the request may change what is there now; called under the item's lock.
 
-        `creates`: the call makes the whole blob.
+        `creates`: the call makes the whole blob. The service lets whoever holds the blob's lease replace it
+        though the request says `If-None-Match: *`, and the SDKs' `upload_blob(…, lease=…)` counts on that.
         """
-        conditions.check_write(current.version if current else None, creates=creates)
         self._check_lease(current, conditions, needed=True)
+        if creates and conditions.lease_id and conditions.if_none_match == "*":
+            conditions = replace(conditions, if_none_match=None)
+        conditions.check_write(current.version if current else None, creates=creates)
 
     def check_snapshot(self, current: Item, conditions: Conditions) -> None:
         """Whether a snapshot may be taken of what is there now; a leased blob's needs no lease id."""
@@ -278,6 +281,8 @@ class BlobTree:
         """Change the record, not the bytes; with `keeps_version` ETag and Last-Modified stay."""
         with self.locked(ref), self.container(ref) as container:
             current = self.existing(container, ref)
+            if ref.snapshot:
+                return self._update_snapshot(ref, current, conditions, change)
             self.check_write(ref, current, conditions)
             record = replace(
                 change(current.record or first_record(current)),
@@ -288,6 +293,15 @@ class BlobTree:
                 record = replace(record, stamp=new_stamp(), touched_ns=self.now_ns())
             self.store(ref).put(key_of(ref), record)
             return replace(current, record=record)
+
+    def _update_snapshot(
+        self, ref: ItemRef, current: Item, conditions: Conditions, change: Callable[[Record], Record]
+    ) -> Item:
+        """Tags and tier of a snapshot may be others than the blob's; the rest of it stays as it is."""
+        conditions.check_write(current.version)
+        record = change(current.record or first_record(current))
+        self.kept.rows(ref.account).set_record(key_of(ref), ref.snapshot, record)
+        return replace(current, record=record)
 
     def remove(
         self, ref: ItemRef, conditions: Conditions, snapshots: SnapshotsToo = SnapshotsToo.REFUSE
@@ -336,8 +350,9 @@ class BlobTree:
             yield
             return
         if present is None or current is None:
-            self.kept.set_aside(ref)
             yield
+            # Not before: if the new blob does not come, the deleted one can still come back.
+            self.kept.set_aside(ref)
             return
         item, blocks = without_lease(current), self.blocks(ref, current)
         parent_path, name = beneath.split(present.path)

@@ -49,6 +49,32 @@ class Walk:
         """The same, but what lies below one more slash comes as one directory."""
         return self._walk(prefix, bound, recursive=False)
 
+    def entries(self, components: Sequence[str]) -> list[tuple[str, os.stat_result]] | None:
+        """Files and directories in one directory, empty ones too, by their names in it.
+
+        None when no directory is at these components of a blob's name.
+        """
+        bases = blobplaces.directories(self._container, components)
+        if not bases:
+            return None
+        frame = self._frame("", bases, Bound())
+        found = []
+        try:
+            for row in frame.rows:
+                name = row.removesuffix("/")
+                for path in frame.paths(row, directory=row.endswith("/")):
+                    seen = beneath.stat_beneath(self._container, path)
+                    if (
+                        name
+                        and seen is not None
+                        and (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode))
+                    ):
+                        found.append((name, seen))
+                        break
+        finally:
+            frame.close()
+        return found
+
     def _walk(self, prefix: str, bound: Bound, *, recursive: bool) -> Iterator[Seen]:
         if "\0" in prefix:
             return iter(())

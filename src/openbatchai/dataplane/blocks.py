@@ -7,18 +7,21 @@ name when it is complete, so whatever a crash leaves there is good.
 import base64
 import binascii
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.places import Places
+from openbatchai.dataplane.places import UNCOMMITTED_BLOCKS_KEPT_S, Places
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef
 
 _ID_BYTES = 64
 _BLOCKS = 50_000
+# Beside the blocks of a blob, whose names are hexadecimal: the blob's name.
+_NAME = "name"
 
 
 class Source(StrEnum):
@@ -48,9 +51,11 @@ class Blocks:
     def add(self, ref: ItemRef, block_id: str, upload: Upload) -> None:
         raw = decode_id(block_id)
         home = self._home(ref)
-        home.mkdir(parents=True, exist_ok=True)
+        self._drop_expired(ref, home)
+        if not home.exists():
+            self._make(ref, home)
         with os.scandir(home) as entries:
-            other = next(entries, None)
+            other = next((entry for entry in entries if entry.name != _NAME), None)
         if other is not None and len(other.name) != 2 * len(raw):
             raise StorageError(
                 StorageCode.INVALID_BLOB_OR_BLOCK, "The block ids of one blob must have the same length."
@@ -59,11 +64,25 @@ class Blocks:
 
     def uncommitted(self, ref: ItemRef) -> tuple[Block, ...]:
         blocks = []
-        with suppress(FileNotFoundError), os.scandir(self._home(ref)) as entries:
+        home = self._home(ref)
+        self._drop_expired(ref, home)
+        with suppress(FileNotFoundError), os.scandir(home) as entries:
             for entry in entries:
+                if entry.name == _NAME:
+                    continue
                 encoded = base64.b64encode(bytes.fromhex(entry.name)).decode("ascii")
                 blocks.append(Block(encoded, entry.stat().st_size))
         return tuple(sorted(blocks, key=lambda block: block.id))
+
+    def names(self, account: str, container: str) -> list[tuple[str, int]]:
+        """The blobs of a container that have uncommitted blocks, by name, with the latest one's time (ns)."""
+        found = []
+        for home in self._places.all_blocks(account, container):
+            with suppress(FileNotFoundError):
+                changed = home.stat().st_mtime_ns
+                if changed >= _expiry_ns():
+                    found.append(((home / _NAME).read_text("utf-8"), changed))
+        return sorted(found)
 
     def choose(self, wanted: list[tuple[Source, str]], lists: BlockLists) -> list[tuple[Source, Block]]:
         """Which block each entry of a block list means; InvalidBlockList when one is nowhere."""
@@ -110,8 +129,26 @@ class Blocks:
             finally:
                 os.close(fd)
 
+    def _make(self, ref: ItemRef, home: Path) -> None:
+        """Its name is a hash: the blob's own goes into it, before any block does."""
+        made = self._places.made_path(ref.account)
+        made.mkdir(parents=True)
+        (made / _NAME).write_text(ref.path, "utf-8")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(home)
+
+    def _drop_expired(self, ref: ItemRef, home: Path) -> None:
+        with suppress(FileNotFoundError):
+            if home.stat().st_mtime_ns < _expiry_ns():
+                self._places.drop_blocks(ref)
+
     def _home(self, ref: ItemRef) -> Path:
         return self._places.blocks_home(ref)
+
+
+def _expiry_ns() -> int:
+    """Blocks that nothing was added to since then are gone. By the clock that file times are from."""
+    return time.time_ns() - UNCOMMITTED_BLOCKS_KEPT_S * 1_000_000_000
 
 
 def decode_id(block_id: str) -> bytes:

@@ -19,7 +19,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a request demands of the item as it is. The lease is compared where leases are known."""
+    """What a request demands of the item as it is. The lease is compared where leases are known.
+
+    `only_new`: the request may make an item and not replace one, whatever else it says.
+    """
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -27,6 +30,7 @@ class Conditions:
     if_unmodified_since: datetime | None = None
     lease_id: str | None = None
     if_tags: str | None = None
+    only_new: bool = False
 
     def check_read(self, current: Version) -> None:
         """412 when a demand fails, 304 when the client's copy is still good."""
@@ -43,6 +47,8 @@ class Conditions:
             if self.if_match is not None or self.if_tags is not None:
                 raise StorageError(StorageCode.CONDITION_NOT_MET)
             return
+        if creates and self.only_new:
+            raise StorageError(StorageCode.BLOB_EXISTS)
         self._demand(current)
         if self.if_none_match is not None and _names(self.if_none_match, current.etag):
             is_new_only = creates and self.if_none_match.strip() == "*"

@@ -1,12 +1,14 @@
 """Shares and blob containers: the directories one level below a service (storage.md 5.2, 7.1)."""
 
+import builtins
 import json
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from openbatchai.dataplane.beneath import DIRECTORY_MODE
@@ -27,19 +29,34 @@ from openbatchai.dataplane.names import check_container_name, is_container_name
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import whole_seconds
 from openbatchai.dataplane.sas import StoredPolicy
+from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
 
 DEFAULT_QUOTA_GIB = 5120
 
 
+class WithSnapshots(StrEnum):
+    """What a delete says of a share's snapshots; without a word their existence refuses it."""
+
+    REFUSE = ""
+    INCLUDE = "include"
+    INCLUDE_LEASED = "include-leased"
+
+
 @dataclass(frozen=True)
 class ContainerSettings:
-    """What a client sets on a container or share. The quota is kept, not enforced."""
+    """What a client sets on a container or share. Quota and tier are kept, not enforced.
+
+    `options` are further headers of shares, as they were given.
+    """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     quota_gib: int = DEFAULT_QUOTA_GIB
     public_access: str = ""
     policies: tuple[StoredPolicy, ...] = ()
+    access_tier: str = ""
+    tier_changed_ns: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,7 @@ class Container:
     etag: str
     last_modified: datetime
     lease: LeaseFacts = UNLEASED
+    snapshot: str = ""
 
     @property
     def version(self) -> Version:
@@ -70,6 +88,7 @@ class Containers:
                 raise StorageError(StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS)
             # The record first: whoever sees the directory, after a crash too, sees it as it was asked for.
             store.drop_container(ref.service, ref.container)
+            self._places.remove_snapshots(ref.account, ref.service, ref.container)
             self._write(ref, settings, None)
             made = self._places.made_path(ref.account)
             made.mkdir()
@@ -80,37 +99,57 @@ class Containers:
 
     def get(self, ref: ItemRef, conditions: Conditions = UNCONDITIONAL) -> Container:
         """Of `conditions` only the lease: container reads know no others (storage.md 5.3)."""
-        with self._places.container(ref.account, ref.service, ref.container) as fd:
+        with self._places.container(ref.account, ref.service, ref.container, ref.snapshot) as fd:
             found = os.fstat(fd)
         if conditions.lease_id:
             self._check_lease(ref, conditions, needed=False)
         return self._read(ref, found)
 
-    def used_bytes(self, ref: ItemRef) -> int:
-        """The length of all files in it; links are not followed."""
-        path = self._places.container_path(ref.account, ref.service, ref.container)
-        self.get(ref)
-        total = 0
-        for _, _, names, directory in os.fwalk(path):
-            for name in names:
-                with suppress(FileNotFoundError):
-                    total += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
-        return total
-
     def update(self, ref: ItemRef, conditions: Conditions, **changes: Any) -> Container:
         """Replace the named settings."""
+        refuse_snapshot(ref)
         with self._locked(ref):
             current = self.get(ref, conditions)
             conditions.check_write(current.version)
             self._write(ref, replace(current.settings, **changes), _lease(self._document(ref)))
             return self.get(ref)
 
-    def delete(self, ref: ItemRef, conditions: Conditions) -> None:
-        """Only this needs the id of an active lease: a lease of a container guards its existence."""
+    def delete(
+        self, ref: ItemRef, conditions: Conditions, snapshots: WithSnapshots = WithSnapshots.REFUSE
+    ) -> None:
+        """Only this needs the id of an active lease: a lease of a container guards its existence.
+
+        `snapshots`: whether those of a share go with it.
+        """
         with self._places.locked_all():
-            conditions.check_write(self.get(ref).version)
-            self._check_lease(ref, conditions, needed=True)
+            self.check_delete(ref, conditions)
+            self._check_snapshots(ref, snapshots)
             self._places.remove_container(ref.account, ref.service, ref.container)
+
+    def check_delete(self, ref: ItemRef, conditions: Conditions) -> None:
+        conditions.check_write(self.get(ref).version)
+        self._check_lease(ref, conditions, needed=True)
+
+    def _check_snapshots(self, ref: ItemRef, allowed: WithSnapshots) -> None:
+        if ref.service is not StorageService.FILE or allowed is WithSnapshots.INCLUDE_LEASED:
+            return
+        taken = [replace(ref, snapshot=snapshot) for snapshot in self.snapshots(ref)]
+        if taken and allowed is WithSnapshots.REFUSE:
+            raise StorageError(StorageCode.SHARE_HAS_SNAPSHOTS)
+        if any(self.get(snapshot).lease.status == "locked" for snapshot in taken):
+            raise StorageError(StorageCode.SHARE_SNAPSHOT_LEASED)
+
+    def snapshots(self, ref: ItemRef) -> builtins.list[str]:
+        """The times of a share's snapshots, the oldest first."""
+        home = self._places.snapshots_home(ref.account, ref.service, ref.container)
+        try:
+            return sorted(entry.name for entry in home.iterdir() if is_snapshot_time(entry.name))
+        except FileNotFoundError:
+            return []
+
+    def describe_snapshot(self, ref: ItemRef, settings: ContainerSettings) -> None:
+        """Write what is told of a snapshot that is about to come."""
+        self._write(ref, settings, None)
 
     def lease(
         self, ref: ItemRef, request: LeaseRequest, conditions: Conditions
@@ -121,32 +160,46 @@ class Containers:
             conditions.check_write(current.version)
             values = self._document(ref)
             lease = change_lease(_lease(values), request, self._now_ns())
-            self._places.store(ref.account).put_container(
-                ref.service, ref.container, json.dumps(values | {"lease": lease})
-            )
+            self._put(ref, values | {"lease": lease})
             return current, lease
 
     def list(
-        self, account: str, service: StorageService, *, prefix: str, marker: str, limit: int
+        self,
+        account: str,
+        service: StorageService,
+        *,
+        prefix: str,
+        marker: str,
+        limit: int,
+        with_snapshots: bool = False,
     ) -> Page[Container]:
-        after = decode_marker(marker)
+        """By name; snapshots of a share, when asked for, the oldest first and before the share itself."""
+        after = _listed_place(decode_marker(marker)) if marker else ("", "")
         self._places.store(account)
         with os.scandir(self._places.service_home(account, service)) as entries:
             names = sorted(
                 entry.name
                 for entry in entries
                 if entry.name.startswith(prefix)
-                and entry.name > after
+                and entry.name >= after[0]
                 and is_container_name(entry.name)
                 and entry.is_dir()
             )
-        page = names[:limit]
-        next_marker = encode_marker(page[-1]) if len(names) > len(page) else ""
-        refs = (ItemRef(service, account, name) for name in page)
-        return Page([self._read(ref, self._stat(ref)) for ref in refs], next_marker)
+        refs: builtins.list[ItemRef] = []
+        for name in names:
+            base = ItemRef(service, account, name)
+            snapshots = self.snapshots(base) if with_snapshots else []
+            entries_of_name = [*(replace(base, snapshot=snapshot) for snapshot in snapshots), base]
+            refs += [ref for ref in entries_of_name if _place_of(ref) > after]
+            if len(refs) > limit:
+                break
+        page = refs[:limit]
+        next_marker = encode_marker("/".join(_place_of(page[-1]))) if len(refs) > limit else ""
+        return Page([self._read(ref, self._stat(ref)) for ref in page], next_marker)
 
     def _stat(self, ref: ItemRef) -> os.stat_result:
-        return self._places.container_path(ref.account, ref.service, ref.container).stat()
+        with self._places.container(ref.account, ref.service, ref.container, ref.snapshot) as fd:
+            return os.fstat(fd)
 
     def _check_lease(self, ref: ItemRef, conditions: Conditions, *, needed: bool) -> None:
         lease = _lease(self._document(ref))
@@ -157,7 +210,8 @@ class Containers:
 
     def _document(self, ref: ItemRef) -> dict[str, Any]:
         """What is stored about it: settings, `stamp` and `touched_ns`, and the lease."""
-        document = self._places.store(ref.account).container(ref.service, ref.container)
+        store = self._places.store(ref.account)
+        document = store.container(ref.service, ref.container, ref.snapshot)
         values: dict[str, Any] = json.loads(document) if document is not None else {}
         return values
 
@@ -179,13 +233,16 @@ class Containers:
             etag,
             whole_seconds(touched_ns),
             lease,
+            ref.snapshot,
         )
 
     def _write(self, ref: ItemRef, settings: ContainerSettings, lease: Lease | None) -> None:
         kept = {"stamp": secrets.randbits(56), "touched_ns": self._now_ns(), "lease": lease}
-        self._places.store(ref.account).put_container(
-            ref.service, ref.container, json.dumps(asdict(settings) | kept)
-        )
+        self._put(ref, asdict(settings) | kept)
+
+    def _put(self, ref: ItemRef, document: Mapping[str, Any]) -> None:
+        store = self._places.store(ref.account)
+        store.put_container(ref.service, ref.container, json.dumps(document), ref.snapshot)
 
     def _now_ns(self) -> int:
         return int(self._clock.now().timestamp() * 1_000_000) * 1_000
@@ -194,3 +251,23 @@ class Containers:
 def _lease(document: Mapping[str, Any]) -> Lease | None:
     stored = document.get("lease")
     return Lease(*stored) if stored else None
+
+
+def refuse_snapshot(ref: ItemRef) -> None:
+    """Snapshots cannot be changed."""
+    if ref.snapshot:
+        raise StorageError(
+            StorageCode.INVALID_QUERY,
+            "A snapshot cannot be changed.",
+            detail={"QueryParameterName": "sharesnapshot"},
+        )
+
+
+def _place_of(ref: ItemRef) -> tuple[str, str]:
+    """Where a listing has it: a share comes after its snapshots."""
+    return ref.container, ref.snapshot or "~"
+
+
+def _listed_place(marker: str) -> tuple[str, str]:
+    name, _, snapshot = marker.partition("/")
+    return name, snapshot or "~"

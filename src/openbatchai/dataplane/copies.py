@@ -24,7 +24,8 @@ _PIECE = 1 << 20
 class Original:
     """The open source of a copy: its bytes, and what is known of it. Whoever got it closes it.
 
-    `version` is None when the conditions on it were checked elsewhere. `blocks` is its committed block list.
+    `version` is None when the conditions on it were checked elsewhere. `blocks` is its committed block list,
+    `file` what else there is to know of a file of ours.
     """
 
     fd: int
@@ -38,17 +39,32 @@ class Original:
     sequence_number: int = 0
     append_blocks: int = 0
     blocks: str = ""
+    is_sealed: bool = False
+    file: Item | None = None
 
     def check(self, conditions: Conditions) -> None:
-        """SourceConditionNotMet (412) unless the source is as the request wants it."""
+        """SourceConditionNotMet (412) unless the source is as the request wants it; ConditionNotMet when
+        only its tags are others."""
         if self.version is None:
             return
         try:
-            conditions.check_write(self.version)
+            replace(conditions, if_tags=None).check_write(self.version)
         except StorageError as error:
             if error.code is StorageCode.CONDITION_NOT_MET:
                 raise StorageError(StorageCode.SOURCE_CONDITION_NOT_MET) from None
             raise
+        Conditions(if_tags=conditions.if_tags).check_write(self.version)
+
+    def read(self, span: Span) -> bytes:
+        """Some bytes in memory; CannotVerifyCopySource when the source has become shorter."""
+        pieces, position = [], span.start
+        while position < span.end:
+            piece = os.pread(self.fd, span.end - position, position)
+            if not piece:
+                raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source became shorter.")
+            pieces.append(piece)
+            position += len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -60,7 +76,8 @@ class Original:
 class CopyWishes:
     """What a request to copy a whole blob says beside its source. `metadata=None` takes the source's.
 
-    `url` is how the source is told of later on; `takes_tags`: the source's replace `tags`.
+    `url` is how the source is told of later on; `takes_tags`: the source's replace `tags`; `seals=None`: the
+    copy is sealed if the source is.
     """
 
     url: str
@@ -68,7 +85,7 @@ class CopyWishes:
     tags: Mapping[str, str] = field(default_factory=dict)
     takes_tags: bool = False
     tier: str = ""
-    seals: bool = False
+    seals: bool | None = None
     blob_type: str = ""
     checks: Checks = NO_CHECKS
 
@@ -82,7 +99,10 @@ class Copies:
         """A blob or file of ours as a source; CannotVerifyCopySource when it is not there."""
         try:
             if ref.service is StorageService.FILE:
-                return _original(self._files.open(ref))
+                opened = self._files.open(ref)
+                original = _original(opened)
+                original.file = opened.item
+                return original
             opened = self._tree.open(ref)
         except StorageError as error:
             if error.code.status != 404:
@@ -91,6 +111,7 @@ class Copies:
                 StorageCode.CANNOT_VERIFY_SOURCE,
                 error.message,
                 detail={"CopySourceErrorCode": error.code.code},
+                headers=told_of_source(error),
             ) from None
         original = _original(opened)
         original.blocks = self._tree.store(ref).blocks(key_of(ref), opened.item.identity)
@@ -138,7 +159,7 @@ class Copies:
                 tags=original.tags if wishes.takes_tags else wishes.tags,
                 sequence_number=original.sequence_number,
                 append_blocks=original.append_blocks,
-                is_sealed=wishes.seals,
+                is_sealed=original.is_sealed if wishes.seals is None else wishes.seals,
                 copy=self._remembered(wishes.url, original.size),
             )
             blocks = original.blocks if blob_type == BLOCK_BLOB else ""
@@ -182,6 +203,26 @@ def _append_sparse(upload: Upload, source: int, span: Span) -> None:
     upload.extend(span.end - position)
 
 
+_SOURCE_CODES = {
+    401: StorageCode.SOURCE_UNAUTHENTICATED,
+    403: StorageCode.SOURCE_FORBIDDEN,
+    412: StorageCode.SOURCE_CONDITION_FAILED,
+}
+
+
+def source_code(status: int) -> StorageCode:
+    """CannotVerifyCopySource with the status that reading the source was answered, as in the service."""
+    return _SOURCE_CODES.get(status, StorageCode.CANNOT_VERIFY_SOURCE)
+
+
+def told_of_source(error: StorageError) -> dict[str, str]:
+    """How the answer to a request says what reading its source was answered."""
+    return {
+        "x-ms-copy-source-status-code": str(error.code.status),
+        "x-ms-copy-source-error-code": error.code.code,
+    }
+
+
 def _original(opened: OpenItem) -> Original:
     item = opened.item
     return Original(
@@ -195,4 +236,5 @@ def _original(opened: OpenItem) -> Original:
         tags=item.tags,
         sequence_number=item.sequence_number,
         append_blocks=item.append_blocks,
+        is_sealed=item.is_sealed,
     )

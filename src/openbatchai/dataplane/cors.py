@@ -49,11 +49,8 @@ def actual(rules: Sequence[CorsRule], origin: str, method: str, answered: Iterab
         return vary
     exposed = [name for name in rule.exposed_headers if not name.endswith("*")]
     exposed += [name for name in answered if _is_named(_lower(rule.exposed_headers), name.lower())]
-    return {
-        **_allowed(rule, origin),
-        "Access-Control-Expose-Headers": ",".join(dict.fromkeys(exposed)),
-        **vary,
-    }
+    shown = {"Access-Control-Expose-Headers": ",".join(dict.fromkeys(exposed))} if exposed else {}
+    return {**_allowed(rule, origin), **shown, **vary}
 
 
 def _allowed(rule: CorsRule, origin: str) -> dict[str, str]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane import beneath, shareentries, sharelist
 from openbatchai.dataplane.bloblist import Page, decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import Item, item_of
+from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
 from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
 from openbatchai.domain.ports import ItemRef
@@ -88,16 +88,13 @@ class Directories:
 
         `recorded` joins the records, which only ETags and creation times need.
         """
-        tree, order = self._tree, shareentries.order
-        after = order(decode_marker(marker)) if marker else None
+        tree = self._tree
         with tree.share(ref) as share:
             path = tree.existing(share, ref, directory=True)
-            found = [
-                (name, entry)
-                for name, entry in shareentries.entries(share, path)
-                if name.casefold().startswith(prefix.casefold()) and (after is None or order(name) > after)
-            ]
-        found.sort(key=lambda pair: order(pair[0]))
-        next_marker = encode_marker(found[limit - 1][0]) if len(found) > limit else ""
-        records = tree.records_in(ref, path) if recorded else {}
-        return Page([item_of(name, entry, records.get(name)) for name, entry in found[:limit]], next_marker)
+            after = decode_marker(marker) if marker else ""
+            found = sharelist.entries(
+                share, path, tree.places.tables, prefix=prefix, after=after, limit=limit + 1
+            )
+        page = found[:limit]
+        next_marker = encode_marker(page[-1][0]) if len(found) > limit else ""
+        return Page(tree.listed(ref, path, page, recorded=recorded), next_marker)

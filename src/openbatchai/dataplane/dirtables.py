@@ -14,9 +14,9 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, overload
 
 # Below this a directory is as quickly read as looked up.
@@ -29,18 +29,24 @@ _TICK_NS = 50_000_000
 _COARSE_TICK_NS = 2_500_000_000
 _NS = 1_000_000_000
 _CHUNK = 512
+_PACKED_AT_ONCE = 1 << 14
 
 
 class PackedNames(Sequence[str]):
     """Names in the order given, a tenth of the size of a list of strings. They hold no NUL."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        joined = "\0".join(names)
-        self._text = joined.encode("utf-8")
-        lengths = map(len, names) if joined.isascii() else (len(name.encode("utf-8")) for name in names)
-        # Each name's end, counting one NUL per name before it.
-        ends = accumulate(length + 1 for length in lengths)
-        self._ends = array("L" if len(self._text) >= 1 << 32 else "I", ends)
+    def __init__(self, names: Iterable[str]) -> None:
+        text, ends, left = bytearray(), array("Q"), iter(names)
+        # In pieces, or the strings would all be there a second time.
+        while piece := list(islice(left, _PACKED_AT_ONCE)):
+            joined = "\0".join(piece)
+            lengths = map(len, piece) if joined.isascii() else (len(name.encode("utf-8")) for name in piece)
+            # Each name's end, counting one NUL per name before it.
+            ends.extend(accumulate((length + 1 for length in lengths), initial=len(text)))
+            ends.pop(-len(piece) - 1)
+            text += joined.encode("utf-8") + b"\0"
+        self._text = bytes(text)
+        self._ends = ends if len(text) >= 1 << 32 else array("I", ends)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -134,7 +140,8 @@ class DirectoryTables:
         began = self._wall_ns()
         table = read(directory)
         if len(table.rows) >= self._kept_from and table.is_whole and _is_settled(stamp, began):
-            table = Table(PackedNames(table.rows), table.elsewhere)
+            if not isinstance(table.rows, PackedNames):
+                table = Table(PackedNames(table.rows), table.elsewhere)
             self._keep(key, stamp, table)
         return table
 

@@ -116,6 +116,11 @@ class StorageCode(Enum):
         400,
         "The key for one of the metadata key-value pairs is empty.",
     )
+    BATCH_COUNT = (
+        "ExceedsMaxBatchRequestCount",
+        400,
+        "The batch operation exceeds maximum number of allowed subrequests.",
+    )
     EMPTY_TAG_NAME = ("EmptyTagName", 400, "The name of one of the tag key-value pairs is empty.")
     DUPLICATE_TAG_NAMES = ("DuplicateTagNames", 400, "The tags specified contain duplicate names.")
     INVALID_TAG = (
@@ -208,12 +213,22 @@ class StorageCode(Enum):
     BLOB_NOT_FOUND = ("BlobNotFound", 404, "The specified blob does not exist.")
     SHARE_NOT_FOUND = ("ShareNotFound", 404, "The specified share does not exist.")
     PARENT_NOT_FOUND = ("ParentNotFound", 404, "The specified parent path does not exist.")
+    SOURCE_UNAUTHENTICATED = (
+        "CannotVerifyCopySource",
+        401,
+        "The request to the copy source is not authenticated.",
+    )
     SOURCE_FORBIDDEN = (
         "CannotVerifyCopySource",
         403,
         "The request to the copy source is not authorized.",
     )
     RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
+    SOURCE_CONDITION_FAILED = (
+        "CannotVerifyCopySource",
+        412,
+        "The copy source does not meet the condition on it.",
+    )
     CANNOT_VERIFY_SOURCE = ("CannotVerifyCopySource", 404, "The source of the copy could not be read.")
     SHARE_SNAPSHOT_NOT_FOUND = ("ShareSnapshotNotFound", 404, "The specified share snapshot does not exist.")
     UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")
@@ -276,6 +291,11 @@ class StorageCode(Enum):
         409,
         "The specified blob is sealed and its contents can't be modified.",
     )
+    SHARE_SNAPSHOT_COUNT = (
+        "ShareSnapshotCountExceeded",
+        409,
+        "The share has as many snapshots as a share may have.",
+    )
     SHARE_SNAPSHOT_LEASED = (
         "DeleteShareWhenSnapshotLeased",
         409,
@@ -310,8 +330,8 @@ class StorageCode(Enum):
     PATH_CONFLICT = (
         "PathConflict",
         409,
-        "The name is a directory of other blobs, or one of its parts is a blob: containers are "
-        "directories here.",
+        "Files and directories that a job made hold every place that this name could have in the "
+        "container's directory.",
     )
     MISSING_LENGTH = ("MissingContentLengthHeader", 411, "Content-Length HTTP header is not specified.")
     CONDITION_NOT_MET = (

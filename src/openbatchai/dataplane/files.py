@@ -5,15 +5,16 @@ would over SMB. There is no commit; a file is only made in staging.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, holes, shareentries
 from openbatchai.dataplane.blobtree import OpenItem
+from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import Lease, LeaseRequest
-from openbatchai.dataplane.rangediff import ByteRanges
+from openbatchai.dataplane.pageranges import PAGE, PageRange, changed_pages, written_pages
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.records import Item, Record, item_of
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree, key_of
@@ -23,24 +24,11 @@ from openbatchai.domain.ports import ItemRef
 
 
 @dataclass(frozen=True)
-class ListedRange:
-    """Bytes `start` to `end`, end excluded, that hold data or, `is_cleared`, hold none any more."""
-
-    start: int
-    end: int
-    is_cleared: bool = False
-
-
-@dataclass(frozen=True)
 class RangeList:
-    item: Item
-    ranges: ByteRanges
-    cleared: ByteRanges = field(default_factory=list)
+    """Ranges of a file in their order; in a comparison some are clear now."""
 
-    def in_order(self) -> list[ListedRange]:
-        found = [ListedRange(*pair) for pair in self.ranges]
-        found += [ListedRange(*pair, is_cleared=True) for pair in self.cleared]
-        return sorted(found, key=lambda entry: entry.start)
+    item: Item
+    ranges: list[PageRange]
 
 
 class Files:
@@ -120,9 +108,59 @@ class Files:
         try:
             self._tree.check_read(opened.item, lease_id)
             span = limits(opened.item.size)
-            return RangeList(opened.item, holes.data_ranges(opened.fd, span.start, span.end))
+            return RangeList(opened.item, _clipped(written_pages(opened.fd, *_pages(span)), span))
         finally:
             os.close(opened.fd)
+
+    def changed_ranges(
+        self,
+        ref: ItemRef,
+        previous: str,
+        limits: Callable[[int], Span],
+        *,
+        follows_renames: bool = False,
+        lease_id: str | None = None,
+    ) -> RangeList:
+        """What changed since the share's snapshot `previous`, an older one when `ref` has one itself.
+
+        A file that had another name then is compared when `follows_renames` says so.
+        """
+        if ref.snapshot and previous >= ref.snapshot:
+            raise StorageError(StorageCode.PREVIOUS_SNAPSHOT_NOT_FOUND)
+        opened = self.open(ref)
+        try:
+            self._tree.check_read(opened.item, lease_id)
+            span = limits(opened.item.size)
+            former = self._former(replace(ref, snapshot=previous), opened.item, follows_renames)
+            if former is None:
+                return RangeList(opened.item, _clipped(written_pages(opened.fd, *_pages(span)), span))
+            try:
+                found = changed_pages(opened.fd, former, *_pages(span))
+                return RangeList(opened.item, _clipped(found, span))
+            finally:
+                os.close(former)
+        finally:
+            os.close(opened.fd)
+
+    def _former(self, ref: ItemRef, item: Item, follows_renames: bool) -> int | None:
+        """The descriptor of a file as it was in a snapshot; None when it was not there yet."""
+        tree = self._tree
+        try:
+            with tree.share(ref) as share:
+                found = shareentries.find(share, ref.path)
+                then = tree.current(share, ref, found) if found is not None else None
+                if then is None or then.ino != item.ino:
+                    elsewhere = tree.snapshot_rows(ref).path_of(ref, item.ino)
+                    if elsewhere is not None and follows_renames:
+                        return tree.open(share, elsewhere, os.O_RDONLY)
+                    if elsewhere is not None or then is not None:
+                        raise StorageError(StorageCode.FILE_GENERATION_MISMATCH)
+                    return None
+                return tree.open(share, found or "", os.O_RDONLY)
+        except StorageError as error:
+            if error.code is StorageCode.SHARE_SNAPSHOT_NOT_FOUND:
+                raise StorageError(StorageCode.PREVIOUS_SNAPSHOT_NOT_FOUND) from None
+            raise
 
     def set_properties(
         self, ref: ItemRef, size: int | None, settings: FileSettings, lease_id: str | None = None
@@ -210,6 +248,7 @@ class Files:
         lease_id: str | None,
         keeps_write_time: bool,
     ) -> Item:
+        refuse_snapshot(ref)
         # No lock: ranges of one file come in parallel, and the kernel orders writes to one inode.
         tree = self._tree
         with tree.share(ref) as share:
@@ -238,3 +277,11 @@ class _Content:
 
     size: int
     data: bytes
+
+
+def _pages(span: Span) -> tuple[int, int]:
+    return span.start // PAGE * PAGE, span.end
+
+
+def _clipped(ranges: Iterable[PageRange], span: Span) -> list[PageRange]:
+    return [replace(each, start=max(each.start, span.start)) for each in ranges if each.end > span.start]

@@ -30,7 +30,8 @@ class Sums:
         self._checks = checks
         self._md5 = hashlib.md5(usedforsecurity=False) if hashing or checks.md5 else None
         self._decoder = None if checks.enveloped is None else Decoder(checks.enveloped)
-        self._crc: int | None = 0 if checks.crc64 else None
+        # Who tells one sum is told both.
+        self._crc: int | None = 0 if checks.crc64 or checks.md5 else None
 
     def add(self, data: bytes) -> bytes:
         """Count a piece of the body; the content in it."""

@@ -71,6 +71,12 @@ class KeptRows:
             f"UPDATE kept SET ready = ? WHERE {_WHERE_ITEM} AND time = ?", (int(ready), *_text(key), time)
         )
 
+    def set_record(self, key: Key, time: str, record: Record) -> None:
+        self._database.write(
+            f"UPDATE kept SET document = ? WHERE {_WHERE_ITEM} AND time = ?",
+            (record.document(), *_text(key), time),
+        )
+
     def set_deleted(self, key: Key, time: str, deleted_ns: int, expires_ns: int) -> None:
         """0 and 0 take the deletion back."""
         self._database.write(

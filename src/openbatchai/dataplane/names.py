@@ -2,19 +2,16 @@
 
 import re
 
+from openbatchai.dataplane import filenames
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.domain.ports import StorageService
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9])*", re.ASCII)
 _SYSTEM_CONTAINERS = frozenset({"$root", "$web", "$logs"})
-_ILLEGAL_IN_FILES = frozenset('"\\:|<>*?')
-_COMPONENT_BYTES = 255
 # Counted as the service does, in UTF-16.
 _BLOB_UNITS = 1024
 _BLOB_SEGMENTS = 254
-_FILE_CHARS = 2048
-_FILE_COMPONENT_CHARS = 255
 
 
 def is_account_name(name: str) -> bool:
@@ -50,15 +47,4 @@ def check_path(service: StorageService, path: str) -> None:
         if path.count("/") >= _BLOB_SEGMENTS:
             raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "A blob name has at most 254 segments.")
         return
-    _check_file_path(path, units)
-
-
-def _check_file_path(path: str, units: int) -> None:
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise StorageError(StorageCode.INVALID_URI, "A path may not hold empty, '.' or '..' parts.")
-    too_long = any(len(part.encode("utf-8")) > _COMPONENT_BYTES for part in parts)
-    if units > _FILE_CHARS or too_long or any(len(part) > _FILE_COMPONENT_CHARS for part in parts):
-        raise StorageError(StorageCode.INVALID_RESOURCE_NAME, "The path is too long.")
-    if any(char in _ILLEGAL_IN_FILES or char < " " for char in path):
-        raise StorageError(StorageCode.INVALID_RESOURCE_NAME)
+    filenames.check_path(path, units)

@@ -1,4 +1,5 @@
-"""Which pages of a page blob hold something, and which differ between two of its states (storage.md 5.3).
+"""Which pages of a page blob or file hold something, and which differ between two of its states
+(storage.md 5.3, 7.2).
 
 The file system keeps what was written in extents of its own size, mostly 4 KiB; a page has 512 bytes. So
 small extents and the ends of large ones are looked at page by page: a page of zeros there counts as clear.
@@ -26,7 +27,7 @@ class PageRange:
 
 
 def written_pages(fd: int, start: int, end: int) -> Iterator[PageRange]:
-    """Ranges of `start` to `end`, which are at page borders, that hold something."""
+    """Ranges of `start`, which is at a page border, to `end` that hold something."""
     return _joined(_written(fd, start, end))
 
 
@@ -49,8 +50,9 @@ def _written(fd: int, start: int, end: int) -> Iterator[PageRange]:
 def _filled(fd: int, start: int, end: int) -> Iterator[PageRange]:
     data = os.pread(fd, end - start, start)
     for at in range(0, len(data), PAGE):
-        if data[at : at + PAGE] != _ZEROS:
-            yield PageRange(start + at, start + at + PAGE)
+        page = data[at : at + PAGE]
+        if page != _ZEROS[: len(page)]:
+            yield PageRange(start + at, start + at + len(page))
 
 
 def _changed(fd: int, former: int, start: int, end: int) -> Iterator[PageRange]:
@@ -64,7 +66,8 @@ def _changed(fd: int, former: int, start: int, end: int) -> Iterator[PageRange]:
             for offset in range(0, len(now), PAGE):
                 page = now[offset : offset + PAGE]
                 if page != then[offset : offset + PAGE]:
-                    yield PageRange(at + offset, at + offset + PAGE, page == _ZEROS)
+                    last = at + offset + len(page)
+                    yield PageRange(at + offset, last, page == _ZEROS[: len(page)])
 
 
 def _either(fd: int, former: int, start: int, end: int) -> list[tuple[int, int]]:

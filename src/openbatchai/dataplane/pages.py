@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 
-from openbatchai.dataplane.blobtree import PAGE_BLOB, BlobProperties, BlobTree, key_of, new_stamp
+from openbatchai.dataplane.blobtree import PAGE_BLOB, BlobProperties, BlobTree, OpenItem, key_of, new_stamp
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.holes import clear
@@ -121,7 +121,7 @@ class Pages:
             if former is None:
                 found = list(islice(written_pages(opened.fd, first, within.end), limit + 1))
             else:
-                then = self._tree.open(former)
+                then = self._former(former)
                 try:
                     found = list(islice(changed_pages(opened.fd, then.fd, first, within.end), limit + 1))
                 finally:
@@ -129,6 +129,14 @@ class Pages:
         finally:
             os.close(opened.fd)
         return PagesFound(item, found[:limit], found[limit].start if len(found) > limit else None)
+
+    def _former(self, ref: ItemRef) -> OpenItem:
+        try:
+            return self._tree.open(ref)
+        except StorageError as error:
+            if error.code.status != 404:
+                raise
+            raise StorageError(StorageCode.PREVIOUS_SNAPSHOT_NOT_FOUND) from None
 
     def set_properties(self, ref: ItemRef, changes: PageChanges, conditions: Conditions) -> Item:
         def described(record: Record) -> Record:

@@ -5,6 +5,7 @@ Layout (storage.md 9): `{root}/{account}/{blob|file}/{container}/…` is the use
 snapshots and soft deletion keep. All on one file system, so that a rename finishes an upload.
 """
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -26,6 +27,7 @@ from openbatchai.dataplane.sidestore import Key, SideStore
 from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.domain.ports import ItemRef, StorageService
 
+_libc = ctypes.CDLL(None, use_errno=True)
 _META = ".meta"
 _SNAPSHOTS = ".snapshots"
 _STAGING = ".staging"
@@ -140,11 +142,13 @@ class Places:
         path = f"{self._root}/{account}/{service.value}/{container}"
         if snapshot:
             if not is_snapshot_time(snapshot):
-                raise missing_container(service)
+                raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "sharesnapshot"})
             path = f"{self._root}/{account}/{_SNAPSHOTS}/{service.value}/{container}/{snapshot}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
+            if snapshot:
+                raise StorageError(StorageCode.SHARE_SNAPSHOT_NOT_FOUND) from None
             raise missing_container(service) from None
         try:
             yield fd
@@ -167,9 +171,26 @@ class Places:
         self.sync_path(path.parent)
         self.store(account).drop_container(service, container)
         self.bury(grave)
-        self._discard(account, self.snapshots_home(account, service, container))
+        self.remove_snapshots(account, service, container)
         if service is StorageService.BLOB:
             self._discard(account, staging / _BLOCKS / container)
+
+    def containers_with_snapshots(self, account: str) -> list[tuple[StorageService, str]]:
+        """Also those of which only the snapshots are left."""
+        home = self.root / account / _SNAPSHOTS
+        found = (
+            (service, path.name) for service in StorageService for path in home.glob(f"{service.value}/*")
+        )
+        return [(service, name) for service, name in found if is_container_name(name)]
+
+    def remove_snapshots(self, account: str, service: StorageService, container: str) -> None:
+        self._discard(account, self.snapshots_home(account, service, container))
+
+    def remove_snapshot(self, ref: ItemRef) -> None:
+        """One snapshot of a share."""
+        home = self.snapshots_home(ref.account, ref.service, ref.container)
+        self._discard(ref.account, home / ref.snapshot)
+        self.sync_path(home)
 
     def bury(self, grave: Path) -> None:
         """Remove a tree in the background."""
@@ -193,8 +214,14 @@ class Places:
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
         return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
 
+    def all_blocks(self, account: str, container: str) -> list[Path]:
+        """The places of uncommitted blocks of all blobs of a container."""
+        return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
+
     def drop_blocks(self, ref: ItemRef) -> None:
-        self._discard(ref.account, self.blocks_home(ref))
+        home = self.blocks_home(ref)
+        if home.exists():
+            self._discard(ref.account, home)
 
     def append_path(self, account: str) -> Path:
         """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""
@@ -242,6 +269,11 @@ class Places:
         if self.fsync is not FsyncPolicy.NEVER:
             os.fsync(fd)
 
+    def sync_tree(self, fd: int) -> None:
+        """Everything below an open directory, in one call instead of one per file."""
+        if self.fsync is not FsyncPolicy.NEVER and _libc.syncfs(fd):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
     def sync_path(self, directory: Path) -> None:
         with open_directory_fd(directory) as fd:
             self.sync_directory(fd)
@@ -265,9 +297,11 @@ class Places:
             self.bury(grave)
         for staging in self.root.glob(f"*/{_STAGING}"):
             self._withdraw(staging)
-            for name in (_UPLOADS, _MADE):
-                shutil.rmtree(staging / name, ignore_errors=True)
-            for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
+            shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
+            (staging / _DELETED).mkdir(exist_ok=True)
+            # Among what was being made may be the copy of a whole share.
+            self._discard(staging.parent.name, staging / _MADE)
+            for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE):
                 (staging / name).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)
 

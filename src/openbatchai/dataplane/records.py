@@ -25,6 +25,7 @@ _TEXT = "text/plain; charset=utf-8"
 _TEXT_ENDINGS = (".txt", ".log", ".out", ".err", ".py", ".sh", ".yaml", ".yml", ".md")
 _types = mimetypes.MimeTypes()
 _NS = 1_000_000_000
+_LATEST_NS = (1 << 63) - 1
 _OWN_COLUMNS = frozenset({"identity", "content"})
 
 
@@ -52,7 +53,10 @@ class Identity:
 
     @classmethod
     def of(cls, found: os.stat_result) -> "Identity":
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_ino, found.st_size, _stored(found.st_mtime_ns))
+
+    def fits(self, found: os.stat_result) -> bool:
+        return self.mtime_ns == found.st_mtime_ns and self.ino == found.st_ino and self.size == found.st_size
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Record:
     attributes: str = ""
     permission_key: str = ""
     changed_ns: int = 0
+    # In a share's snapshot: inode and ctime of the file that it was taken of.
+    origin: tuple[int, int] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     tier_changed_ns: int = 0
     rehydrating_to: str = ""
@@ -97,11 +103,30 @@ class Record:
 
     @classmethod
     def parse(cls, identity: Identity, document: str) -> "Record":
-        values: dict[str, Any] = json.loads(document)
-        content = ContentHeaders(**values.pop("content", {}))
+        return cls.of(identity, json.loads(document))
+
+    @classmethod
+    def of(cls, identity: Identity, values: dict[str, Any]) -> "Record":
+        """The record with these `values`, which document() wrote."""
+        if "content" in values:
+            values["content"] = ContentHeaders(**values["content"])
         if "lease" in values:
             values["lease"] = Lease(*values["lease"])
-        return cls(identity=identity, content=content, **values)
+        if "origin" in values:
+            values["origin"] = tuple(values["origin"])
+        # Not by __init__, which sets the fields of a frozen instance one by one: a page of a listing has
+        # thousands of these.
+        record = cls.__new__(cls)
+        vars(record).update(_unset_fields())
+        vars(record).update(values, identity=identity)
+        return record
+
+
+@lru_cache(maxsize=1)
+def _unset_fields() -> Mapping[str, Any]:
+    """Every field of a record but the identity, as it is when nobody set it."""
+    nothing = vars(Record(Identity(0, 0, 0)))
+    return {name: value for name, value in nothing.items() if name != "identity"}
 
 
 @dataclass(frozen=True)
@@ -142,11 +167,15 @@ class Item:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.ino, self.size, self.mtime_ns)
+        return Identity(self.ino, self.size, _stored(self.mtime_ns))
+
+    @property
+    def modified_ns(self) -> int:
+        return max(self.mtime_ns, self.record.touched_ns if self.record else 0)
 
     @property
     def last_modified(self) -> datetime:
-        return whole_seconds(max(self.mtime_ns, self.record.touched_ns if self.record else 0))
+        return whole_seconds(self.modified_ns)
 
     @property
     def created_ns(self) -> int:
@@ -237,13 +266,14 @@ def item_of(
     name: str, found: os.stat_result, record: Record | None, *, parent_ino: int = 0, now_ns: int = 0
 ) -> Item:
     """`now_ns` decides what is told of a lease of limited duration; answers to writes tell nothing of it."""
+    ino, ctime_ns = record.origin if record and record.origin else (found.st_ino, found.st_ctime_ns)
     return Item(
         name=name,
         is_directory=stat.S_ISDIR(found.st_mode),
         size=found.st_size,
-        ino=found.st_ino,
+        ino=ino,
         mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
+        ctime_ns=ctime_ns,
         record=record,
         parent_ino=parent_ino,
         lease=facts_of(record.lease, now_ns) if record else UNLEASED,
@@ -256,12 +286,11 @@ def choose_blob_record(found: os.stat_result, newest: Record | None, older: Reco
     That is the older one while the newest one's file has yet to be renamed into place. A file that neither
     describes was changed from outside and inherits from the newest.
     """
-    identity = Identity.of(found)
-    if newest is None or newest.identity == identity:
+    if newest is None or newest.identity.fits(found):
         return newest
-    if older is not None and older.identity == identity:
+    if older is not None and older.identity.fits(found):
         return older
-    return replace(newest, md5="", blob_type=_type_after_change(newest, identity))
+    return replace(newest, md5="", blob_type=_type_after_change(newest, Identity.of(found)))
 
 
 def _type_after_change(record: Record, now: Identity) -> str:
@@ -273,6 +302,11 @@ def _type_after_change(record: Record, now: Identity) -> str:
     if record.blob_type == "PageBlob" and same_file and now.size % 512 == 0:
         return "PageBlob"
     return "BlockBlob"
+
+
+def _stored(ns: int) -> int:
+    """A time as the side store can hold it, to the year 2262: files may have later ones."""
+    return min(ns, _LATEST_NS)
 
 
 def whole_seconds(ns: int) -> datetime:

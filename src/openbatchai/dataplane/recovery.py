@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from openbatchai.dataplane import beneath, blobplaces
+from openbatchai.dataplane import beneath, blobplaces, filenames
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.kept import KeptBlobs
 from openbatchai.dataplane.names import is_account_name
@@ -149,10 +149,11 @@ def drop_orphans(places: Places) -> None:
             for key in keys:
                 _check(places, home.name, key)
             last = keys[-1]
-        for service, name in store.containers():
+        for service, name in {*store.containers(), *places.containers_with_snapshots(home.name)}:
             with places.locked_all():
                 if not places.container_path(home.name, service, name).is_dir():
                     store.drop_container(service, name)
+                    places.remove_snapshots(home.name, service, name)
 
 
 def recover_kept(places: Places, kept: KeptBlobs) -> None:
@@ -171,7 +172,7 @@ def recover_kept(places: Places, kept: KeptBlobs) -> None:
 def _check(places: Places, account: str, key: Key) -> None:
     service, name, path = key
     # As the writers of either service lock it: names of files are matched without regard to case.
-    locked = (service, name, path.casefold() if service is StorageService.FILE else path)
+    locked = (service, name, filenames.fold(path) if service is StorageService.FILE else path)
     with places.locked(account, locked):
         found = _stat(places, account, key)
         if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from openbatchai.dataplane import beneath
+from openbatchai.dataplane import beneath, filenames
 from openbatchai.dataplane.errors import StorageCode, StorageError
 
 
@@ -77,11 +77,19 @@ def find(share: int, path: str) -> str | None:
     return done
 
 
+def check_parent(share: int, path: str) -> None:
+    """ParentNotFound unless what the path lies in is there."""
+    holder = beneath.split(path)[0]
+    if holder and find(share, holder) is None:
+        raise StorageError(StorageCode.PARENT_NOT_FOUND)
+
+
 def place_for(share: int, path: str) -> str:
     """Where a new item goes: parents, and an existing item of that name, keep their letter case."""
     found = find(share, path)
     if found is not None:
         return found
+    filenames.check_legal(path)
     parent_path, name = beneath.split(path)
     holder = find(share, parent_path)
     if holder is None:
@@ -90,39 +98,18 @@ def place_for(share: int, path: str) -> str:
 
 
 def _by_case(share: int, directory: str, name: str) -> str | None:
-    wanted = name.casefold()
+    wanted = filenames.fold(name)
     try:
         fd = beneath.open_beneath(share, directory, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         with os.scandir(fd) as entries:
-            same = [entry.name for entry in entries if entry.name.casefold() == wanted]
+            names = [entry.name for entry in entries]
     finally:
         os.close(fd)
-    return min(same, default=None)
-
-
-def entries(share: int, directory: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Files and directories that a client may reach; pipes, devices and links that lead out are left out."""
-    fd = beneath.open_beneath(share, directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                if not entry.name.isascii() and any("\ud800" <= char <= "\udfff" for char in entry.name):
-                    continue
-                path = f"{directory}/{entry.name}" if directory else entry.name
-                try:
-                    found: os.stat_result | None = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if found is not None and stat.S_ISLNK(found.st_mode):
-                    found = beneath.stat_beneath(share, path)
-                if found is not None and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-                    yield entry.name, found
-    finally:
-        os.close(fd)
-
-
-def order(name: str) -> tuple[str, str]:
-    return name.casefold(), name
+    if name.isascii():
+        # Only ASCII folds to ASCII, and the length tells nearly all of it apart.
+        length = len(name)
+        names = [entry for entry in names if len(entry) == length and entry.isascii()]
+    return min((entry for entry in names if filenames.fold(entry) == wanted), default=None)

@@ -6,8 +6,10 @@ the inode whether the rename happened, and moves the records or does not.
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
@@ -95,7 +97,7 @@ class Moves:
         taken = self._tree.current(share, target, path)
         if not how.replaces or taken is None:
             raise StorageError(StorageCode.RESOURCE_EXISTS)
-        if taken.is_directory or how.directory:
+        if taken.is_directory:
             raise StorageError(StorageCode.TYPE_MISMATCH)
         self._tree.check_write(taken, how.target_lease, ignores_read_only=how.ignores_read_only)
 
@@ -108,9 +110,15 @@ class Moves:
             shareentries.parent_of(share, new_parent) as destination,
         ):
             ino = os.stat(old_name, dir_fd=source, follow_symlinks=False).st_ino
-            move = journal.begin(Move(target.container, old, new, ino))
+            replaced = self._replaced(destination, new_name) if replaces else 0
+            move = journal.begin(Move(target.container, old, new, ino, replaced))
             try:
-                if replaces:
+                if replaced and stat.S_ISDIR(os.stat(old_name, dir_fd=source).st_mode):
+                    # No rename puts a directory in the place of a file: they change places, the file goes.
+                    beneath.exchange(source, old_name, destination, new_name)
+                    with suppress(FileNotFoundError):
+                        os.unlink(old_name, dir_fd=source)
+                elif replaced:
                     os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=destination)
                 else:
                     beneath.rename_to_new(source, old_name, destination, new_name)
@@ -123,15 +131,24 @@ class Moves:
             tree.places.sync_directory(source)
         journal.finish(move)
 
+    @staticmethod
+    def _replaced(directory: int, name: str) -> int:
+        """The inode of what a rename is to replace; 0 when there is nothing."""
+        try:
+            return os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            return 0
+
 
 @dataclass(frozen=True)
 class Move:
-    """`number` is given by the journal."""
+    """`ino` is the item's, `replaced` that of what it takes the place of; `number` the journal gives."""
 
     container: str
     source: str
     target: str
     ino: int
+    replaced: int = 0
     number: int = 0
 
 
@@ -144,13 +161,13 @@ class MoveJournal:
     def begin(self, move: Move) -> Move:
         with self._database.transaction() as connection:
             cursor = connection.execute(
-                "INSERT INTO move (container, source, target, ino) VALUES (?, ?, ?, ?)",
-                (move.container, move.source, move.target, move.ino),
+                "INSERT INTO move (container, source, target, ino, replaced) VALUES (?, ?, ?, ?, ?)",
+                (move.container, move.source, move.target, move.ino, move.replaced),
             )
             return replace(move, number=cursor.lastrowid or 0)
 
     def forget(self, move: Move) -> None:
-        self._database.write("DELETE FROM move WHERE id = ?", (move.number,))
+        self._database.remove([("DELETE FROM move WHERE id = ?", (move.number,))])
 
     def finish(self, move: Move) -> None:
         """The item has its new name: its rows, and those of all below it, follow."""
@@ -166,7 +183,9 @@ class MoveJournal:
             connection.execute("DELETE FROM move WHERE id = ?", (move.number,))
 
     def unfinished(self) -> list[Move]:
-        rows = self._database.read("SELECT container, source, target, ino, id FROM move ORDER BY id", ())
+        rows = self._database.read(
+            "SELECT container, source, target, ino, replaced, id FROM move ORDER BY id", ()
+        )
         return [Move(str(row[0]), str(row[1]), str(row[2]), *_numbers(row[3:])) for row in rows]
 
 
@@ -176,20 +195,33 @@ def finish_moves(places: Places) -> None:
         account = file.parents[1].name
         journal = MoveJournal(places.store(account).database)
         for move in journal.unfinished():
-            if _happened(places, account, move):
+            if _lies_at(places, account, move.container, move.target, move.ino):
+                _drop_replaced(places, account, move)
                 journal.finish(move)
             else:
                 journal.forget(move)
 
 
-def _happened(places: Places, account: str, move: Move) -> bool:
-    parent_path, name = beneath.split(move.target)
+def _drop_replaced(places: Places, account: str, move: Move) -> None:
+    """The file that changed places with the directory which took its name."""
+    if not move.replaced or not _lies_at(places, account, move.container, move.source, move.replaced):
+        return
+    parent_path, name = beneath.split(move.source)
+    with (
+        places.container(account, StorageService.FILE, move.container) as share,
+        shareentries.parent_of(share, parent_path) as parent,
+    ):
+        os.unlink(name, dir_fd=parent)
+
+
+def _lies_at(places: Places, account: str, container: str, path: str, ino: int) -> bool:
+    parent_path, name = beneath.split(path)
     try:
         with (
-            places.container(account, StorageService.FILE, move.container) as share,
+            places.container(account, StorageService.FILE, container) as share,
             shareentries.parent_of(share, parent_path) as parent,
         ):
-            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino == move.ino
+            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino == ino
     except (StorageError, FileNotFoundError):
         return False
 
@@ -202,8 +234,8 @@ def _within(container: str, path: str) -> tuple[str, ...]:
     return _FILE, container, path, f"{path}/", f"{path}0"
 
 
-def _numbers(values: tuple[object, ...]) -> tuple[int, int]:
-    ino, number = values
-    if not isinstance(ino, int) or not isinstance(number, int):
+def _numbers(values: tuple[object, ...]) -> list[int]:
+    numbers = [value for value in values if isinstance(value, int)]
+    if len(numbers) < len(values):
         raise TypeError(f"the side store holds {values!r} where numbers belong")
-    return ino, number
+    return numbers

@@ -5,16 +5,17 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane import beneath, filenames, shareentries, sharelist
+from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_write, check_use
 from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
-from openbatchai.dataplane.sidestore import Key, SideStore
+from openbatchai.dataplane.sidestore import Key, Records, SideStore
 from openbatchai.dataplane.smb import (
     NO_WISHES,
     Keep,
@@ -23,6 +24,7 @@ from openbatchai.dataplane.smb import (
     TimeWish,
     attributes_text,
 )
+from openbatchai.dataplane.snapshotrows import SnapshotRows
 from openbatchai.domain.ports import Clock, ItemRef
 
 
@@ -34,6 +36,7 @@ class FileSettings:
     md5: str = ""
     metadata: Mapping[str, str] | None = None
     smb: SmbWishes = NO_WISHES
+    copy: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShareTree:
@@ -46,19 +49,26 @@ class ShareTree:
         self._clock = clock
 
     def share(self, ref: ItemRef) -> AbstractContextManager[int]:
-        return self.places.container(ref.account, ref.service, ref.container)
+        return self.places.container(ref.account, ref.service, ref.container, ref.snapshot)
 
     def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
-        return self.places.locked(ref.account, key_of(ref, ref.path.casefold()))
+        """For a change of the item."""
+        refuse_snapshot(ref)
+        return self.places.locked(ref.account, key_of(ref, filenames.fold(ref.path)))
 
     def store(self, ref: ItemRef) -> SideStore:
         return self.places.store(ref.account)
+
+    def snapshot_rows(self, ref: ItemRef) -> SnapshotRows:
+        return SnapshotRows(self.store(ref).database)
 
     def existing(self, share: int, ref: ItemRef, *, directory: bool) -> str:
         """The path on disk of what is asked for, in the letter case it has there."""
         path = shareentries.find(share, ref.path)
         found = None if path is None else beneath.stat_beneath(share, path)
         if path is None or found is None:
+            filenames.check_legal(ref.path)
+            shareentries.check_parent(share, ref.path)
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
         if not (stat.S_ISDIR(found.st_mode) if directory else stat.S_ISREG(found.st_mode)):
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
@@ -74,8 +84,13 @@ class ShareTree:
         found = beneath.stat_beneath(share, path)
         if found is None:
             raise StorageError(StorageCode.RESOURCE_NOT_FOUND)
-        parent = beneath.stat_beneath(share, beneath.split(path)[0]) if path else None
-        return replace(self.item(ref, path, found), parent_ino=parent.st_ino if parent else 0)
+        parent = self.current(share, ref, beneath.split(path)[0]) if path and ref.snapshot else None
+        parent_ino = parent.ino if parent is not None else self._parent_ino(share, path)
+        return replace(self.item(ref, path, found), parent_ino=parent_ino)
+
+    def _parent_ino(self, share: int, path: str) -> int:
+        found = beneath.stat_beneath(share, beneath.split(path)[0]) if path else None
+        return found.st_ino if found is not None else 0
 
     def current(self, share: int, ref: ItemRef, path: str) -> Item | None:
         """What lies at a path on disk, if anything does."""
@@ -83,18 +98,33 @@ class ShareTree:
         return self.item(ref, path, found) if found is not None else None
 
     def item(self, ref: ItemRef, path: str, found: os.stat_result) -> Item:
-        record, _ = self.store(ref).records(key_of(ref, path))
-        if record is not None and record.identity.ino != found.st_ino:
-            # Another file by that name: what was said of the old one's bytes and history does not hold.
-            record = replace(
-                record, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
-            )
-        return item_of(path, found, record, now_ns=self.now())
+        if ref.snapshot:
+            return item_of(path, found, self.snapshot_rows(ref).record(ref, path))
+        return self.joined(path, found, self.store(ref).records(key_of(ref, path)))
 
-    def records_in(self, ref: ItemRef, directory: str) -> dict[str, Record]:
+    def joined(self, name: str, found: os.stat_result, records: Records) -> Item:
+        """A file or directory with the one of its records that was written for it."""
+        newest = records[0]
+        own = next((record for record in records if record and record.identity.ino == found.st_ino), None)
+        if own is None and newest is not None and newest.origin is None:
+            # Another file by that name: what was said of the old one's bytes and history does not hold.
+            own = replace(
+                newest, md5="", attributes="", permission_key="", created_ns=0, changed_ns=0, copy={}
+            )
+        return item_of(name, found, own or newest, now_ns=self.now())
+
+    def listed(
+        self, ref: ItemRef, directory: str, found: list[sharelist.Entry], *, recorded: bool
+    ) -> list[Item]:
+        """Entries of a directory, by their names in it."""
         base = f"{directory}/" if directory else ""
-        found = self.store(ref).records_between(ref.service, ref.container, base, f"{base}\U0010ffff")
-        return {path.removeprefix(base): record for path, (record, _) in found.items() if record}
+        if ref.snapshot and recorded:
+            rows = self.snapshot_rows(ref)
+            return [item_of(name, entry, rows.record(ref, base + name)) for name, entry in found]
+        names = [base + name for name, _ in found] if recorded else []
+        records = self.store(ref).records_of(ref.service, ref.container, names) if names else {}
+        none: Records = (None, None)
+        return [self.joined(name, entry, records.get(base + name, none)) for name, entry in found]
 
     def check_read(self, current: Item, lease_id: str | None) -> None:
         """412 for a lease that a request names and the file does not have."""
@@ -114,11 +144,19 @@ class ShareTree:
             check_use(lease, self.now(), lease_id, FILE_CODES, needed=needed)
 
     def new_record(
-        self, ref: ItemRef, path: str, share: int, found: os.stat_result, settings: FileSettings
+        self,
+        ref: ItemRef,
+        path: str,
+        share: int,
+        found: os.stat_result,
+        settings: FileSettings,
+        *,
+        replaces: Item | None = None,
     ) -> None:
         """Describe the file or directory with the stat `found` that is, or is about to be, at `path`.
 
-        A lease stays with the name while the file is replaced.
+        A lease stays with the name while the file is replaced. When a rename is to replace a file, its own
+        record, that of `replaces`, stays beside the new one.
         """
         former, _ = self.store(ref).records(key_of(ref, path))
         now, wishes = self.now(), settings.smb
@@ -136,8 +174,12 @@ class ShareTree:
             permission_key=self._permission_key(ref, share, path, wishes.permission or PermissionWish()),
             changed_ns=_moment(wishes.changed, now, 0),
             lease=after_write(former.lease, now) if former is not None else None,
+            copy=settings.copy,
         )
-        self.store(ref).put(key_of(ref, path), record)
+        if replaces is not None:
+            self.store(ref).announce(key_of(ref, path), record, replaces=former)
+        else:
+            self.store(ref).put(key_of(ref, path), record)
 
     def change(
         self,

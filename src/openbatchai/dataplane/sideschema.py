@@ -39,6 +39,20 @@ CREATE TABLE move (
 );
 """
 
+# Snapshots of shares: their settings, and the records of what is in them.
+_SHARE_SNAPSHOTS = """
+CREATE TABLE share_snapshot (
+    service TEXT NOT NULL, name TEXT NOT NULL, snapshot TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (service, name, snapshot)
+) WITHOUT ROWID;
+CREATE TABLE share_snapshot_item (
+    service TEXT NOT NULL, container TEXT NOT NULL, snapshot TEXT NOT NULL, path TEXT NOT NULL,
+    ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (service, container, snapshot, path)
+) WITHOUT ROWID;
+CREATE INDEX share_snapshot_ino ON share_snapshot_item (service, container, snapshot, ino);
+"""
+
 # Snapshots of blobs (`time` names them) and softly deleted blobs (`time` empty); `file` holds the bytes.
 _KEPT = """
 CREATE TABLE kept (
@@ -52,7 +66,10 @@ CREATE INDEX kept_expiry ON kept (expires_ns) WHERE expires_ns > 0;
 CREATE INDEX kept_unready ON kept (ready) WHERE ready = 0;
 """
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT)
+# A directory may be renamed over a file, which leaves the directory's former name in the journal's care.
+_REPLACED = "ALTER TABLE move ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0"
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED)
 TABLES_OF_ITEMS = ("item",)
 # What is kept of a blob stays when the blob goes.
 TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

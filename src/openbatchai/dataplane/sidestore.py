@@ -10,7 +10,6 @@ withdrawn, after a crash by the next start.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
@@ -20,16 +19,26 @@ from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
 _IS = "ino = ? AND size = ? AND mtime_ns = ?"
-# The committed block list stays as long as it is the same content that is described.
-_UPSERT = """
-INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
-    blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
-             THEN blocks ELSE excluded.blocks END,
-    turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
-    document = excluded.document
-"""
+_NEWEST = f"SELECT slot FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC LIMIT 1"
+_DESCRIBING = f"SELECT slot FROM item WHERE {_WHERE_ITEM} AND {_IS} ORDER BY turn DESC LIMIT 1"
+
+
+def _upsert(slot: str) -> str:
+    """A record becomes the newest, in `slot`. The block list stays while the content is the same."""
+    return f"""
+    INSERT INTO item (service, container, path, slot, turn, ino, size, mtime_ns, document, blocks)
+    VALUES (?, ?, ?, {slot}, coalesce((SELECT max(turn) + 1 FROM item WHERE {_WHERE_ITEM}), 0), ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        blocks = CASE WHEN (ino, size, mtime_ns) = (excluded.ino, excluded.size, excluded.mtime_ns)
+                 THEN blocks ELSE excluded.blocks END,
+        turn = excluded.turn, ino = excluded.ino, size = excluded.size, mtime_ns = excluded.mtime_ns,
+        document = excluded.document
+    """
+
+
+_PUT = _upsert(f"coalesce(({_DESCRIBING}), ({_NEWEST}), 0)")
+_ANNOUNCE = _upsert(f"coalesce(1 - ({_DESCRIBING}), 0)")
+_NOTHING = (0, 0, 0)
 
 # Where an item is, as the store keys it: service, container, path.
 Key = tuple[StorageService, str, str]
@@ -98,10 +107,10 @@ class SideStore:
 
         `replaces`, the record of the file that is there now, stays beside it.
         """
-        slots = self._slots(key)
-        kept = next((slot for slot in slots if replaces and slot.identity == replaces.identity), None)
-        target = 1 - kept.number if kept else 0
-        self._put(key, target, slots, record, blocks)
+        of = _text(key)
+        kept = _three(replaces.identity) if replaces else _NOTHING
+        values = (*of, *of, *kept, *of, *_three(record.identity), record.document(), blocks)
+        self.database.write(_ANNOUNCE, values)
 
     def withdraw(self, key: Key, record: Record) -> None:
         """The announced file does not come."""
@@ -120,23 +129,8 @@ class SideStore:
 
     def put(self, key: Key, record: Record) -> None:
         """Write the record of a file that is in place; called under the item's lock."""
-        slots = self._slots(key)
-        same = next((slot for slot in slots if slot.identity == record.identity), None)
-        target = same or (slots[0] if slots else None)
-        self._put(key, target.number if target else 0, slots, record, "")
-
-    def _slots(self, key: Key) -> list["_Slot"]:
-        """The slots in use, the newest first."""
-        rows = self.database.read(
-            f"SELECT slot, turn, ino, size, mtime_ns FROM item WHERE {_WHERE_ITEM} ORDER BY turn DESC",
-            _text(key),
-        )
-        return [_Slot(_number(slot), _number(turn), _identity(rest)) for slot, turn, *rest in rows]
-
-    def _put(self, key: Key, slot: int, slots: list["_Slot"], record: Record, blocks: str) -> None:
-        turn = slots[0].turn + 1 if slots else 0
-        values = (slot, turn, *_three(record.identity), record.document(), blocks)
-        self.database.write(_UPSERT, (*_text(key), *values))
+        of, identity = _text(key), _three(record.identity)
+        self.database.write(_PUT, (*of, *of, *identity, *of, *of, *identity, record.document(), ""))
 
     def drop(self, key: Key) -> None:
         """Forget an item and everything that hangs on it."""
@@ -159,19 +153,29 @@ class SideStore:
         rows = self.database.read("SELECT service, name FROM container", ())
         return [(StorageService(str(service)), str(name)) for service, name in rows]
 
-    def container(self, service: StorageService, name: str) -> str | None:
+    def container(self, service: StorageService, name: str, snapshot: str = "") -> str | None:
+        """What is stored of a container, or of a share's snapshot."""
+        table, where = ("share_snapshot", " AND snapshot = ?") if snapshot else ("container", "")
         rows = self.database.read(
-            "SELECT document FROM container WHERE service = ? AND name = ?", (service.value, name)
+            f"SELECT document FROM {table} WHERE service = ? AND name = ?{where}",
+            (service.value, name, snapshot) if snapshot else (service.value, name),
         )
         return str(rows[0][0]) if rows else None
 
-    def put_container(self, service: StorageService, name: str, document: str) -> None:
-        self.database.write(
-            "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
-        )
+    def put_container(self, service: StorageService, name: str, document: str, snapshot: str = "") -> None:
+        if snapshot:
+            self.database.write(
+                "INSERT OR REPLACE INTO share_snapshot VALUES (?, ?, ?, ?)",
+                (service.value, name, snapshot, document),
+            )
+        else:
+            self.database.write(
+                "INSERT OR REPLACE INTO container VALUES (?, ?, ?)", (service.value, name, document)
+            )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        columns = [("container", "name"), *((table, "container") for table in TABLES_OF_CONTAINERS)]
+        columns = [("container", "name"), ("share_snapshot", "name"), ("share_snapshot_item", "container")]
+        columns += [(table, "container") for table in TABLES_OF_CONTAINERS]
         self.database.remove(
             [
                 (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))
@@ -199,26 +203,21 @@ def _three(identity: Identity) -> tuple[int, int, int]:
     return identity.ino, identity.size, identity.mtime_ns
 
 
-@dataclass(frozen=True)
-class _Slot:
-    number: int
-    turn: int
-    identity: Identity
-
-
 def _two(records: list[Record]) -> Records:
     newest, older, *_ = (*records, None, None)
     return newest, older
 
 
-def _by_path(rows: Iterable[Sequence[object]]) -> dict[str, Records]:
+def _by_path(rows: Sequence[Sequence[object]]) -> dict[str, Records]:
     """Rows of path and record, the newest of each path first."""
+    # All documents in one go: there may be thousands, and most of the cost of reading one is the call.
+    documents = json.loads(f"[{','.join(str(row[4]) for row in rows)}]")
     found: dict[str, Records] = {}
-    for name, *rest in rows:
+    for (name, ino, size, mtime_ns, _), values in zip(rows, documents, strict=True):
         path = str(name)
-        newest = found.get(path, (None, None))[0]
-        record = _record(rest)
-        found[path] = (record, None) if newest is None else (newest, record)
+        record = Record.of(_identity((ino, size, mtime_ns)), values)
+        known = found.get(path)
+        found[path] = (record, None) if known is None else (known[0], record)
     return found
 
 
@@ -227,9 +226,11 @@ def _record(row: Sequence[object]) -> Record:
     return Record.parse(_identity(identity), str(document))
 
 
-def _identity(row: Iterable[object]) -> Identity:
+def _identity(row: Sequence[object]) -> Identity:
     ino, size, mtime_ns = row
-    return Identity(_number(ino), _number(size), _number(mtime_ns))
+    if isinstance(ino, int) and isinstance(size, int) and isinstance(mtime_ns, int):
+        return Identity(ino, size, mtime_ns)
+    raise TypeError(f"the side store holds {row!r} where numbers belong")
 
 
 def _number(value: object) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISDIR
 
 from openbatchai.dataplane import recovery, sas
 from openbatchai.dataplane.appends import Appends
@@ -18,6 +19,7 @@ from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filecopies import FileCopies
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.pages import Pages
@@ -27,8 +29,10 @@ from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
+from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import (
     Clock,
     DirectoryEntry,
@@ -57,11 +61,13 @@ class Storage:
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
         finish_moves(self.places)
+        drop_unfinished(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
         self.settings = Settings(self.places)
         self.containers = Containers(self.places, clock)
+        self.usage = Usage(self.places)
         self._tree = BlobTree(self.places, clock, self._kept_days)
         recovery.recover_kept(self.places, self._tree.kept)
         self.blobs = Blobs(self._tree)
@@ -71,6 +77,7 @@ class Storage:
         self.tagged = Tagged(self._tree)
         self.listing = BlobListing(self.places)
         self.listing.sources["snapshots"] = self._tree.kept.listed_snapshots
+        self.listing.sources["uncommittedblobs"] = self.blobs.listed_uncommitted
         self.listing.sources["deleted"] = self._tree.kept.listed_deleted
         self.listing.sources[_DELETED_SNAPSHOTS] = self._tree.kept.listed_deleted_snapshots
         self.permissions = Permissions(self.places)
@@ -78,7 +85,9 @@ class Storage:
         self.directories = Directories(share_tree)
         self.files = Files(share_tree)
         self.copies = Copies(self._tree, self.files)
+        self.file_copies = FileCopies(share_tree, clock)
         self.moves = Moves(share_tree)
+        self.share_snapshots = ShareSnapshots(share_tree, self.containers, self.moves, clock)
 
     def close(self) -> None:
         self.places.close()
@@ -91,10 +100,6 @@ class Storage:
     def _kept_days(self, account: str) -> int:
         """For how many days the account keeps what is deleted of its blobs."""
         return self.settings.get(account, StorageService.BLOB).delete_retention.days
-
-    def used_bytes(self, ref: ItemRef) -> int:
-        """Disk space of everything in a share or container."""
-        return self.containers.used_bytes(ref)
 
     def on_read(self, callback: Callable[[ItemRef], None]) -> None:
         """Call `callback`, from any thread, when a SAS reader has been told a file's present end."""
@@ -124,11 +129,18 @@ class Storage:
         try:
             if path:
                 check_path(ref.service, path)
-            # The directory itself for blobs too, not the blob view of it: empty directories are shown.
-            page = self.directories.list(place, prefix="", marker="", limit=_NO_LIMIT)
+            if ref.service is StorageService.FILE:
+                page = self.directories.list(place, prefix="", marker="", limit=_NO_LIMIT)
+                found = [(item.name, item.is_directory, item.size, item.mtime_ns) for item in page.entries]
+            else:
+                # The directory itself, not the blob view of it: empty directories are shown.
+                entries = self.listing.entries(place)
+                found = [
+                    (name, S_ISDIR(seen.st_mode), seen.st_size, seen.st_mtime_ns) for name, seen in entries
+                ]
         except StorageError:
             return None
-        return sorted((_entry(item) for item in page.entries), key=lambda entry: entry.name)
+        return sorted((_entry(*entry) for entry in found), key=lambda entry: entry.name)
 
     def read_sas(self, ref: ItemRef, expiry: datetime) -> str:
         keys = self.keys.keys(ref.account)
@@ -165,7 +177,5 @@ class Storage:
         return os.fspath(path.resolve())
 
 
-def _entry(item: Item) -> DirectoryEntry:
-    return DirectoryEntry(
-        item.name, item.is_directory, 0 if item.is_directory else item.size, whole_seconds(item.mtime_ns)
-    )
+def _entry(name: str, is_directory: bool, size: int, mtime_ns: int) -> DirectoryEntry:
+    return DirectoryEntry(name, is_directory, 0 if is_directory else size, whole_seconds(mtime_ns))

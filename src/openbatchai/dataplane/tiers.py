@@ -10,7 +10,9 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Record
 
 ARCHIVE = "Archive"
-BLOCK_TIERS = ("Hot", "Cool", "Cold", ARCHIVE)
+# In the smart tier the service itself chooses, and what nobody has read for a month is no longer hot.
+SMART = "Smart"
+BLOCK_TIERS = ("Hot", "Cool", "Cold", ARCHIVE, SMART)
 PAGE_TIERS = tuple(f"P{size}" for size in (4, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80))
 _BY_LOWER = {name.lower(): name for name in (*BLOCK_TIERS, *PAGE_TIERS)}
 _PRIORITIES = {"high": "High", "standard": "Standard"}

@@ -10,6 +10,8 @@ from openbatchai.dataplane.beneath import FILE_MODE
 from openbatchai.dataplane.integrity import NO_CHECKS, Checks, Sums
 
 _COPY_BYTES = 64 << 20
+# The kernel takes at most 1,024 (IOV_MAX).
+_PIECES = 1024
 
 
 class Upload:
@@ -25,10 +27,10 @@ class Upload:
         os.fchmod(self.fd, FILE_MODE)
         self._sums = Sums(checks, hashing=hashing)
 
-    def write(self, data: bytes) -> None:
-        data = self._sums.add(data)
-        write_at(self.fd, data, self.size)
-        self.size += len(data)
+    def write(self, *pieces: bytes) -> None:
+        content = [self._sums.add(piece) for piece in pieces]
+        for index in range(0, len(content), _PIECES):
+            self.size += _write_all(self.fd, content[index : index + _PIECES], self.size)
 
     def append_from(self, source: int, offset: int, length: int) -> None:
         """Copy bytes of an open file to the end, inside the kernel."""
@@ -69,12 +71,21 @@ class Upload:
                 self.path.unlink()
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)
         view = view[written:]
         offset += written
+
+
+def _write_all(fd: int, pieces: list[bytes], offset: int) -> int:
+    """Write the pieces one behind the other; the bytes written."""
+    length = sum(map(len, pieces))
+    written = os.pwritev(fd, pieces, offset)
+    if written < length:
+        write_at(fd, memoryview(b"".join(pieces))[written:], offset + written)
+    return length
 
 
 def copy_bytes(source: int, source_offset: int, target: int, target_offset: int, length: int) -> None:

@@ -15,13 +15,14 @@ import ssl
 import time
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,29 @@ async def _readable(sock: socket.socket) -> None:
         loop.remove_reader(sock)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What clients may take of a port.
+
+    `connections`: with more of them open, or as many requests in flight, a request is answered 503.
+    `stalled_s`: a connection on which nothing has moved for that long, though it is the client's turn to send
+    a body or to take an answer, is cut, at the latest after twice that time.
+    """
+
+    connections: int = 400
+    stalled_s: float = 60.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class Connections(ServerState):
     """The open HTTP connections of one listener or proxy, and the state uvicorn shares between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         super().__init__()
-        self.config = _config()
+        self.limits = limits
+        self.config = _config(limits.connections)
         self.changed = asyncio.Event()
         self._second = 0
 
@@ -142,7 +160,7 @@ class Connections(ServerState):
                     await self.changed.wait()
 
 
-def _config() -> Config:
+def _config(connections: int) -> Config:
     """uvicorn's settings. No X-Forwarded-* trust: nothing stands in front of us."""
 
     async def unused(scope: Any, receive: Any, send: Any) -> None:
@@ -160,13 +178,15 @@ def _config() -> Config:
         server_header=False,
         date_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=connections,
     )
     config.load()
     return config
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a deadline for request heads and with absolute-form targets.
+    """uvicorn's HTTP protocol with a deadline for request heads, an end to bodies that stall, and
+    absolute-form targets.
 
     uvicorn arms its keep-alive timer only after an answer and drops it at the next byte, so a client that
     sends half a head and then nothing would stay for ever; `head_deadline_s` ends that.
@@ -180,6 +200,9 @@ class Connection(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._stall_timer: TimerHandle | None = None
+        self._received = 0
+        self._seen = (0, 0)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -187,13 +210,18 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         # uvicorn drops its own timer only when the connection ended without an error.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._shared.changed.set()
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         super().data_received(data)
+        if self.cycle is not None and self.cycle.more_body:
+            self._watch()
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_LIMIT:
@@ -202,6 +230,10 @@ class Connection(HttpToolsProtocol):
             # Line breaks, or the rest of a body that nobody wanted.
             self._disarm()
             self._arm()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -242,6 +274,28 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _watch(self) -> None:
+        """Look after a while whether the client goes on. Cancelling that when it does would cost more."""
+        if self._stall_timer is None:
+            self._seen = self._position()
+            self._stall_timer = self.loop.call_later(self._shared.limits.stalled_s, self._look)
+
+    def _look(self) -> None:
+        self._stall_timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            return
+        if self._position() == self._seen and self._is_up_to_client(self.cycle):
+            self.transport.abort()
+        else:
+            self._watch()
+
+    def _position(self) -> tuple[int, int]:
+        return self._received, self.transport.get_write_buffer_size()
+
+    def _is_up_to_client(self, cycle: RequestResponseCycle) -> bool:
+        sends = cycle.more_body and not self.flow.read_paused and not cycle.waiting_for_100_continue
+        return sends or self.flow.write_paused
 
     def _head_overdue(self) -> None:
         self._head_timer = None

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp
 
 from openbatchai.http.connections import (
+    DEFAULT_LIMITS,
     HEAD_DEADLINE_S,
     Acceptor,
     AddressError,
     Connections,
+    Limits,
     PortInUseError,
     bind,
     serve_socket,
@@ -34,6 +36,7 @@ class Listener:
         port: int = 0,
         names: Sequence[str] = (),
         head_deadline_s: float = HEAD_DEADLINE_S,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.host = host
         self.port = port
@@ -41,13 +44,14 @@ class Listener:
         self._ca = ca
         self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, host, *names)))
         self._head_deadline_s = head_deadline_s
+        self._limits = limits
         self._acceptor: Acceptor | None = None
 
     async def start(self) -> None:
         """Bind and accept; raises PortInUseError. `port` is the real one from here on."""
         listening = bind(self.host, self.port)
         self.port = listening.getsockname()[1]
-        self._connections = Connections()
+        self._connections = Connections(self._limits)
         self._acceptor = Acceptor(listening, self._serve)
 
     async def stop(self, grace_s: float = 5.0) -> None:

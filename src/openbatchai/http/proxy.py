@@ -23,11 +23,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openbatchai.http.connections import (
     ABSOLUTE_FORM,
+    DEFAULT_LIMITS,
     HEAD_DEADLINE_S,
     TLS_FIRST_BYTE,
     Acceptor,
     Connection,
     Connections,
+    Limits,
     adopt,
     bind,
     peek,
@@ -93,6 +95,7 @@ class Proxy:
         credentials: tuple[str, str] | None = None,
         names: Sequence[str] = (),
         head_deadline_s: float = HEAD_DEADLINE_S,
+        limits: Limits = DEFAULT_LIMITS,
         connect_timeout_s: float = 30.0,
     ) -> None:
         if credentials is None and not _is_loopback(host):
@@ -104,6 +107,7 @@ class Proxy:
         self._expected = None if credentials is None else _basic(*credentials)
         self._names = tuple(dict.fromkeys(("localhost", "127.0.0.1", host, *names)))
         self._head_deadline_s = head_deadline_s
+        self._limits = limits
         self._connect_timeout_s = connect_timeout_s
         self._pipes: set[Pipe] = set()
         self._acceptor: Acceptor | None = None
@@ -112,7 +116,7 @@ class Proxy:
         """Bind and accept; raises PortInUseError. `port` is the real one from here on."""
         listening = bind(self.host, self.port)
         self.port = listening.getsockname()[1]
-        self._connections = Connections()
+        self._connections = Connections(self._limits)
         self._forwarder = Forwarder()
         self._acceptor = Acceptor(listening, self._serve)
 

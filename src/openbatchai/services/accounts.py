@@ -118,6 +118,12 @@ def get(context: Context, group_name: str, name: str) -> StorageAccount:
         return _find(unit, group_name, name)
 
 
+def facts(context: Context, name: str) -> StorageAccount | None:
+    """The account of this name, whichever group it is in."""
+    with context.store.read() as unit:
+        return unit.accounts.get(key=ids.fold(name))
+
+
 def _find(unit: Unit, group_name: str, name: str) -> StorageAccount:
     group(unit, group_name)
     found = unit.accounts.get(key=ids.fold(name), group_key=ids.fold(group_name))

@@ -81,6 +81,7 @@ def _tier_headers(item: ItemFacts) -> dict[str, str]:
     return {
         "x-ms-access-tier": "Hot" if inferred else item.tier,
         "x-ms-access-tier-inferred": "true" if inferred else "",
+        "x-ms-smart-access-tier": "Hot" if item.tier == "Smart" else "",
         "x-ms-access-tier-change-time": http_date_ns(item.tier_changed_ns) if item.tier_changed_ns else "",
         "x-ms-archive-status": _archive_status(item),
         "x-ms-rehydrate-priority": item.rehydrate_priority,
@@ -92,6 +93,7 @@ def _tier_elements(item: ItemFacts) -> str:
     names = {
         "AccessTier": "x-ms-access-tier",
         "AccessTierInferred": "x-ms-access-tier-inferred",
+        "SmartAccessTier": "x-ms-smart-access-tier",
         "AccessTierChangeTime": "x-ms-access-tier-change-time",
         "ArchiveStatus": "x-ms-archive-status",
         "RehydratePriority": "x-ms-rehydrate-priority",

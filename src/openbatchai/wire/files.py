@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from openbatchai.wire import storage_xml
+from openbatchai.wire.blob_extras import copy_headers
 from openbatchai.wire.storage_xml import (
     DECLARATION,
     ItemFacts,
@@ -61,7 +62,12 @@ def file_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-type": "File",
         "x-ms-server-encrypted": "true",
     }
-    headers |= smb_headers(item, version) | metadata_headers(item) | lease_headers(item.lease, version)
+    headers |= (
+        copy_headers(item.copy)
+        | smb_headers(item, version)
+        | metadata_headers(item)
+        | lease_headers(item.lease, version)
+    )
     return {name: value for name, value in headers.items() if value}
 
 
@@ -88,13 +94,15 @@ def directory_document(
     *,
     include: frozenset[str],
     extended: bool,
+    snapshot: str = "",
 ) -> bytes:
-    """One alphabetical sequence of files and directories."""
+    """One alphabetical sequence of files and directories, perhaps of a share snapshot."""
     version = request.version if request.version >= _ENCODED_NAMES_SINCE else ""
     body = "".join(_entry(entry, version, include, extended) for entry in entries)
+    at = f" {attribute('ShareSnapshot', snapshot)}" if snapshot else ""
     root = (
         f"<EnumerationResults {attribute('ServiceEndpoint', request.endpoint)}"
-        f" {attribute('ShareName', share)} {attribute('DirectoryPath', path)}>"
+        f" {attribute('ShareName', share)}{at} {attribute('DirectoryPath', path)}>"
     )
     identity = element("DirectoryId", str(directory.ino)) if extended else ""
     text = (

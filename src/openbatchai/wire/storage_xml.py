@@ -20,6 +20,8 @@ from defusedxml.ElementTree import fromstring
 
 DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\ufffe\uffff]")
+# What text must not hold as it is.
+_MARKED = re.compile(f"{_NOT_XML.pattern}|[&<>\r]")
 _ELEMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _NS = 1_000_000_000
 ENCODED_NAMES_SINCE = "2021-02-12"
@@ -132,6 +134,7 @@ class ContainerEntry:
     name: str
     properties: Mapping[str, str]
     metadata: Mapping[str, str] | None = None
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,12 @@ def http_date(moment: datetime) -> str:
 
 
 def http_date_ns(ns: int) -> str:
-    return http_date(datetime.fromtimestamp(ns // _NS, tz=UTC))
+    return _http_date_of(ns // _NS)
+
+
+@lru_cache(maxsize=4096)
+def _http_date_of(seconds: int) -> str:
+    return http_date(datetime.fromtimestamp(seconds, tz=UTC))
 
 
 def iso_ticks(ns: int) -> str:
@@ -195,24 +203,34 @@ def optional(name: str, text: str | None) -> str:
 
 def name_element(name: str, version: str) -> str:
     """A name that XML cannot carry is percent-encoded for clients that know the attribute."""
-    if _NOT_XML.search(name) and version >= ENCODED_NAMES_SINCE:
+    if not _MARKED.search(name):
+        return f"<Name>{name}</Name>"
+    if version >= ENCODED_NAMES_SINCE and _NOT_XML.search(name):
         return f'<Name Encoded="true">{quote(name, safe="/")}</Name>'
     return f"<Name>{clean(name)}</Name>"
 
 
 def clean(text: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", text))
+    if not _MARKED.search(text):
+        return text
+    # A reader takes a bare carriage return for the end of a line.
+    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def attribute(name: str, value: str) -> str:
     return f"{name}={quoteattr(_NOT_XML.sub(chr(0xFFFD), value))}"
 
 
+@lru_cache(maxsize=1024)
+def _is_element_name(name: str) -> bool:
+    return _ELEMENT_NAME.fullmatch(name) is not None
+
+
 def metadata_element(metadata: Mapping[str, str] | None) -> str:
     if metadata is None:
         return ""
     # A header name may hold what an element name may not; such a pair is only told by HEAD.
-    pairs = (element(name, value) for name, value in metadata.items() if _ELEMENT_NAME.fullmatch(name))
+    pairs = [element(name, value) for name, value in metadata.items() if _is_element_name(name)]
     return f"<Metadata>{''.join(pairs)}</Metadata>"
 
 
@@ -250,7 +268,7 @@ def containers_document(
     """`plural` is Containers or Shares; an entry is named by its singular."""
     single = plural.removesuffix("s")
     body = "".join(
-        f"<{single}>{element('Name', entry.name)}<Properties>"
+        f"<{single}>{element('Name', entry.name)}{optional('Snapshot', entry.snapshot)}<Properties>"
         + "".join(element(name, text) for name, text in entry.properties.items())
         + f"</Properties>{metadata_element(entry.metadata)}</{single}>"
         for entry in entries
@@ -265,11 +283,7 @@ def containers_document(
 
 def policies_document(policies: Iterable[Policy]) -> bytes:
     body = "".join(
-        f"<SignedIdentifier>{element('Id', policy.id)}<AccessPolicy>"
-        + optional("Start", policy.start)
-        + optional("Expiry", policy.expiry)
-        + optional("Permission", policy.permission)
-        + "</AccessPolicy></SignedIdentifier>"
+        f"<SignedIdentifier>{element('Id', policy.id)}{_access_policy(policy)}</SignedIdentifier>"
         for policy in policies
     )
     return f"{DECLARATION}<SignedIdentifiers>{body}</SignedIdentifiers>".encode()
@@ -286,6 +300,16 @@ def parse(body: bytes, root: str) -> Element:
     if found.tag != root:
         raise MalformedXmlError(f"the document element is {found.tag!r}, not {root!r}")
     return found
+
+
+def _access_policy(policy: Policy) -> str:
+    """Nothing for an entry that is an id only."""
+    fields = (
+        optional("Start", policy.start)
+        + optional("Expiry", policy.expiry)
+        + optional("Permission", policy.permission)
+    )
+    return f"<AccessPolicy>{fields}</AccessPolicy>" if fields else ""
 
 
 def parse_policies(body: bytes) -> list[Policy]:

@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import time
 
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
+from openbatchai.http.connections import Limits
 from openbatchai.http.listeners import Listener, PortInUseError
 
 pytestmark = [
@@ -96,6 +98,66 @@ def test_line_breaks_after_an_answer_do_not_hold_the_connection(serve, app, ca):
             received += client.recv(65536)
         client.sendall(b"\r\n")
         assert client.recv(65536) == b""
+
+
+def test_a_client_that_stops_in_the_middle_of_a_body_is_cut(serve, app, ca, raw_exchange):
+    listener = serve(Listener(app, ca, limits=Limits(stalled_s=0.05)))
+    assert raw_exchange(listener.port, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf") == b""
+
+
+def test_a_client_that_takes_no_answer_is_cut(serve, loop, ca):
+    gone = asyncio.Event()
+
+    async def endless(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        watch = asyncio.ensure_future(_disconnected(receive))
+        while not watch.done():
+            await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+        gone.set()
+
+    listener = serve(Listener(endless, ca, limits=Limits(stalled_s=0.05)))
+    with _ask(listener.port):
+        loop.run(gone.wait())
+
+
+async def _disconnected(receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def test_a_slow_answer_is_not_the_clients_fault(serve, ca, raw_exchange):
+    """The app takes several times what a client may take, before it reads the body and after."""
+
+    async def slow(scope, receive, send):
+        await asyncio.sleep(0.3)
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.3)
+        await PlainTextResponse("finished", headers={"connection": "close"})(scope, receive, send)
+
+    listener = serve(Listener(slow, ca, limits=Limits(stalled_s=0.05)))
+    head = b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 16777216\r\n\r\n"
+    assert raw_exchange(listener.port, head + bytes(2**24)).endswith(b"finished")
+
+
+def test_a_body_that_comes_slowly_but_steadily_is_taken(serve, app, ca):
+    listener = serve(Listener(app, ca, limits=Limits(stalled_s=0.5)))
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client:
+        client.sendall(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nConnection: close\r\n\r\n")
+        for _ in range(14):
+            client.sendall(b"x")
+            time.sleep(0.05)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_more_connections_than_allowed_are_told_so(serve, ca, raw_exchange, loop):
+    gate = _Gate()
+    listener = serve(Listener(gate, ca, limits=Limits(connections=2)))
+    with _ask(listener.port) as client:
+        loop.run(gate.entered.wait())
+        assert raw_exchange(listener.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 503")
+        loop.run(gate.open())
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("line", [b"a: b\r\n", b"b" * 1000], ids=["lines", "one line"])

@@ -10,6 +10,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import (
     AccessPolicy,
     BlobClient,
+    BlobLeaseClient,
     BlobSasPermissions,
     BlobServiceClient,
     ContainerClient,
@@ -21,6 +22,7 @@ from azure.storage.fileshare import ShareServiceClient, UserDelegationKey, gener
 from defusedxml.ElementTree import fromstring
 
 HOUR = timedelta(hours=1)
+PROPOSED = "d2b0e3a1-0000-4000-8000-0000000000ee"
 # The SDKs look again at the URL that goes out.
 PLAIN = {"enforce_https": False}
 
@@ -365,6 +367,25 @@ class TestPolicies:
         assert (answer.status_code, answer.headers["x-ms-error-code"]) == (400, "InvalidXmlNodeValue")
         [kept] = container.get_container_access_policy()["signed_identifiers"]
         assert kept.id == "own"
+
+
+def test_who_may_delete_may_also_break_a_lease(server, container):
+    blob = container.upload_blob("b", b"content")
+    lease = blob.acquire_lease()
+    token = generate_blob_sas(
+        server.account,
+        container.container_name,
+        "b",
+        account_key=server.key,
+        permission="d",
+        expiry=soon(),
+    )
+    with BlobClient.from_blob_url(f"{blob.url}?{token}") as holder:
+        with pytest.raises(HttpResponseError) as refusal:
+            BlobLeaseClient(holder, lease.id).change(PROPOSED)
+        assert code_of(refusal) == "AuthorizationPermissionMismatch"
+        BlobLeaseClient(holder).break_lease(0)
+    assert blob.get_blob_properties().lease.state == "broken"
 
 
 def test_a_token_for_a_blob_reaches_neither_container_nor_account(server, container):

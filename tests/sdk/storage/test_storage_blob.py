@@ -353,3 +353,24 @@ def test_the_md5_to_be_kept_is_compared_with_a_whole_body_only(container):
     # The suite of the SDK keeps one that is no MD5 at all, and the service gives it back.
     blob.set_http_headers(ContentSettings(content_md5=bytearray(b"12345678")))
     assert blob.get_blob_properties().content_settings.content_md5 == bytearray(b"12345678")
+
+
+def test_whoever_holds_the_lease_replaces_the_blob_though_it_was_to_be_new(container):
+    """As the service: `upload_blob(…, lease=…)` of the SDK sends `If-None-Match: *` besides the lease."""
+    blob = container.upload_blob("b", b"1")
+    lease = blob.acquire_lease(-1)
+    with pytest.raises(HttpResponseError) as refusal:
+        blob.upload_blob(b"2")
+    assert refusal.value.error_code == "LeaseIdMissing"
+    blob.upload_blob(b"3", lease=lease)
+    assert blob.download_blob().readall() == b"3"
+
+
+def test_tags_have_conditions_of_their_own(container):
+    blob = container.upload_blob("b", b"1", tags={"a": "1"})
+    etag = blob.get_blob_properties().etag
+    with pytest.raises(HttpResponseError) as refusal:
+        blob.set_blob_tags({"a": "2"}, etag=etag, match_condition=MatchConditions.IfModified)
+    assert refusal.value.error_code == "ConditionNotMet"
+    blob.set_blob_tags({"a": "2"}, etag=etag, match_condition=MatchConditions.IfNotModified)
+    assert blob.get_blob_tags(etag=etag, match_condition=MatchConditions.IfNotModified) == {"a": "2"}

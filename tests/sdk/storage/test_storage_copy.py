@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import (
     BlobBlock,
     BlobServiceClient,
@@ -102,7 +102,13 @@ def test_a_copy_with_metadata_tags_and_tier_of_its_own(container):
 def test_a_synchronous_copy(server, container):
     source = container.upload_blob("s", b"content", metadata={"k": "v"}, tags={"t": "1"})
     target = container.get_blob_client("t")
-    told = target.start_copy_from_url(source.url, requires_sync=True, tags="COPY")
+    with pytest.raises(HttpResponseError) as refused:
+        target.start_copy_from_url(source.url, requires_sync=True)
+    # What is read as part of the call needs credentials of its own, within the account too.
+    assert refused.value.error_code == "CannotVerifyCopySource"
+    assert refused.value.response.headers["x-ms-copy-source-status-code"] == "401"
+    assert refused.value.response.headers["x-ms-copy-source-error-code"] == "NoAuthenticationInformation"
+    told = target.start_copy_from_url(signed(server, source, "rt"), requires_sync=True, tags="COPY")
     assert told["copy_status"] == "success"
     assert (target.download_blob().readall(), target.get_blob_tags()) == (b"content", {"t": "1"})
     wrong = base64.b64encode(md5(b"other")).decode()
@@ -135,9 +141,12 @@ def test_the_blob_type_and_the_blocks_go_along(container):
         log.start_copy_from_url(blocks.url)
     assert refused.value.error_code == "InvalidBlobType"
     log.start_copy_from_url(log.url, seal_destination_blob=True)
-    with pytest.raises(HttpResponseError) as refused:
-        log.append_block(b"more")
-    assert refused.value.error_code == "BlobIsSealed"
+    again = container.get_blob_client("log3")
+    again.start_copy_from_url(log.url)
+    for sealed in (log, again):
+        with pytest.raises(HttpResponseError) as refused:
+            sealed.append_block(b"more")
+        assert refused.value.error_code == "BlobIsSealed"
 
 
 def test_from_another_account_and_from_a_share(server, container):
@@ -162,6 +171,18 @@ def test_from_another_account_and_from_a_share(server, container):
         share.get_file_client("f.bin").upload_file(b"from a share")
     target.start_copy_from_url(server.link("file", container.container_name, "f.bin"))
     assert target.download_blob().readall() == b"from a share"
+
+
+def test_a_snapshot_as_source_brings_back_what_was(container):
+    blob = container.upload_blob("b", b"old", metadata={"k": "old"})
+    snapshot = blob.create_snapshot()["snapshot"]
+    blob.upload_blob(b"new", overwrite=True)
+    url = f"{blob.url}?snapshot={snapshot}"
+    for name in ("restored", "b"):
+        target = container.get_blob_client(name)
+        target.start_copy_from_url(url)
+        assert target.download_blob().readall() == b"old"
+        assert target.get_blob_properties().metadata == {"k": "old"}
 
 
 def test_what_is_not_there_is_no_source(server, container):
@@ -191,7 +212,7 @@ def test_conditions_on_source_and_target(container):
     assert refused.value.error_code == "SourceConditionNotMet"
     with pytest.raises(HttpResponseError) as refused:
         target.start_copy_from_url(source.url, etag="0x1", match_condition=MatchConditions.IfNotModified)
-    assert refused.value.error_code == "TargetConditionNotMet"
+    assert refused.value.error_code == "ConditionNotMet"
     with pytest.raises(ResourceExistsError) as exists:
         target.start_copy_from_url(source.url, match_condition=MatchConditions.IfMissing)
     assert exists.value.error_code == "BlobAlreadyExists"
@@ -351,3 +372,32 @@ def test_addresses_of_this_machine_are_not_asked_by_default(start_server, elsewh
             assert refused.value.error_code == "CannotVerifyCopySource"
             assert "public address" in refused.value.message
         assert not target.exists()
+
+
+def test_a_condition_on_a_source_that_is_read_at_once(server, container):
+    source = container.upload_blob("s", b"content")
+    old = datetime(2001, 1, 1, tzinfo=UTC)
+    for attempt in (
+        lambda: container.get_blob_client("t").upload_blob_from_url(
+            signed(server, source), source_if_unmodified_since=old
+        ),
+        lambda: container.get_blob_client("b").stage_block_from_url(
+            "1", signed(server, source), headers={"x-ms-source-if-match": '"0x1"'}
+        ),
+    ):
+        with pytest.raises(ResourceNotFoundError) as refused:
+            attempt()
+        assert refused.value.error_code == "CannotVerifyCopySource"
+        assert refused.value.response.headers["x-ms-copy-source-status-code"] == "412"
+
+
+def test_the_copy_of_a_sealed_blob_is_sealed(container):
+    log = container.get_blob_client("log")
+    log.create_append_blob()
+    log.seal_append_blob()
+    copied = container.get_blob_client("log2")
+    copied.start_copy_from_url(log.url)
+    assert copied.get_blob_properties().is_append_blob_sealed
+    with pytest.raises(HttpResponseError) as refused:
+        copied.append_block(b"x")
+    assert refused.value.error_code == "BlobIsSealed"

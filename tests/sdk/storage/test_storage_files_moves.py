@@ -73,6 +73,15 @@ def test_what_is_there_is_replaced_only_when_asked(share):
     assert directory.value.error_code == "ResourceTypeMismatch"
 
 
+def test_a_directory_takes_the_place_of_a_file_when_asked(server, share):
+    share.create_directory("d", metadata={"of": "d"}).upload_file("f", b"below")
+    put(share, "x", metadata={"of": "x"})
+    share.get_directory_client("d").rename_directory("x", overwrite=True)
+    assert share.get_directory_client("x").get_directory_properties().metadata == {"of": "d"}
+    assert share.get_file_client("x/f").download_file().readall() == b"below"
+    assert [entry.name for entry in server.directory("file", share.share_name).iterdir()] == ["x"]
+
+
 def test_a_read_only_file_is_replaced_only_when_asked(share):
     file, other = put(share, "a", b"new"), put(share, "b", b"old")
     other.set_http_headers(ContentSettings(), file_attributes="ReadOnly")

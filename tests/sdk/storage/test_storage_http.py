@@ -174,6 +174,13 @@ def test_every_answer_names_request_and_version(server):
     )
     assert answer.headers["x-ms-client-request-id"] == "Mine-1"
     assert answer.headers["x-ms-version"] == "2025-11-05"
+    newer = requests.get(server.url("blob", "c/b"), headers={"x-ms-version": "2031-01-01"})
+    assert newer.headers["x-ms-version"] == "2026-10-06"
+    for service in ("blob", "file"):
+        found = requests.head(server.url(service, "c/b"), headers={"x-ms-version": "2021-12-02"})
+        assert found.headers["server"].startswith(f"Windows-Azure-{service.title()}/1.0")
+        assert found.headers["x-ms-error-code"] == "NoAuthenticationInformation"
+        assert found.headers["www-authenticate"].startswith("Bearer authorization_uri=")
     assert len(answer.headers["x-ms-request-id"]) == 36
     assert answer.headers["content-type"] == "application/xml"
     assert answer.text.startswith('<?xml version="1.0" encoding="utf-8"?><Error><Code>NoAuthentication')

@@ -91,6 +91,8 @@ def test_a_wrong_crc64_stores_nothing(ask):
     assert (both.status_code, both.headers["x-ms-error-code"]) == (400, "BothCrc64AndMd5HeaderPresent")
     malformed = ask("PUT", "b", b"abc", x_ms_content_crc64="AAAA", **put)
     assert (malformed.status_code, malformed.headers["x-ms-error-code"]) == (400, "InvalidHeaderValue")
+    listed = ask("PUT", "c?comp=blocklist", b"<BlockList />", x_ms_content_crc64=wrong)
+    assert listed.headers["x-ms-error-code"] == "Crc64Mismatch"
     block = ask("PUT", "c?comp=block&blockid=MDE=", b"abc", x_ms_content_crc64=wrong)
     assert block.headers["x-ms-error-code"] == "Crc64Mismatch"
 

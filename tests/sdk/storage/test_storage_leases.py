@@ -1,6 +1,7 @@
 """Leases of blobs and containers, driven by azure-storage-blob 12.31 and plain requests."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -162,6 +163,19 @@ def test_lease_operations_obey_conditions(blob):
     for call in (lease.renew, lease.release, lease.break_lease, lambda **demand: lease.change(B, **demand)):
         assert code_of(lambda: call(**stale)) == (412, "ConditionNotMet")  # noqa: B023
     lease.release(etag=etag, match_condition=MatchConditions.IfNotModified)
+
+
+def test_of_many_who_ask_at_once_one_gets_the_lease(blob):
+    def acquire(number: int) -> str | None:
+        try:
+            return blob.acquire_lease(lease_id=str(uuid.UUID(int=number))).id
+        except HttpResponseError as error:
+            return None if error.error_code == "LeaseAlreadyPresent" else str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        got = [lease for lease in pool.map(acquire, range(1, 25)) if lease is not None]
+    assert len(got) == 1
+    blob.set_blob_metadata({}, lease=got[0])
 
 
 def test_absent_and_malformed(server, container, blob):

@@ -106,12 +106,10 @@ def test_sequence_numbers(blob):
     blob.upload_page(page, 0, 512, if_sequence_number_lte=10)
     blob.upload_page(page, 0, 512, if_sequence_number_lt=11)
     blob.upload_page(page, 0, 512, if_sequence_number_eq=10)
-    for condition in ("lte", "lt", "eq"):
-        value = {"lte": 9, "lt": 10, "eq": 9}[condition]
-        call = lambda name=condition, given=value: blob.clear_page(
-            0, 512, **{f"if_sequence_number_{name}": given}
-        )
-        assert code(call) == "SequenceNumberConditionNotMet"
+    for demand in ({"lte": 9}, {"lt": 10}, {"eq": 9}):
+        with pytest.raises(HttpResponseError) as refused:
+            blob.clear_page(0, 512, **{f"if_sequence_number_{name}": n for name, n in demand.items()})
+        assert refused.value.error_code == "SequenceNumberConditionNotMet"
     assert ranges(blob) == [(0, 511)]
 
 
@@ -178,3 +176,34 @@ def test_a_job_that_writes_to_a_page_blob_leaves_it_one(server, container, blob)
     assert ranges(blob) == [(1024, 1535)]
     file.write_bytes(b"no pages")
     assert blob.get_blob_properties().blob_type == "BlockBlob"
+
+
+def test_what_changed_since_a_snapshot(container, blob):
+    blob.upload_page(b"a" * 1024, 0, 1024)
+    blob.upload_page(b"a" * 512, 8 * KIB, 512)
+    first = blob.create_snapshot()["snapshot"]
+    blob.upload_page(b"b" * 512, 512, 512)
+    blob.clear_page(8 * KIB, 512)
+    blob.upload_page(b"c" * 512, 16 * KIB, 512)
+    changed = list(blob.list_page_ranges(previous_snapshot=first))
+    assert [(each.start, each.end, each.cleared) for each in changed] == [
+        (512, 1023, False),
+        (8 * KIB, 8 * KIB + 511, True),
+        (16 * KIB, 16 * KIB + 511, False),
+    ]
+    pages = blob.list_page_ranges(previous_snapshot=first, results_per_page=2).by_page()
+    assert [len(list(page)) for page in pages] == [2, 1]
+    second = blob.create_snapshot()["snapshot"]
+    blob.clear_page(0, 1024)
+    later = container.get_blob_client("disk.vhd", snapshot=second)
+    assert [each.start for each in later.list_page_ranges(previous_snapshot=first)] == [
+        512,
+        8 * KIB,
+        16 * KIB,
+    ]
+    assert ranges(container.get_blob_client("disk.vhd", snapshot=first)) == [
+        (0, 1023),
+        (8 * KIB, 8 * KIB + 511),
+    ]
+    none = "2020-01-01T00:00:00.0000000Z"
+    assert code(lambda: list(blob.list_page_ranges(previous_snapshot=none))) == "PreviousSnapshotNotFound"

@@ -297,3 +297,14 @@ def test_the_access_file_is_turned_over(tmp_path):
     again.emit(logging.LogRecord("x", logging.INFO, "", 0, "12", (), None))
     again.close()
     assert path.read_text().split()[-1] == "12"
+
+
+def test_an_access_file_that_was_taken_away_comes_back(tmp_path):
+    path = tmp_path / "access.log"
+    handler = AccessFile(path, max_bytes=100)
+    for number in range(4):
+        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, f"{number:039d}", (), None))
+        if number == 1:
+            path.unlink()
+    handler.close()
+    assert [int(line) for line in path.read_text().split()] == [2, 3]

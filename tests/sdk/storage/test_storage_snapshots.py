@@ -1,6 +1,7 @@
 """Snapshots of blobs and soft deletion, driven by azure-storage-blob 12.31."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,11 +10,13 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import (
     BlobBlock,
+    BlobClient,
     BlobPrefix,
     BlobServiceClient,
     ContainerClient,
     ContentSettings,
     RetentionPolicy,
+    generate_blob_sas,
     generate_container_sas,
 )
 
@@ -196,13 +199,78 @@ def test_snapshots_are_read_only(server, container):
     refused = (400, "InvalidQueryParameterValue")
     assert call("PUT", "", blob_type="BlockBlob") == refused
     assert call("PUT", "lease", lease_action="acquire", lease_duration="15") == refused
-    for comp in ("metadata", "properties", "block", "snapshot", "tier", "tags", "appendblock", "undelete"):
+    for comp in ("metadata", "properties", "block", "snapshot", "appendblock", "undelete"):
         assert call("PUT", comp) == refused, comp
     assert call("DELETE", "", delete_snapshots="only") == (400, "InvalidHeaderValue")
     assert call("GET", "", "../../b") == refused
     assert call("GET", "", "2020-01-01T00:00:00.0000000Z") == (404, "BlobNotFound")
     assert call("GET", "") == (200, None)
     assert snapshot.get_blob_properties().metadata == blob.get_blob_properties().metadata == {"k": "v"}
+
+
+def test_a_token_for_one_snapshot_opens_nothing_else(server, container):
+    blob = container.get_blob_client("b")
+    blob.upload_blob(b"frozen")
+    snapshot = snapshot_of(blob)
+    other = snapshot_of(blob)
+    blob.upload_blob(b"now", overwrite=True)
+    token = generate_blob_sas(
+        server.account,
+        container.container_name,
+        "b",
+        snapshot=snapshot.snapshot,
+        account_key=server.key,
+        permission="r",
+        expiry=datetime.now(UTC) + timedelta(minutes=5),
+    )
+
+    def read(time: str | None) -> bytes:
+        with BlobClient(
+            server.url("blob"), container.container_name, "b", snapshot=time, credential=token
+        ) as client:
+            return client.download_blob().readall()
+
+    assert read(snapshot.snapshot) == b"frozen"
+    for refused in (None, other.snapshot):
+        assert code_of(lambda: read(refused))[0] == 403  # noqa: B023
+
+
+def test_a_batch_deletes_blobs_with_their_snapshots(container):
+    for name in ("a", "b"):
+        container.get_blob_client(name).upload_blob(b"x")
+        container.get_blob_client(name).create_snapshot()
+    refused = list(container.delete_blobs("a", "b", raise_on_any_failure=False))
+    assert [part.status_code for part in refused] == [409, 409]
+    done = list(container.delete_blobs("a", "b", delete_snapshots="include"))
+    assert [part.status_code for part in done] == [202, 202]
+    assert listed(container, "snapshots") == []
+
+
+def test_snapshots_taken_while_a_blob_is_written_hold_one_whole_version(container):
+    blob, log = container.get_blob_client("b"), container.get_blob_client("log")
+    blob.upload_blob(b"0" * 300_000, metadata={"v": "0"})
+    log.create_append_blob()
+
+    def write(number: int) -> None:
+        blob.upload_blob(b"%d" % number * 300_000, metadata={"v": str(number)}, overwrite=True)
+        log.append_block(b"%02d" % number * 50_000)
+
+    def either(number: int) -> None:
+        if number % 2:
+            return write(1 + number // 2)
+        blob.create_snapshot()
+        return log.create_snapshot() and None
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(either, range(18))) == [None] * 18
+    for entry in container.list_blobs(include=["snapshots", "metadata"]):
+        content = container.get_blob_client(entry.name, snapshot=entry.snapshot).download_blob().readall()
+        assert len(content) == entry.size
+        if entry.name == "b":
+            assert content == entry.metadata["v"].encode() * 300_000
+        else:
+            blocks = {content[start : start + 100_000] for start in range(0, len(content), 100_000)}
+            assert blocks <= {b"%02d" % number * 50_000 for number in range(1, 10)}
 
 
 def test_conditions_and_leases_of_snapshots(container):

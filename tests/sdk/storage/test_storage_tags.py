@@ -196,3 +196,35 @@ def test_a_blob_on_its_way_out_of_the_archive_says_so(container):
     )
     listed = next(iter(container.list_blobs()))
     assert (listed.blob_tier, listed.archive_status) == ("Archive", "rehydrate-pending-to-cool")
+
+
+def test_tags_and_tier_of_a_snapshot(container):
+    blob = container.upload_blob("b", b"x", tags={"a": "b"})
+    snapshot = container.get_blob_client("b", snapshot=blob.create_snapshot()["snapshot"])
+    blob.set_blob_tags({"a": "c"})
+    blob.set_standard_blob_tier("Cool")
+    assert snapshot.get_blob_tags() == {"a": "b"}
+    assert snapshot.get_blob_properties().blob_tier == "Hot"
+    snapshot.set_standard_blob_tier("Cold")
+    assert (snapshot.get_blob_properties().blob_tier, blob.get_blob_properties().blob_tier) == (
+        "Cold",
+        "Cool",
+    )
+
+
+def test_a_delete_may_depend_on_when_the_tier_was_set(container):
+    early, late = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+    blob = container.upload_blob("b", b"x")
+    blob.set_standard_blob_tier("Cool")
+    for unmet in ({"access_tier_if_modified_since": late}, {"access_tier_if_unmodified_since": early}):
+        with pytest.raises(ResourceModifiedError):
+            blob.delete_blob(**unmet)
+    blob.delete_blob(access_tier_if_modified_since=early, access_tier_if_unmodified_since=late)
+    assert not blob.exists()
+
+
+def test_the_smart_tier(container):
+    blob = container.upload_blob("b", b"x", standard_blob_tier=StandardBlobTier.SMART)
+    told, listed = blob.get_blob_properties(), next(iter(container.list_blobs()))
+    assert (told.blob_tier, told.smart_access_tier) == ("Smart", "Hot")
+    assert (listed.blob_tier, listed.smart_access_tier) == ("Smart", "Hot")

@@ -1,63 +1,17 @@
 """Leases on a real directory while time passes and the service restarts."""
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
 import pytest
+from harness.timed import BLOB, CONTAINER, Place
 
-from openbatchai.dataplane import FsyncPolicy, Storage
-from openbatchai.dataplane.blobtree import BlobProperties
-from openbatchai.dataplane.conditions import UNCONDITIONAL, Conditions
+from openbatchai.dataplane.conditions import UNCONDITIONAL
 from openbatchai.dataplane.containers import ContainerSettings
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import LeaseAction, LeaseRequest, LeaseState
-from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.domain.ports import StorageService
 
 A = "aaaaaaaa-0000-0000-0000-000000000000"
 ACQUIRE = LeaseRequest(LeaseAction.ACQUIRE, proposed_id=A, duration_s=30)
 RENEW = LeaseRequest(LeaseAction.RENEW, A)
-CONTAINER = ItemRef(StorageService.BLOB, "acct", "data")
-BLOB = ItemRef(StorageService.BLOB, "acct", "data", "b")
-
-
-class NoKeys:
-    def keys(self, account):
-        return None
-
-
-class Watch:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 20, 10, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def pass_seconds(self, seconds: int) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-class Place:
-    def __init__(self, root: Path) -> None:
-        self.root, self.clock = root, Watch()
-        self.storage = self._open()
-        self.storage.create_account("acct")
-        self.storage.containers.create(CONTAINER, ContainerSettings())
-
-    def restart(self) -> None:
-        self.storage.close()
-        self.storage = self._open()
-
-    def _open(self) -> Storage:
-        return Storage(self.root, NoKeys(), self.clock, FsyncPolicy.NEVER)
-
-    def put(self, lease_id: str | None = None) -> None:
-        upload = self.storage.blobs.new_upload("acct", hashing=False)
-        try:
-            self.storage.blobs.put(BLOB, upload, BlobProperties(), Conditions(lease_id=lease_id))
-        finally:
-            upload.discard()
 
 
 @pytest.fixture

@@ -296,6 +296,22 @@ def test_a_folder_mark_in_the_place_of_a_blob_is_just_a_blob(container):
     assert container.get("a") == b""
 
 
+def test_the_control_plane_sees_true_names_in_directories(container):
+    container.put("out/log", b"12")
+    container.put("out/log/part")
+    container.put("out/", b"")
+    (container.path / "out/empty").mkdir()
+    entries = container.storage.list_directory(container.ref("out"))
+    assert [(entry.name, entry.is_directory, entry.size) for entry in entries] == [
+        ("empty", True, 0),
+        ("log", False, 2),
+        ("log", True, 0),
+    ]
+    below = container.storage.list_directory(container.ref("out/log"))
+    assert [entry.name for entry in below] == ["part"]
+    assert container.storage.list_directory(container.ref("none")) is None
+
+
 def test_links_out_of_the_container_hide_nothing_and_hold_nothing(container, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from openbatchai.dataplane.conditions import Conditions, Version
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.filenames import check_legal, fold, order, without_trailing_dots
 from openbatchai.dataplane.names import check_container_name, check_path
 from openbatchai.dataplane.ranges import RangeHeader, Span, incomplete_tail, is_log, parse_range
 from openbatchai.dataplane.readers import ReaderMarks
@@ -122,10 +123,53 @@ def test_good_blob_paths(path):
 
 
 @pytest.mark.parametrize("path", ["a:b", "a\\b", 'a"b', "a|b", "a<b", "a*b", "a?b", "a\tb"])
+def test_names_that_smb_does_not_know(path):
+    with pytest.raises(StorageError) as refused:
+        check_legal(path)
+    assert refused.value.code.code == "InvalidResourceName"
+    check_path(StorageService.FILE, path)
+    check_path(StorageService.BLOB, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a//b", ".", "a/..", "", "a\0b", "\udcff", "a" * 256, "é" * 128, "a/" * 1024 + "a"]
+)
 def test_bad_file_paths(path):
     with pytest.raises(StorageError):
         check_path(StorageService.FILE, path)
-    check_path(StorageService.BLOB, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a.", "a"), ("a../b.", "a/b"), ("a.b", "a.b"), (".a", ".a"), ("", ""), ("a/...", "a/.")],
+)
+def test_trailing_dots(path, expected):
+    assert without_trailing_dots(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "A"), ("é", "É"), ("ж/x", "Ж/X"), ("ß", "ß"), ("µ", "Μ"), ("ÿ", "Ÿ"), ("ǆ", "Ǆ")]
+)
+def test_names_that_are_one(one, other):
+    assert fold(one) == fold(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("ß", "ss"), ("ß", "SS"), ("ı", "I"), ("ſ", "s"), ("ﬁ", "fi"), ("é", "e"), ("𐐨", "𐐀")]
+)
+def test_names_that_are_two(one, other):
+    assert fold(one) != fold(other)
+
+
+@given(st.text(max_size=20))
+def test_folding_is_idempotent_and_keeps_the_length(name):
+    assert fold(fold(name)) == fold(name)
+    assert len(fold(name)) == len(name)
+    assert fold(name) == "".join(map(fold, name))
+
+
+def test_order_of_a_share():
+    assert sorted(["b", "A", "a", "_", "B", "é", "É"], key=order) == ["A", "a", "B", "b", "_", "É", "é"]
 
 
 class Moment:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from openbatchai.dataplane import FsyncPolicy, Storage
+from openbatchai.dataplane import FsyncPolicy, Storage, beneath
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.sharemoves import Move, MoveJournal, Rename
 from openbatchai.dataplane.sharetree import FileSettings
@@ -65,6 +65,19 @@ def test_a_rename_that_happened_is_completed_by_the_next_start(open_storage, tmp
     assert storage.directories.properties(ref("e")).metadata == {"path": "d"}
     assert storage.files.properties(ref("e/f")).metadata == {"path": "d/f"}
     assert journal(storage).unfinished() == []
+
+
+def test_a_file_that_changed_places_with_a_directory_goes_at_the_next_start(open_storage, tmp_path):
+    storage = open_storage()
+    fill(storage)
+    home = tmp_path / "acct/file/share"
+    inodes = (home / "d").stat().st_ino, (home / "g").stat().st_ino
+    journal(storage).begin(Move("share", "d", "g", *inodes))
+    with beneath.open_directory_fd(home) as fd:
+        beneath.exchange(fd, "d", fd, "g")
+    storage = open_storage()
+    assert storage.directories.properties(ref("g")).metadata == {"path": "d"}
+    assert not (home / "d").exists()
 
 
 def test_a_rename_that_did_not_happen_is_forgotten(open_storage, tmp_path):

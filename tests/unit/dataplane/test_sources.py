@@ -91,8 +91,8 @@ def test_a_broken_token_is_refused_even_for_an_owner(sources, storage):
 def test_an_owner_reads_what_is_in_the_same_account(sources):
     assert resolve(sources, URL, OWNER).ref == SOURCE
     assert resolve(sources, f"{URL}?snapshot=2026-11-20T09:00:00.0000000Z", OWNER).ref.snapshot
-    assert refused(sources, URL, grant=OWNER, account="other") == ("CannotVerifyCopySource", 404)
-    assert refused(sources, URL) == ("CannotVerifyCopySource", 404)
+    assert refused(sources, URL, grant=OWNER, account="other") == ("CannotVerifyCopySource", 401)
+    assert refused(sources, URL) == ("CannotVerifyCopySource", 401)
 
 
 def test_a_public_container_needs_nothing(sources):

@@ -1,6 +1,7 @@
 """Storage on a real directory: order of listings, crashes, mounts, and the side store."""
 
 import base64
+import hashlib
 import os
 import resource
 import subprocess
@@ -333,3 +334,14 @@ def test_an_append_that_fails_leaves_nothing_of_itself(storage):
         upload.discard()
 
     assert storage.blobs.properties(blob("log")).size == 700_000
+
+
+def test_an_upload_takes_any_number_of_pieces(storage):
+    upload = storage.blobs.new_upload("acct", hashing=True)
+    pieces = [bytes([number % 256]) for number in range(3000)]
+    upload.write(*pieces, b"end")
+    upload.write()
+    assert upload.path.read_bytes() == b"".join(pieces) + b"end"
+    assert upload.size == 3003
+    assert upload.md5 == base64.b64encode(hashlib.md5(b"".join(pieces) + b"end").digest()).decode()
+    upload.discard()

@@ -23,7 +23,7 @@ _CALLS = (
 _LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += (-?\d+)")
 _ARGUMENT = re.compile(r'(?:(AT_FDCWD|\d+)<([^>]*)>|"([^"]*)")')
 # Whatever comes in parts is safe with the last of them: docs/storage.md, "Durability".
-_PARTS = {"block", "block-again", "range", "range-clear"}
+_PARTS = {"block", "block-again", "range", "range-clear", "pages-written", "pages-cleared"}
 
 
 @dataclass

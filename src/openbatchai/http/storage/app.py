@@ -21,6 +21,7 @@ from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive
 from openbatchai.http.storage.observing import Meter, Observe, Served
 from openbatchai.http.storage.request import (
     DEFAULT_VERSION,
+    NEWEST_VERSION,
     check_snapshot,
     refuse_unsupported,
     requested_version,
@@ -72,6 +73,8 @@ class Call:
     permissions: str
 
 
+# In the scope of a part of a batch: the version of the batch, of which no header tells that was signed.
+BATCH_VERSION = "openbatchai.batch_version"
 # At the end of a `comp`: the call when the request names a source to take the bytes from.
 FROM_SOURCE = "<x-ms-copy-source"
 # By level, method, restype and comp.
@@ -128,7 +131,8 @@ class StorageApp:
         """Answer the request; gives the error code of a refusal."""
         try:
             exchange.target = parse_target(scope, self._service, exchange.headers)
-            exchange.version = requested_version(exchange.headers, exchange.query)
+            default = scope.get(BATCH_VERSION, DEFAULT_VERSION)
+            exchange.version = requested_version(exchange.headers, exchange.query, default)
             await self._answer(exchange, scope)
         except ClientGoneError:
             return "ClientClosedRequest"
@@ -154,8 +158,9 @@ class StorageApp:
             await _preflight(exchange, settings)
             return
         exchange.cors_rules = settings.cors_rules
-        if settings.default_version and not {"x-ms-version", "sv"} & {*exchange.headers, *exchange.query}:
-            exchange.version = settings.default_version
+        named = "x-ms-version" in exchange.headers or "sv" in exchange.query or BATCH_VERSION in scope
+        if settings.default_version and not named:
+            exchange.version = min(settings.default_version, NEWEST_VERSION)
         call, unknown = self._find(target)
         exchange.operation = call.name if call else "Unknown"
         client = scope.get("client")
@@ -176,7 +181,7 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
-        check_snapshot(target.ref, exchange.method)
+        check_snapshot(target.ref, exchange.method, target.query.get("comp", "").lower())
         check_target_path(target.ref)
         await call.handler(exchange)
 

@@ -5,8 +5,10 @@ from concurrent.futures import Executor
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
+from openbatchai.http.storage.account_info import AccountFacts, AccountInfoCalls, Describe
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.blob_appends import BlobAppendCalls
+from openbatchai.http.storage.blob_batch import BlobBatchCalls
 from openbatchai.http.storage.blob_blocks import BlobBlockCalls
 from openbatchai.http.storage.blob_containers import BlobContainerCalls, container_form
 from openbatchai.http.storage.blob_copies import BlobCopyCalls
@@ -33,6 +35,7 @@ def create_app(
     ports: Ports = dict,
     observe: Observe | None = None,
     reach: Reach = Reach.PUBLIC,
+    describe: Describe = lambda account: AccountFacts(),
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Blob service.
@@ -40,14 +43,16 @@ def create_app(
     `verify_bearer` gives the principal of a token for one of the given audiences, or None.
     `delegation_secret` makes user delegation keys; without one there are none. `ports` tells where the
     services listen, so that URLs of copy sources are recognised as ours; `reach` is where other sources
-    may lie. `observe` is called after each request, on the event loop. Blocking I/O runs in `pool`, by
-    default one of the app's own.
+    may lie. `observe` is called after each request, on the event loop. `describe` tells the kind of an
+    account. Blocking I/O runs in `pool`, by default one of the app's own.
     """
     reader = SourceReader(storage, Foreign(reach))
     pages = BlobPageCalls(storage, reader)
+    batch = BlobBatchCalls()
     groups = (
         ContainerCalls(storage, container_form()),
         BlobContainerCalls(storage),
+        AccountInfoCalls(describe),
         BlobItemCalls(storage, pages),
         pages,
         BlobBlockCalls(storage, reader),
@@ -57,8 +62,9 @@ def create_app(
         BlobTagCalls(storage),
         ServiceCalls(storage, StorageService.BLOB, tenant=tenant, delegation_secret=delegation_secret),
         BlobCopyCalls(storage, reader),
+        batch,
     )
-    return StorageApp(
+    app = StorageApp(
         StorageService.BLOB,
         storage,
         {key: call for group in groups for key, call in group.calls().items()},
@@ -70,6 +76,8 @@ def create_app(
         observe=observe,
         pool=pool,
     )
+    batch.serve = app
+    return app
 
 
 def _level(target: Target) -> Level:

@@ -5,18 +5,23 @@ from openbatchai.dataplane.blocks import Block, Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.copies import Original
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.integrity import verified
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import ENCRYPTED, version_headers, written_headers
 from openbatchai.http.storage.app import FROM_SOURCE, Call, Calls, Level
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
+from openbatchai.http.storage.blob_writing import (
+    blob_properties,
+    create_conditions,
+    put_block_limit,
+    receive_checked,
+)
 from openbatchai.http.storage.copying import SourceReader, source_checks
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.integrity import sum_headers
+from openbatchai.http.storage.integrity import body_limit, checks_of, sum_headers
 from openbatchai.http.storage.request import conditions_of
 from openbatchai.wire import blob as wire
 
-_PUT_BLOCK_BYTES = 4000 << 20
 _DOCUMENT_BYTES = 8 << 20
 
 
@@ -29,11 +34,11 @@ class BlobBlockCalls:
     def calls(self) -> Calls:
         item = Level.ITEM
         return {
-            (item, "PUT", "", "block"): Call("PutBlock", self.put_block, "o", "w"),
+            (item, "PUT", "", "block"): Call("PutBlock", self.put_block, "o", "cw"),
             (item, "PUT", "", "block" + FROM_SOURCE): Call(
-                "PutBlockFromURL", self.put_block_from_url, "o", "w"
+                "PutBlockFromURL", self.put_block_from_url, "o", "cw"
             ),
-            (item, "PUT", "", "blocklist"): Call("PutBlockList", self.put_block_list, "o", "w"),
+            (item, "PUT", "", "blocklist"): Call("PutBlockList", self.put_block_list, "o", "cw"),
             (item, "GET", "", "blocklist"): Call("GetBlockList", self.get_block_list, "o", "r"),
         }
 
@@ -44,7 +49,7 @@ class BlobBlockCalls:
         def finish(upload: Upload) -> None:
             self._blobs.put_block(exchange.ref, block_id, upload, conditions)
 
-        _, sums = await receive_checked(self._storage, exchange, _PUT_BLOCK_BYTES, finish)
+        _, sums = await receive_checked(self._storage, exchange, put_block_limit(exchange), finish)
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_from_url(self, exchange: Exchange) -> None:
@@ -59,11 +64,12 @@ class BlobBlockCalls:
             finally:
                 upload.discard()
 
-        sums = await self._reader.read(exchange, _PUT_BLOCK_BYTES, make)
+        sums = await self._reader.read(exchange, put_block_limit(exchange), make)
         await exchange.reply(201, ENCRYPTED | sums)
 
     async def put_block_list(self, exchange: Exchange) -> None:
-        body = await exchange.read_body(_DOCUMENT_BYTES)
+        checks = checks_of(exchange.headers)
+        body = verified(await exchange.read_body(body_limit(checks, _DOCUMENT_BYTES)), checks)
         blocks = [(Source(source), block_id) for source, block_id in wire.parse_block_list(body)]
         wanted = blob_properties(exchange, standard=False)
         item = await exchange.run(

@@ -12,9 +12,7 @@ from openbatchai.http.storage.containers import ContainerForm
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import includes, list_request, page_limit
 from openbatchai.wire import blob as wire
-from openbatchai.wire import storage_xml
-
-_ACCOUNT_HEADERS = {"x-ms-sku-name": "Standard_LRS", "x-ms-account-kind": "StorageV2"}
+from openbatchai.wire import blob_listing, storage_xml
 
 
 def container_form() -> ContainerForm:
@@ -33,46 +31,37 @@ class BlobContainerCalls:
         self._storage = storage
 
     def calls(self) -> Calls:
-        table = {
+        return {
             (Level.ACCOUNT, "GET", "service", "stats"): Call("GetBlobServiceStats", self.stats, "s", "r"),
             (Level.CONTAINER, "GET", "container", "list"): Call("ListBlobs", self.list_blobs, "cl", "l"),
         }
-        for level in Level:
-            for method in ("GET", "HEAD"):
-                table[level, method, "account", "properties"] = Call(
-                    "GetAccountInfo", self.account_information, "sco", "rwdlacup"
-                )
-        return table
 
     async def stats(self, exchange: Exchange) -> None:
         now = storage_xml.http_date(self._storage.clock.now())
         await exchange.reply_xml(wire.stats_document(now))
 
-    async def account_information(self, exchange: Exchange) -> None:
-        if exchange.grant.refusal is not None:
-            # What a container shows to everybody says nothing about the account.
-            raise exchange.grant.refusal
-        await exchange.reply(200, _ACCOUNT_HEADERS)
-
     async def list_blobs(self, exchange: Exchange) -> None:
         query = exchange.query
+        include = includes(query)
+        if not include <= blob_listing.INCLUDABLE:
+            raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "include"})
+        if query.get("showonly"):
+            # For accounts with a hierarchical namespace; without one it is no parameter of the call.
+            raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": "showonly"})
         wanted = BlobQuery(
             prefix=query.get("prefix", ""),
             delimiter=query.get("delimiter", ""),
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
-            include=includes(query),
+            start_from=query.get("startfrom", ""),
+            include=include,
         )
 
         def read() -> bytes:
             ref = exchange.ref
             page = self._storage.list_blobs(ref.account, ref.container, wanted)
-            return wire.blobs_document(
-                list_request(exchange),
-                ref.container,
-                page.entries,
-                page.next_marker,
-                include=includes(query),
+            return blob_listing.blobs_document(
+                list_request(exchange), ref.container, page.entries, page.next_marker, include=include
             )
 
         await exchange.reply_xml(await exchange.run(read))
@@ -110,5 +99,8 @@ def _properties(found: Container) -> Mapping[str, str]:
         **storage_xml.lease_properties(found.lease),
         "HasImmutabilityPolicy": "false",
         "HasLegalHold": "false",
+        "ImmutableStorageWithVersioningEnabled": "false",
+        "DefaultEncryptionScope": "$account-encryption-key",
+        "DenyEncryptionScopeOverride": "false",
         **({"PublicAccess": found.settings.public_access} if found.settings.public_access else {}),
     }

@@ -1,6 +1,5 @@
 """Calls that make whole blobs of sources: Copy Blob in its three forms, and Put Blob From URL."""
 
-import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -13,7 +12,7 @@ from openbatchai.dataplane.records import ContentHeaders, Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import FROM_SOURCE, Call, Calls, Level
 from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, tags_of
-from openbatchai.http.storage.copying import SourceReader, source_checks
+from openbatchai.http.storage.copying import SourceReader, source_checks, without_signature
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.integrity import sum_headers
 from openbatchai.http.storage.request import metadata_of
@@ -22,7 +21,6 @@ from openbatchai.wire.blob_extras import copy_headers
 
 _PUT_FROM_URL_BYTES = 5000 << 20
 _ANY_SIZE = 1 << 62
-_SIGNATURE = re.compile(r"([?&])sig=[^&]*&?", re.IGNORECASE)
 
 
 # From an open source and the bytes wanted of it to the blob and the headers about its sums.
@@ -70,12 +68,12 @@ class BlobCopyCalls:
             await source_of(exchange, any_of="t")
         checks = source_checks(headers)
         wishes = CopyWishes(
-            url=_without_signature(headers["x-ms-copy-source"]),
+            url=without_signature(headers["x-ms-copy-source"]),
             metadata=metadata_of(headers) or None,
             tags=wanted.tags,
             takes_tags=takes_tags,
             tier=wanted.tier,
-            seals=headers.get("x-ms-seal-blob", "").lower() == "true",
+            seals=_flag(headers.get("x-ms-seal-blob")),
             blob_type=BLOCK_BLOB if at_once else "",
             checks=checks,
         )
@@ -115,12 +113,11 @@ class BlobCopyCalls:
     async def _target(self, exchange: Exchange, limit: int, make: Maker) -> tuple[Item, dict[str, str]]:
         if exchange.headers.get("content-length", "0") not in ("0", ""):
             raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "Content-Length"})
-        try:
-            return await self._reader.read(exchange, limit, make)
-        except StorageError as error:
-            if error.code is StorageCode.CONDITION_NOT_MET:
-                raise StorageError(StorageCode.TARGET_CONDITION_NOT_MET) from None
-            raise
+        return await self._reader.read(exchange, limit, make)
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text is None else text.lower() == "true"
 
 
 def _md5(item: Item) -> dict[str, str]:
@@ -131,8 +128,3 @@ def _filled(own: ContentHeaders, source: ContentHeaders) -> ContentHeaders:
     """What the request sets, and the source's where it sets nothing."""
     names = (each.name for each in fields(own))
     return ContentHeaders(**{name: getattr(own, name) or getattr(source, name) for name in names})
-
-
-def _without_signature(url: str) -> str:
-    """Whoever reads the copy is told its source, but not how to read that."""
-    return _SIGNATURE.sub(r"\1", url).rstrip("?&")

@@ -4,20 +4,25 @@ from dataclasses import replace
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.blobtree import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB, SnapshotsToo
+from openbatchai.dataplane.conditions import Conditions, Version
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.records import Item, whole_seconds
 from openbatchai.dataplane.tiers import check_priority, check_tier
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import md5_headers, version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.blob_pages import BlobPageCalls
-from openbatchai.http.storage.blob_writing import blob_properties, create_conditions, receive_checked
+from openbatchai.http.storage.blob_writing import (
+    blob_properties,
+    create_conditions,
+    put_blob_limit,
+    receive_checked,
+)
 from openbatchai.http.storage.content import ContentForm, send_content
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.request import conditions_of, metadata_of, size_header
 from openbatchai.wire import blob as wire
 
-_PUT_BLOB_BYTES = 5000 << 20
 # Hashing costs more than writing; beyond what SDKs send in one piece it is only done when asked for.
 _HASHED_BYTES = 64 << 20
 
@@ -68,7 +73,7 @@ class BlobItemCalls:
             described = wanted if wanted.md5 or blob_type == APPEND_BLOB else replace(wanted, md5=upload.md5)
             return self._blobs.put(exchange.ref, upload, described, conditions, blob_type=blob_type)
 
-        limit = _PUT_BLOB_BYTES if blob_type == BLOCK_BLOB else 0
+        limit = put_blob_limit(exchange) if blob_type == BLOCK_BLOB else 0
         item, sums = await receive_checked(self._storage, exchange, limit, finish, hashing=hashing)
         await exchange.reply(201, written_headers(item) | sums)
 
@@ -115,11 +120,24 @@ class BlobItemCalls:
     async def delete_blob(self, exchange: Exchange) -> None:
         snapshots = _snapshots_too(exchange)
         conditions = conditions_of(exchange.headers)
+        await self._check_tier_time(exchange)
         if exchange.ref.snapshot:
             kept = await exchange.run(self._storage.snapshots.delete, exchange.ref, conditions)
         else:
             kept = await exchange.run(self._blobs.delete, exchange.ref, conditions, snapshots)
         await exchange.reply(202, {"x-ms-delete-type-permanent": "false" if kept else "true"})
+
+    async def _check_tier_time(self, exchange: Exchange) -> None:
+        """A delete may depend on when the tier was set, which is the creation when nobody set it."""
+        limits = conditions_of(exchange.headers, "x-ms-access-tier-")
+        if limits.if_modified_since is None and limits.if_unmodified_since is None:
+            return
+        item = await exchange.run(self._blobs.properties, exchange.ref)
+        changed = whole_seconds(item.tier_changed_ns or item.created_ns)
+        dates = Conditions(
+            if_modified_since=limits.if_modified_since, if_unmodified_since=limits.if_unmodified_since
+        )
+        dates.check_write(Version("", changed))
 
 
 def _snapshots_too(exchange: Exchange) -> SnapshotsToo:

@@ -2,6 +2,7 @@
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.bloblist import PAGE
+from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.tags import check_tags, parse_search
 from openbatchai.http.storage.app import Call, Calls, Level
@@ -26,12 +27,12 @@ class BlobTagCalls:
         }
 
     async def get_tags(self, exchange: Exchange) -> None:
-        item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
+        item = await exchange.run(self._blobs.properties, exchange.ref, _conditions(exchange))
         await exchange.reply_xml(wire.tags_document(item.tags))
 
     async def set_tags(self, exchange: Exchange) -> None:
         tags = check_tags(wire.parse_tags(await exchange.read_body(_DOCUMENT_BYTES)))
-        await exchange.run(self._blobs.set_tags, exchange.ref, tags, conditions_of(exchange.headers))
+        await exchange.run(self._blobs.set_tags, exchange.ref, tags, _conditions(exchange))
         await exchange.reply(204)
 
     async def find(self, exchange: Exchange) -> None:
@@ -50,3 +51,7 @@ class BlobTagCalls:
             )
 
         await exchange.reply_xml(await exchange.run(read))
+
+
+def _conditions(exchange: Exchange) -> Conditions:
+    return conditions_of(exchange.headers, "x-ms-blob-")

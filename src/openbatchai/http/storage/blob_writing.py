@@ -38,12 +38,29 @@ def tags_of(exchange: Exchange) -> dict[str, str]:
     return check_tags([(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs])
 
 
+_MIB = 1 << 20
+# From which version on, up to how much in one request: a whole blob, a block (storage.md 5.3).
+_LIMITS = (
+    ("2019-12-12", 5000 * _MIB, 4000 * _MIB),
+    ("2016-05-31", 256 * _MIB, 100 * _MIB),
+    ("", 64 * _MIB, 4 * _MIB),
+)
+
+
+def put_blob_limit(exchange: Exchange) -> int:
+    return next(whole for since, whole, _ in _LIMITS if exchange.version >= since)
+
+
+def put_block_limit(exchange: Exchange) -> int:
+    return next(block for since, _, block in _LIMITS if exchange.version >= since)
+
+
 def create_conditions(exchange: Exchange) -> Conditions:
     """With permission to create but not to write, an existing blob stays as it is."""
     conditions = conditions_of(exchange.headers)
     permissions = exchange.grant.permissions
     if permissions is not None and "w" not in permissions:
-        return replace(conditions, if_none_match="*")
+        return replace(conditions, only_new=True)
     return conditions
 
 

@@ -67,11 +67,12 @@ class ContainerCalls:
 
     async def list(self, exchange: Exchange) -> None:
         query = exchange.query
-        with_metadata = "metadata" in includes(query)
+        included = includes(query)
 
         def entry(found: Container) -> storage_xml.ContainerEntry:
-            metadata = found.settings.metadata if with_metadata else None
-            return storage_xml.ContainerEntry(found.name, self._form.properties(found), metadata)
+            metadata = found.settings.metadata if "metadata" in included else None
+            properties = self._form.properties(found)
+            return storage_xml.ContainerEntry(found.name, properties, metadata, found.snapshot)
 
         def read() -> bytes:
             page = self._containers.list(
@@ -80,6 +81,7 @@ class ContainerCalls:
                 prefix=query.get("prefix", ""),
                 marker=query.get("marker", ""),
                 limit=page_limit(query, _PAGE),
+                with_snapshots="snapshots" in included and self._form.service is StorageService.FILE,
             )
             return storage_xml.containers_document(
                 list_request(exchange),

@@ -1,5 +1,6 @@
 """What the calls that take their bytes from a source share: opening it, wherever it lies."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -9,14 +10,16 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import Checks
 from openbatchai.dataplane.ranges import Span, parse_range
 from openbatchai.dataplane.uploads import Upload
+from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.foreign import Foreign
 from openbatchai.http.storage.request import conditions_of, md5_header
-from openbatchai.http.storage.sources import ElsewhereError, source_of
+from openbatchai.http.storage.sources import ElsewhereError, reads_at_once, source_error, source_of
 
 ResultT = TypeVar("ResultT")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 _SOURCE = "x-ms-source-"
+_SIGNATURE = re.compile(r"([?&])sig=[^&]*&?", re.IGNORECASE)
 
 
 class SourceReader:
@@ -32,8 +35,20 @@ class SourceReader:
         """What `make` makes, in a worker thread, of the source that the request names and the bytes of it
         that it wants, of which there are at most `limit`.
 
-        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge.
+        Raises CannotVerifyCopySource, SourceConditionNotMet, InvalidRange, RequestBodyTooLarge. For a
+        blob a condition on what is read at once is a part of reading it: CannotVerifyCopySource tells of it.
         """
+        try:
+            return await self._read(exchange, limit, make)
+        except StorageError as error:
+            at_once = exchange.ref.service is StorageService.BLOB and reads_at_once(exchange)
+            if error.code is StorageCode.SOURCE_CONDITION_NOT_MET and at_once:
+                raise source_error(error) from None
+            raise
+
+    async def _read(
+        self, exchange: Exchange, limit: int, make: Callable[[Original, Span], ResultT]
+    ) -> ResultT:
         headers = exchange.headers
         conditions = conditions_of(_source_conditions(headers))
         wanted = parse_range(headers.get("x-ms-source-range"))
@@ -81,6 +96,11 @@ def source_checks(headers: Mapping[str, str]) -> Checks:
     if crc and not crc64.is_base64(crc):
         raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": f"{_SOURCE}content-crc64"})
     return Checks(md5, crc)
+
+
+def without_signature(url: str) -> str:
+    """Whoever reads the copy is told its source, but not how to read that."""
+    return _SIGNATURE.sub(r"\1", url).rstrip("?&")
 
 
 def _source_conditions(headers: Mapping[str, str]) -> dict[str, str]:

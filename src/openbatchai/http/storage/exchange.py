@@ -84,7 +84,10 @@ class Exchange:
 
     async def run(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         """Call a blocking function in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        return await self._begin(function, *arguments)
+
+    def _begin(self, function: Callable[..., ResultT], *arguments: Any) -> "asyncio.Future[ResultT]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     # --- the request's body
 
@@ -103,16 +106,17 @@ class Exchange:
     ) -> ResultT:
         """Stream the body into an upload; `finish` takes it, in a worker thread.
 
-        A body of one piece costs a single trip to a thread.
+        One piece arrives while the one before is written. A body of one piece costs one trip to a thread.
         """
         self._check_length(limit)
         upload: Upload | None = None
+        writing: asyncio.Future[None] | None = None
         pieces, held, total = [], 0, 0
 
-        def complete(rest: bytes) -> ResultT:
+        def complete(rest: list[bytes]) -> ResultT:
             final = upload or start()
             try:
-                final.write(rest)
+                final.write(*rest)
                 return finish(final)
             finally:
                 final.discard()
@@ -127,13 +131,18 @@ class Exchange:
                 if held >= PIECE:
                     if upload is None:
                         upload = await self.run(start)
-                    await self.run(upload.write, b"".join(pieces))
+                    if writing is not None:
+                        await writing
+                    writing = self._begin(upload.write, *pieces)
                     pieces, held = [], 0
+            if writing is not None:
+                await writing
         except BaseException:
+            await _done(writing)
             if upload is not None:
                 upload.discard()
             raise
-        return await self.run(complete, b"".join(pieces))
+        return await self.run(complete, pieces)
 
     def _check_length(self, limit: int) -> None:
         length = self.headers.get("content-length", "")
@@ -173,27 +182,34 @@ class Exchange:
         first: bytes,
         envelope: Envelope | None = None,
     ) -> bool:
-        """Send `span` of an open file, whose first bytes are at hand; whether all of it went out."""
+        """Send `span` of an open file, whose first bytes are at hand; whether all of it went out.
+
+        One piece is read while the one before goes out.
+        """
         await self._start(status, headers, envelope.length if envelope else span.length)
         position = span.start + len(first)
         gone = asyncio.ensure_future(self._gone()) if span.length > _WATCHED_ABOVE else None
+        coming: asyncio.Future[bytes] | None = None
         try:
-            if envelope is not None:
-                first = await self.run(envelope.wrap, first)
-            await self._send_piece(first, last=position >= span.end)
-            while position < span.end:
-                piece = await self.run(os.pread, fd, min(PIECE, span.end - position), position)
+            piece = first
+            while True:
+                if position < span.end:
+                    count = min(PIECE, span.end - position)
+                    coming = self._begin(os.pread, fd, count, position)
+                if envelope is not None:
+                    piece = await self.run(envelope.wrap, piece)
+                await self._send_piece(piece, last=coming is None)
+                if coming is None:
+                    return True
+                piece, coming = await coming, None
                 if not piece or (gone is not None and gone.done()):
                     # The file became shorter, or nobody listens: an answer cut short is all that is left.
                     return False
                 position += len(piece)
-                if envelope is not None:
-                    piece = await self.run(envelope.wrap, piece)
-                await self._send_piece(piece, last=position >= span.end)
         finally:
+            await _done(coming)
             if gone is not None:
                 gone.cancel()
-        return True
 
     async def _gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -219,6 +235,12 @@ class Exchange:
         pairs = [(_name(name), _value(value)) for name, value in every.items()]
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+async def _done(work: "asyncio.Future[Any] | None") -> None:
+    """Whatever a worker thread still does with a file ends before the file is closed."""
+    if work is not None:
+        await asyncio.gather(work, return_exceptions=True)
 
 
 class _AsSpelled(bytes):

@@ -1,11 +1,12 @@
 """Calls about directories of a share."""
 
 from openbatchai.dataplane import Storage
+from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.records import Item
 from openbatchai.http.storage.answers import written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.file_smb import smb_of, smb_of_new
+from openbatchai.http.storage.file_smb import flag, smb_of, smb_of_new
 from openbatchai.http.storage.request import includes, list_request, metadata_of, page_limit
 from openbatchai.wire import files as wire
 
@@ -68,7 +69,10 @@ class DirectoryCalls:
     async def list_directory(self, exchange: Exchange) -> None:
         query, ref = exchange.query, exchange.ref
         include = includes(query)
-        extended = exchange.headers.get("x-ms-file-extended-info", "").lower() == "true"
+        if not include <= _DETAILS:
+            raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "include"})
+        # Whoever asks for any detail is told the ids too.
+        extended = bool(include & _DETAILS) or flag(exchange.headers, "x-ms-file-extended-info")
 
         def read() -> bytes:
             directory = self._directories.properties(ref)
@@ -77,7 +81,8 @@ class DirectoryCalls:
                 prefix=query.get("prefix", ""),
                 marker=query.get("marker", ""),
                 limit=page_limit(query, _PAGE),
-                recorded=bool(include & _DETAILS),
+                # What a snapshot's entries were is known from their records only.
+                recorded=bool(include & _DETAILS) or bool(ref.snapshot),
             )
             return wire.directory_document(
                 list_request(exchange),
@@ -88,6 +93,7 @@ class DirectoryCalls:
                 page.next_marker,
                 include=include,
                 extended=extended,
+                snapshot=ref.snapshot,
             )
 
         await exchange.reply_xml(await exchange.run(read))

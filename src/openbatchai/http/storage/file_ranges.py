@@ -14,7 +14,7 @@ from openbatchai.dataplane.structured import KIND
 from openbatchai.http.storage.answers import version_headers, written_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.file_smb import invalid_header
+from openbatchai.http.storage.file_smb import flag, invalid_header
 from openbatchai.http.storage.integrity import CRC64, STRUCTURED, body_limit, checks_of
 from openbatchai.http.storage.request import lease_of, page_limit, range_of
 from openbatchai.wire import files as wire
@@ -108,6 +108,8 @@ class FileRangeCalls:
     async def list_ranges(self, exchange: Exchange) -> None:
         headers, query = exchange.headers, exchange.query
         requested = range_of(headers)
+        previous = query.get("prevsharesnapshot", "")
+        follows = flag(headers, "x-ms-file-support-rename")
         paged = "maxresults" in query or "marker" in query
         limit = page_limit(query, _PAGE) if paged else None
         lease = lease_of(headers)
@@ -118,17 +120,21 @@ class FileRangeCalls:
             return Span(max(span.start, min(after, span.end)), span.end)
 
         def read() -> RangeList:
+            if previous:
+                return self._files.changed_ranges(
+                    exchange.ref, previous, limits, follows_renames=follows, lease_id=lease
+                )
             return self._files.data_ranges(exchange.ref, limits, lease_id=lease)
 
         found = await exchange.run(read)
         own = version_headers(found.item) | {"x-ms-content-length": str(found.item.size)}
-        entries = found.in_order()
+        entries = found.ranges
         next_marker = ""
         if limit is not None and len(entries) > limit:
             next_marker = encode_marker(str(entries[limit].start))
             entries = entries[:limit]
         document = wire.ranges_document(
-            ((entry.start, entry.end, entry.is_cleared) for entry in entries),
+            ((entry.start, entry.end, entry.is_clear) for entry in entries),
             next_marker if paged else None,
         )
         await exchange.reply_xml(document, own)

@@ -1,26 +1,54 @@
 """What the Files service has at shares beside the calls it shares with Blob."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from openbatchai.dataplane import Storage
-from openbatchai.dataplane.containers import Container
+from openbatchai.dataplane.containers import Container, WithSnapshots
 from openbatchai.dataplane.errors import StorageCode, StorageError
-from openbatchai.domain.ports import StorageService
+from openbatchai.domain.ports import Clock, StorageService
+from openbatchai.http.storage.answers import version_headers
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.containers import ContainerCalls, ContainerForm
 from openbatchai.http.storage.exchange import Exchange
-from openbatchai.http.storage.request import size_header
+from openbatchai.http.storage.file_smb import flag, invalid_header
+from openbatchai.http.storage.request import conditions_of, metadata_of, size_header
 from openbatchai.wire import files as wire
 from openbatchai.wire import storage_xml
 
 _MOST_QUOTA_GIB = 102_400
+_DEFAULT_TIER = "TransactionOptimized"
+_TIERS = {tier.lower(): tier for tier in (_DEFAULT_TIER, "Hot", "Cool", "Premium")}
+_TIER = "x-ms-access-tier"
+_DELETE_SNAPSHOTS = "x-ms-delete-snapshots"
+# What clients may ask of provisioned accounts: kept and given back. Header and element of a listing.
+_NUMBERS = {
+    "x-ms-share-provisioned-iops": "ProvisionedIops",
+    "x-ms-share-provisioned-bandwidth-mibps": "ProvisionedBandwidthMiBps",
+    "x-ms-share-paid-bursting-max-iops": "PaidBurstingMaxIops",
+    "x-ms-share-paid-bursting-max-bandwidth-mibps": "PaidBurstingMaxBandwidthMibps",
+}
+_FLAGS = {
+    "x-ms-share-paid-bursting-enabled": "PaidBurstingEnabled",
+    "x-ms-enable-snapshot-virtual-directory-access": "EnableSnapshotVirtualDirectoryAccess",
+    "x-ms-enable-smb-directory-lease": "EnableSmbDirectoryLease",
+}
 
 
-def share_form() -> ContainerForm:
+# The protocol is told, and so is what goes with it; a share is the same directory whatever it says.
+_PROTOCOLS = "x-ms-enabled-protocols"
+_ROOT_SQUASH = "x-ms-root-squash"
+_WORDS = {
+    _PROTOCOLS: {"smb": "SMB", "nfs": "NFS"},
+    _ROOT_SQUASH: {word.lower(): word for word in ("NoRootSquash", "RootSquash", "AllSquash")},
+}
+
+
+def share_form(clock: Clock) -> ContainerForm:
     return ContainerForm(
         service=StorageService.FILE,
         noun="Share",
-        settings=_settings,
+        settings=lambda exchange: _settings(exchange, clock),
         headers=_headers,
         properties=_properties,
         acl_headers=lambda _: {},
@@ -35,44 +63,133 @@ class ShareCalls:
     def calls(self) -> Calls:
         share = Level.CONTAINER
         return {
-            (share, "PUT", "share", "properties"): Call(
-                "SetShareProperties", self.set_share_properties, "c", "w"
-            ),
-            (share, "GET", "share", "stats"): Call("GetShareStats", self.share_stats, "c", "r"),
+            (share, "PUT", "share", ""): Call("CreateShare", self.create, "c", "cw"),
+            (share, "PUT", "share", "properties"): Call("SetShareProperties", self.set_properties, "c", "w"),
+            (share, "GET", "share", "stats"): Call("GetShareStats", self.stats, "c", "r"),
+            (share, "PUT", "share", "snapshot"): Call("SnapshotShare", self.snapshot, "c", "cw"),
+            (share, "PUT", "share", "undelete"): Call("RestoreShare", self.restore, "c", "w"),
+            (share, "DELETE", "share", ""): Call("DeleteShare", self.delete, "c", "d"),
         }
 
-    async def set_share_properties(self, exchange: Exchange) -> None:
-        await self._common.update(exchange, **_settings(exchange))
+    async def create(self, exchange: Exchange) -> None:
+        _check_squash(_settings(exchange, self._storage.clock).get("options", {}))
+        await self._common.create(exchange)
 
-    async def share_stats(self, exchange: Exchange) -> None:
-        used = await exchange.run(self._storage.used_bytes, exchange.ref)
-        await exchange.reply_xml(wire.share_stats_document(used))
+    async def set_properties(self, exchange: Exchange) -> None:
+        conditions, wanted = conditions_of(exchange.headers), dict(_settings(exchange, self._storage.clock))
+        options = wanted.pop("options", {})
+
+        def change() -> Container:
+            containers = self._storage.containers
+            together = {**containers.get(exchange.ref).settings.options, **options}
+            _check_squash(together)
+            return containers.update(exchange.ref, conditions, options=together, **wanted)
+
+        found = await exchange.run(change)
+        quota = {"x-ms-share-quota": str(found.settings.quota_gib)}
+        await exchange.reply(200, version_headers(found) | quota | dict(found.settings.options))
+
+    async def stats(self, exchange: Exchange) -> None:
+        def read() -> tuple[Container, int]:
+            found = self._storage.containers.get(exchange.ref, conditions_of(exchange.headers))
+            return found, self._storage.usage.used_bytes(exchange.ref)
+
+        found, used = await exchange.run(read)
+        await exchange.reply_xml(wire.share_stats_document(used), version_headers(found))
+
+    async def snapshot(self, exchange: Exchange) -> None:
+        metadata = metadata_of(exchange.headers) or None
+        taken = await exchange.run(self._storage.share_snapshots.create, exchange.ref, metadata)
+        await exchange.reply(201, version_headers(taken) | {"x-ms-snapshot": taken.snapshot})
+
+    async def delete(self, exchange: Exchange) -> None:
+        conditions = conditions_of(exchange.headers)
+        text = exchange.headers.get(_DELETE_SNAPSHOTS, "").lower()
+        try:
+            snapshots = WithSnapshots(text)
+        except ValueError:
+            raise invalid_header(_DELETE_SNAPSHOTS, text) from None
+        if exchange.ref.snapshot:
+            if text:
+                raise invalid_header(_DELETE_SNAPSHOTS, text)
+            await exchange.run(self._storage.share_snapshots.delete, exchange.ref, conditions)
+        else:
+            await exchange.run(self._storage.containers.delete, exchange.ref, conditions, snapshots)
+        await exchange.reply(202)
+
+    async def restore(self, exchange: Exchange) -> None:
+        for name in ("x-ms-deleted-share-name", "x-ms-deleted-share-version"):
+            if not exchange.headers.get(name):
+                raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": name})
+        # Shares are removed at once: retention is a setting of the account that is not to be had here.
+        raise StorageError(StorageCode.SHARE_NOT_FOUND, "No deleted share is kept.")
 
 
-def _settings(exchange: Exchange) -> Mapping[str, int]:
-    quota = size_header(exchange.headers, "x-ms-share-quota")
-    if quota is None:
-        return {}
-    if not 1 <= quota <= _MOST_QUOTA_GIB:
-        raise StorageError(StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-share-quota"})
-    return {"quota_gib": quota}
+def _settings(exchange: Exchange, clock: Clock) -> Mapping[str, Any]:
+    headers = exchange.headers
+    settings: dict[str, Any] = {}
+    quota = size_header(headers, "x-ms-share-quota")
+    if quota is not None:
+        if not 1 <= quota <= _MOST_QUOTA_GIB:
+            raise invalid_header("x-ms-share-quota", str(quota))
+        settings["quota_gib"] = quota
+    if _TIER in headers:
+        tier = _TIERS.get(headers[_TIER].lower())
+        if tier is None:
+            raise invalid_header(_TIER, headers[_TIER])
+        settings |= {"access_tier": tier, "tier_changed_ns": int(clock.now().timestamp()) * 1_000_000_000}
+    options = {name: str(size_header(headers, name)) for name in _NUMBERS if name in headers}
+    options |= {name: str(flag(headers, name)).lower() for name in _FLAGS if name in headers}
+    for name, words in _WORDS.items():
+        if name in headers:
+            options[name] = _word(name, headers[name], words)
+    if options:
+        settings["options"] = options
+    return settings
+
+
+def _word(name: str, text: str, words: Mapping[str, str]) -> str:
+    word = words.get(text.lower())
+    if word is None:
+        raise invalid_header(name, text)
+    return word
+
+
+def _check_squash(options: Mapping[str, str]) -> None:
+    if _ROOT_SQUASH in options and options.get(_PROTOCOLS) != "NFS":
+        raise StorageError(
+            StorageCode.UNSUPPORTED_HEADER,
+            "The header is for shares with the NFS protocol.",
+            detail={"HeaderName": _ROOT_SQUASH},
+        )
 
 
 def _headers(found: Container, version: str) -> dict[str, str]:
+    settings = found.settings
+    changed = settings.tier_changed_ns
     return {
-        "x-ms-share-quota": str(found.settings.quota_gib),
-        "x-ms-access-tier": "TransactionOptimized",
-        "x-ms-enabled-protocols": "SMB",
+        "x-ms-share-quota": str(settings.quota_gib),
+        _TIER: settings.access_tier or _DEFAULT_TIER,
+        **({"x-ms-access-tier-change-time": storage_xml.http_date_ns(changed)} if changed else {}),
+        _PROTOCOLS: "SMB",
+        **settings.options,
         **wire.lease_headers(found.lease, version),
     }
 
 
 def _properties(found: Container) -> Mapping[str, str]:
+    settings = found.settings
+    changed = settings.tier_changed_ns
     return {
         "Last-Modified": storage_xml.http_date(found.last_modified),
         "Etag": found.etag,
-        "Quota": str(found.settings.quota_gib),
-        "AccessTier": "TransactionOptimized",
+        "Quota": str(settings.quota_gib),
+        "AccessTier": settings.access_tier or _DEFAULT_TIER,
+        **({"AccessTierChangeTime": storage_xml.http_date_ns(changed)} if changed else {}),
         **storage_xml.lease_properties(found.lease),
-        "EnabledProtocols": "SMB",
+        "EnabledProtocols": settings.options.get(_PROTOCOLS, "SMB"),
+        **{element: settings.options[name] for name, element in _ELEMENTS if name in settings.options},
     }
+
+
+_ELEMENTS = (*_NUMBERS.items(), *_FLAGS.items(), (_ROOT_SQUASH, "RootSquash"))

@@ -7,6 +7,8 @@ from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.app import Level, StorageApp
 from openbatchai.http.storage.containers import ContainerCalls
+from openbatchai.http.storage.copying import SourceReader
+from openbatchai.http.storage.file_copies import FileCopyCalls
 from openbatchai.http.storage.file_directories import DirectoryCalls
 from openbatchai.http.storage.file_handles import HandleCalls
 from openbatchai.http.storage.file_items import FileItemCalls
@@ -15,6 +17,7 @@ from openbatchai.http.storage.file_moves import MoveCalls
 from openbatchai.http.storage.file_permissions import PermissionCalls
 from openbatchai.http.storage.file_ranges import FileRangeCalls
 from openbatchai.http.storage.file_shares import ShareCalls, share_form
+from openbatchai.http.storage.foreign import Foreign, Reach
 from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
@@ -31,10 +34,12 @@ def create_app(
     delegation_secret: bytes = b"",
     ports: Ports = dict,
     observe: Observe | None = None,
+    reach: Reach = Reach.PUBLIC,
     pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
-    common = ContainerCalls(storage, share_form())
+    reader = SourceReader(storage, Foreign(reach))
+    common = ContainerCalls(storage, share_form(storage.clock))
     groups = (
         common,
         ShareCalls(storage, common),
@@ -46,6 +51,7 @@ def create_app(
         MoveCalls(storage),
         FileItemCalls(storage),
         FileRangeCalls(storage),
+        FileCopyCalls(storage, reader),
     )
     return StorageApp(
         StorageService.FILE,

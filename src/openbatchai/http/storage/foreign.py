@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from openbatchai.dataplane.copies import Original
+from openbatchai.dataplane.copies import Original, source_code
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, Span
 from openbatchai.dataplane.records import ContentHeaders
@@ -149,11 +149,10 @@ def _check_status(response: "httpx.Response") -> None:
         return
     if status in (304, 412):
         raise StorageError(StorageCode.SOURCE_CONDITION_NOT_MET)
-    code = StorageCode.SOURCE_FORBIDDEN if status in (401, 403) else StorageCode.CANNOT_VERIFY_SOURCE
     detail = {"CopySourceStatusCode": str(status)}
     if told := response.headers.get("x-ms-error-code"):
         detail["CopySourceErrorCode"] = told
-    raise StorageError(code, f"The source answered {status}.", detail=detail)
+    raise StorageError(source_code(status), f"The source answered {status}.", detail=detail)
 
 
 async def _take(

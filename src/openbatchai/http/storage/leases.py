@@ -35,13 +35,16 @@ class BlobLeaseCalls:
 
     def calls(self) -> Calls:
         return {
-            (Level.ITEM, "PUT", "", "lease"): Call("LeaseBlob", self.lease_blob, "o", "w"),
+            (Level.ITEM, "PUT", "", "lease"): Call("LeaseBlob", self.lease_blob, "o", "wd"),
             (Level.CONTAINER, "PUT", "container", "lease"): Call(
                 "LeaseContainer", self.lease_container, "c", "w"
             ),
         }
 
     async def lease_blob(self, exchange: Exchange) -> None:
+        # Who may delete a blob may also break its lease (Azure: since 2017-07-29); the rest is writing.
+        if exchange.headers.get("x-ms-lease-action", "").lower() != LeaseAction.BREAK:
+            exchange.grant.demand("o", "w")
         await answer_lease(exchange, self._storage, self._storage.blobs.lease)
 
     async def lease_container(self, exchange: Exchange) -> None:

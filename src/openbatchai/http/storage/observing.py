@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,7 +160,9 @@ class AccessFile(logging.Handler):
             older = self._numbered(number)
             if older.exists():
                 older.replace(self._numbered(number + 1))
-        self._path.replace(self._numbered(1))
+        # Somebody may have taken it away meanwhile.
+        with suppress(FileNotFoundError):
+            self._path.replace(self._numbered(1))
         os.close(self._descriptor)
         self._descriptor, self._size = self._open()
 

@@ -29,21 +29,25 @@ NEWEST_VERSION = "2026-10-06"
 
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
-    StorageService.BLOB: re.compile(r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-)"),
+    StorageService.BLOB: re.compile(
+        r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-|previous-)"
+    ),
     StorageService.FILE: re.compile(
         r"x-ms-(?:encryption-|if-tags|tags|immutability-|legal-hold|rename-source|expiry-)"
     ),
 }
 _UNSUPPORTED_PARAMETERS = {
-    StorageService.BLOB: ("versionid", "prevsnapshot"),
-    StorageService.FILE: ("sharesnapshot", "prevsharesnapshot"),
+    StorageService.BLOB: ("versionid", "deletetype"),
+    StorageService.FILE: (),
 }
 
 
-def requested_version(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+def requested_version(
+    headers: Mapping[str, str], query: Mapping[str, str], default: str = DEFAULT_VERSION
+) -> str:
     """Any well-formed version is taken and given back, one newer than we know as the newest we know; a SAS
     without the header has its own."""
-    version = headers.get("x-ms-version") or query.get("sv") or DEFAULT_VERSION
+    version = headers.get("x-ms-version") or query.get("sv") or default
     if not _VERSION.fullmatch(version):
         raise StorageError(
             StorageCode.INVALID_HEADER, detail={"HeaderName": "x-ms-version", "HeaderValue": version}
@@ -61,23 +65,25 @@ def refuse_unsupported(service: StorageService, headers: Mapping[str, str], quer
             raise StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
 
 
-def check_snapshot(ref: ItemRef, method: str) -> None:
-    """400 unless a snapshot of a blob is named by a time and only read or deleted."""
+def check_snapshot(ref: ItemRef, method: str, comp: str) -> None:
+    """400 unless a snapshot of a blob is named by a time, and read, deleted, or given tags or a tier."""
     if not ref.snapshot or ref.service is not StorageService.BLOB:
         return
-    if not ref.path or method not in ("GET", "HEAD", "DELETE") or not is_snapshot_time(ref.snapshot):
+    suits = method in ("GET", "HEAD", "DELETE") or comp in ("tags", "tier")
+    if not ref.path or not suits or not is_snapshot_time(ref.snapshot):
         raise StorageError(
             StorageCode.INVALID_QUERY,
             detail={"QueryParameterName": "snapshot", "QueryParameterValue": ref.snapshot},
         )
 
 
-def conditions_of(headers: Mapping[str, str]) -> Conditions:
+def conditions_of(headers: Mapping[str, str], prefix: str = "") -> Conditions:
+    """`prefix` stands before the names of the standard headers: the calls about tags have their own."""
     return Conditions(
-        if_match=headers.get("if-match"),
-        if_none_match=headers.get("if-none-match"),
-        if_modified_since=_date(headers, "if-modified-since"),
-        if_unmodified_since=_date(headers, "if-unmodified-since"),
+        if_match=headers.get(f"{prefix}if-match"),
+        if_none_match=headers.get(f"{prefix}if-none-match"),
+        if_modified_since=_date(headers, f"{prefix}if-modified-since"),
+        if_unmodified_since=_date(headers, f"{prefix}if-unmodified-since"),
         lease_id=lease_of(headers),
         if_tags=_tag_condition(headers),
     )

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import Authority, Credentials
+from openbatchai.dataplane.copies import source_code, told_of_source
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.names import is_account_name
@@ -49,6 +50,7 @@ class SourceRequest:
     """A source URL and what the request that names it brings along.
 
     `authorization` is x-ms-copy-source-authorization, `version` the request's x-ms-version header.
+    `trusts_owner`: an owner's request is enough for a source in the same account.
     """
 
     url: str
@@ -58,6 +60,8 @@ class SourceRequest:
     client_ip: str
     version: str
     intent: str = ""
+    allow_trailing_dot: str = ""
+    trusts_owner: bool = True
 
 
 class Sources:
@@ -71,9 +75,11 @@ class Sources:
     def resolve(self, request: SourceRequest, any_of: str = "r") -> Source:
         """The source, if the credentials allow one of the permissions `any_of` on it.
 
-        A source in the request's own account needs no credentials beside those of an owner. Raises
-        InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources elsewhere
-        or not known to exist, (403) for credentials that do not suffice.
+        A source in the request's own account needs no credentials beside those of an owner, unless the
+        request says so. What is read as part of a call needs them in any case, as in the service.
+
+        Raises InvalidHeaderValue for what is no URL of an item, CannotVerifyCopySource (404) for sources
+        elsewhere or not known to exist, (401, 403) for credentials that are missing or do not suffice.
         """
         target = self._target(request)
         ref = target.ref
@@ -96,7 +102,7 @@ class Sources:
         return Source(ref, target.query)
 
     def _needs_credentials(self, request: SourceRequest, target: Target) -> bool:
-        if request.authorization or "sig" in target.query:
+        if request.authorization or "sig" in target.query or not request.trusts_owner:
             return True
         return not (request.grant.is_owner and request.ref.account == target.ref.account)
 
@@ -111,6 +117,7 @@ class Sources:
             raise _no_item(request.url)
         headers = {"host": parts.netloc, "authorization": request.authorization}
         headers |= {"x-ms-version": request.version, "x-ms-file-request-intent": request.intent}
+        headers["x-ms-allow-trailing-dot"] = request.allow_trailing_dot
         scope = {
             "method": "GET",
             "scheme": parts.scheme.lower(),
@@ -152,15 +159,24 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
         exchange.client_ip,
         headers.get("x-ms-version", ""),
         headers.get("x-ms-source-file-request-intent", headers.get("x-ms-file-request-intent", "")),
+        allow_trailing_dot=headers.get("x-ms-source-allow-trailing-dot", ""),
+        trusts_owner=not reads_at_once(exchange),
     )
     return await exchange.run(exchange.sources.resolve, request, any_of)
 
 
+def reads_at_once(exchange: "Exchange") -> bool:
+    """Put … From URL in all its forms and the synchronous Copy Blob."""
+    headers, comp = exchange.headers, exchange.query.get("comp", "")
+    is_piece = comp in ("block", "appendblock", "page", "range")
+    return is_piece or "x-ms-blob-type" in headers or headers.get("x-ms-requires-sync", "").lower() == "true"
+
+
 def source_error(error: StorageError) -> StorageError:
     """What reading the source was refused with, as the answer to the request that named it."""
-    forbidden = error.code.status == 403
-    code = StorageCode.SOURCE_FORBIDDEN if forbidden else StorageCode.CANNOT_VERIFY_SOURCE
-    return StorageError(code, error.message, detail={"CopySourceErrorCode": error.code.code})
+    code, status = source_code(error.code.status), str(error.code.status)
+    detail = {"CopySourceStatusCode": status, "CopySourceErrorCode": error.code.code}
+    return StorageError(code, error.message, headers=told_of_source(error), detail=detail)
 
 
 def _ascii(text: str) -> bytes:

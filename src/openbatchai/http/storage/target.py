@@ -6,12 +6,14 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.filenames import without_trailing_dots
 from openbatchai.dataplane.names import check_path
 from openbatchai.dataplane.sharedkey import SignedRequest
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.connections import SPELLED_NAMES
 
 _SECONDARY = "-secondary"
+_TRAILING_DOTS_SINCE = "2022-11-02"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def parse_target(scope: Mapping[str, Any], service: StorageService, headers: Map
     pairs = _pairs(scope["query_string"].decode("latin-1"))
     query = _decoded_query(pairs)
     container, path = _split(service, in_container, query)
+    if service is StorageService.FILE and not _keeps_trailing_dots(headers):
+        path = without_trailing_dots(path)
     endpoint = f"{scope['scheme']}://{host}/" + (f"{account}/" if path_style else "")
     is_secondary = account.endswith(_SECONDARY)
     account = account.removesuffix(_SECONDARY)
@@ -56,6 +60,11 @@ def parse_target(scope: Mapping[str, Any], service: StorageService, headers: Map
     snapshot = query.get("snapshot" if service is StorageService.BLOB else "sharesnapshot", "")
     ref = ItemRef(service, account, container, path, snapshot)
     return Target(ref, signed, query, endpoint, is_secondary)
+
+
+def _keeps_trailing_dots(headers: Mapping[str, str]) -> bool:
+    allowed = headers.get("x-ms-allow-trailing-dot", "").lower() == "true"
+    return allowed and headers.get("x-ms-version", "") >= _TRAILING_DOTS_SINCE
 
 
 def check_target_path(ref: ItemRef) -> None:
@@ -128,6 +137,6 @@ def _split(service: StorageService, path: str, query: Mapping[str, str]) -> tupl
     if service is StorageService.FILE:
         # The SDKs leave doubled and trailing slashes where a directory name is empty.
         return container, "/".join(part for part in rest.split("/") if part)
-    if container and not slash and query.get("restype") != "container":
+    if container and not slash and query.get("restype") not in ("container", "account"):
         return "$root", container
     return container, rest

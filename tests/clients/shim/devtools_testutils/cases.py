@@ -80,10 +80,11 @@ class StorageCase(AzureRecordedTestCase):
         return random.Random(size).randbytes(size)
 
     def get_random_text_data(self, size):
+        # ASCII alone: the suites count characters where the service counts bytes.
         chance = random.Random(self.qualified_test_name)
         text = ""
         while len(text) < size:
-            text += " " + chance.choice(("hello", "world", "python", "啊齄丂狛狜"))
+            text += " " + chance.choice(("hello", "world", "python"))
         return text
 
     def get_datetime_variable(self, variables, name, value):

@@ -16,6 +16,7 @@ class FakeTokenCredential:
 
 
 def _token():
+    """It has expired, so that every request asks for another."""
     from azure.core.credentials import AccessToken
 
-    return AccessToken("a-token-of-nobody", 2524604400)
+    return AccessToken("a-token-of-nobody", 0)
