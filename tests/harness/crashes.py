@@ -474,7 +474,6 @@ CASES = [
     Case("metadata", BASE, call("blob", "PUT", "data/a", "comp=metadata", x_ms_meta_k="new")),
     Case("properties", BASE, call("blob", "PUT", "data/a", "comp=properties", x_ms_blob_content_type="a/b")),
     Case("delete", both(BASE, block("a", 1, X)), call("blob", "DELETE", "data/a")),
-    Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
     Case("snapshot", BASE, call("blob", "PUT", "data/a", "comp=snapshot")),
     Case("snapshot-log", LOG, call("blob", "PUT", "data/a", "comp=snapshot", x_ms_meta_own="1")),
     Case("snapshot-delete", both(BASE, SNAPSHOT), for_each_snapshot("DELETE")),

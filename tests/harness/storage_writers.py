@@ -257,6 +257,9 @@ class Writer:
             old = {name: self.states.get(name) for name in doubt.wanted}
             if not (doubt.in_place and _mixed(old, doubt.wanted, got)):
                 allowed = [old] if refused else [old, doubt.wanted]
+                if any("?" in name for name in doubt.wanted) and not refused:
+                    # A blob is deleted after its snapshots, one by one.
+                    allowed.append({n: got[n] if "?" in n and got[n] is None else old[n] for n in old})
                 assert got in allowed, (got, "is none of", allowed)
         self.states = found
         there = {name for name, state in found.items() if state is not None}
@@ -289,7 +292,9 @@ class BlobWriter(Writer):
         state = self.states.get(name)
         if self.existing("AppendBlob") and self.chance.random() < 0.25:
             return self.append(self.chance.choice(self.existing("AppendBlob")))
-        choices: list[Callable[[str], None]] = [self.put, self.put, self.blocks, self.new_log]
+        choices: list[Callable[[str], None]] = [self.put, self.put, self.new_log]
+        if state is None or state.kind == "BlockBlob":
+            choices += [self.blocks, self.blocks]
         if "copy" in self.offered:
             choices.append(self.copy)
         if state is not None:

@@ -92,8 +92,14 @@ class Plane(RuleBasedStateMachine):
     @rule(name=names, parts=st.lists(bodies.filter(bool), min_size=1, max_size=3), meta=metadata)
     def put_blocks(self, name, parts, meta):
         entries = ""
+        present = self.blobs.items.get(name)
         for number, part in enumerate(parts):
             identifier = base64.b64encode(b"%02d" % number).decode()
+            if present is not None and present.kind != "BlockBlob":
+                query = {"comp": "block", "blockid": identifier}
+                answer = self.data.ask("blob", "PUT", f"data/{name}", query, None, part)
+                assert answer.code == "InvalidBlobType"
+                return
             entries += f"<Latest>{identifier}</Latest>"
             query = {"comp": "block", "blockid": identifier}
             self.must("blob", "PUT", f"data/{name}", query, None, part)
