@@ -171,7 +171,8 @@ class Settings:
     the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `copy_sources`: where the URL of a
     blob to copy may lead besides this service, one of COPY_SOURCES. `connections` at most are served by
     each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
-    `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service did.
+    `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service
+    did.
     """
 
     ports: dict[str, int]
