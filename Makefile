@@ -19,6 +19,7 @@ contract:
 test:
 	$(BIN)pytest
 test-slow:
+	# Of this, 500 kills of the service take about 15 minutes.
 	$(BIN)pytest -m slow
 test-clients:
 	$(BIN)pytest -m clients tests/clients

@@ -206,6 +206,22 @@ class TestStartAndStop:
         ports = [int(endpoint[name].rpartition(":")[2]) for name in ("arm", "proxy", "blob", "file")]
         assert ports == [first, first + 1, first + 2, first + 3]
 
+    def test_the_policy_for_a_loss_of_power_is_kept(self, new_service):
+        service = new_service()
+
+        def kept():
+            return json.loads((service.home / "config.json").read_text())["fsync"]
+
+        for words, policy in (((), "close"), (("--fsync", "always"), "always"), ((), "always")):
+            done = service.batchai("up", "--detach", *words)
+            assert done.returncode == 0, done.stderr
+            assert kept() == policy
+            service.read_endpoint().down()
+        refused = service.batchai("up", "--fsync", "sometimes")
+        assert refused.returncode == 2
+        assert kept() == "always"
+        assert "--fsync" in service.batchai("up", "--help").stdout
+
 
 class TestRefusedHomes:
     def test_one_whose_path_would_break_command_lines(self, new_service, tmp_path):
