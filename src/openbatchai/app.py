@@ -96,6 +96,7 @@ class Service:
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
             quotas=self._settings.quotas,
+            recorded_creates=self._settings.recorded_creates,
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())

@@ -116,6 +116,7 @@ class StorageCode(Enum):
         400,
         "The key for one of the metadata key-value pairs is empty.",
     )
+    INVALID_BLOB_TIER = ("InvalidBlobTier", 400, "The specified blob tier is invalid.")
     BATCH_COUNT = (
         "ExceedsMaxBatchRequestCount",
         400,

@@ -178,10 +178,19 @@ def test_tiers_are_remembered_and_leave_the_version_alone(container):
         assert (told.blob_tier, told.etag, told.blob_tier_inferred) == (tier, first.etag, None)
         assert told.blob_tier_change_time is not None
         assert next(iter(container.list_blobs())).blob_tier == tier
-    for wrong in ("P10", "Tepid"):
+    for wrong, code in (("P10", "InvalidBlobTier"), ("Tepid", "InvalidHeaderValue")):
         with pytest.raises(HttpResponseError) as refused:
             blob.set_standard_blob_tier(wrong)
-        assert refused.value.status_code in (400, 409)
+        assert (refused.value.status_code, refused.value.error_code) == (400, code)
+    with pytest.raises(HttpResponseError) as refused:
+        container.upload_blob("c", b"x", headers={"x-ms-access-tier": "P10"})
+    assert refused.value.error_code == "InvalidBlobTier"
+    log = container.get_blob_client("log")
+    log.create_append_blob()
+    with pytest.raises(HttpResponseError) as refused:
+        log.set_standard_blob_tier("Cool")
+    assert refused.value.error_code == "InvalidBlobType"
+    assert [each.name for each in container.list_blobs()] == ["b", "log"]
 
 
 def test_a_blob_on_its_way_out_of_the_archive_says_so(container):
