@@ -226,7 +226,7 @@ class Writer:
         in_place: bool = False,
         releases: bool = False,
     ) -> Answer:
-        """A request that, acknowledged, makes the names what is `wanted`; leases stay, unless it `releases`."""
+        """A request that, acknowledged, makes the names `wanted`; a lease stays unless it `releases`."""
         old = self.states.get(name)
         if old is not None and old.leased and not releases and (new := wanted[name]) is not None:
             wanted = {**wanted, name: replace(new, leased=True)}
