@@ -96,6 +96,7 @@ class Service:
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
             quotas=self._settings.quotas,
+            recorded_creates=self._settings.recorded_creates,
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
@@ -179,17 +180,18 @@ class Service:
             "ports": self._storage_ports,
             "observe": observe_all(AccessLog().record, self._storage_metrics.record),
         }
+        reach = Reach(self._settings.copy_sources)
         return {
             "arm": management,
             "aad": management,
             "blob": blob.create_app(
                 self._storage,
                 self._verify_storage_token,
-                reach=Reach(self._settings.copy_sources),
+                reach=reach,
                 describe=self._describe_account,
                 **storage,
             ),
-            "file": files.create_app(self._storage, self._verify_storage_token, **storage),
+            "file": files.create_app(self._storage, self._verify_storage_token, reach=reach, **storage),
         }
 
     def _describe_account(self, name: str) -> AccountFacts:

@@ -171,6 +171,8 @@ class Settings:
     the usages have, e.g. "Clusters". `fsync`: one of FSYNC_POLICIES. `copy_sources`: where the URL of a
     blob to copy may lead besides this service, one of COPY_SOURCES. `connections` at most are served by
     each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
+    `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service
+    did.
     """
 
     ports: dict[str, int]
@@ -181,6 +183,7 @@ class Settings:
     copy_sources: str = DEFAULT_COPY_SOURCES
     connections: int = DEFAULT_CONNECTIONS
     stalled_s: float = DEFAULT_STALLED_S
+    recorded_creates: bool = False
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -202,6 +205,7 @@ class Settings:
                 copy_sources=copy_sources,
                 connections=int(content.get("connections", DEFAULT_CONNECTIONS)),
                 stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
+                recorded_creates=bool(content.get("recordedCreates", False)),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -218,6 +222,7 @@ class Settings:
                 "copySources": self.copy_sources,
                 "connections": self.connections,
                 "stalledSeconds": self.stalled_s,
+                "recordedCreates": self.recorded_creates,
             },
         )
 

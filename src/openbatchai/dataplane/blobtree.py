@@ -29,7 +29,7 @@ from openbatchai.dataplane.records import (
     item_of,
 )
 from openbatchai.dataplane.sidestore import Key, SideStore
-from openbatchai.dataplane.tiers import rehydrated
+from openbatchai.dataplane.tiers import check_tier_of_type, rehydrated
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
 
@@ -236,6 +236,7 @@ class BlobTree:
         blocks: str = "",
     ) -> Item:
         """Make `upload` the blob; `blocks` is its committed block list."""
+        check_tier_of_type(wanted.tier, blob_type)
         self.places.sync_content(upload.fd)
         with self.locked(ref), self.container(ref) as container:
             present = blobplaces.find(container, ref.path)

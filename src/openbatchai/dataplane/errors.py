@@ -116,6 +116,7 @@ class StorageCode(Enum):
         400,
         "The key for one of the metadata key-value pairs is empty.",
     )
+    INVALID_BLOB_TIER = ("InvalidBlobTier", 400, "The specified blob tier is invalid.")
     BATCH_COUNT = (
         "ExceedsMaxBatchRequestCount",
         400,
@@ -140,6 +141,11 @@ class StorageCode(Enum):
         "File or directory path name is invalid.",
     )
     INVALID_PERMISSION = ("FileInvalidPermission", 400, "The specified file permission is not valid.")
+    CANNOT_CONVERT_PERMISSION = (
+        "CannotConvertToSddlDueToCustomAce",
+        400,
+        "Permissions can't be converted due to the presence of custom ACE in the ACLs.",
+    )
     INVALID_PERMISSION_KEY = (
         "FileInvalidPermissionKey",
         400,

@@ -220,8 +220,7 @@ class KeptBlobs:
             self._places.in_background(lambda: self.remove_expired(account))
 
     def _keep(self, ref: ItemRef, kept: Kept, bring: Callable[[Path], object]) -> None:
-        home = self._home(ref)
-        home.mkdir(parents=True, exist_ok=True)
+        home = self._places.make_snapshots_home(ref.account, ref.service, ref.container)
         self.rows(ref.account).announce(_key(ref), kept)
         try:
             bring(home)
@@ -236,6 +235,7 @@ class KeptBlobs:
     def _unlink(self, ref: ItemRef, kept: Kept) -> None:
         with suppress(FileNotFoundError):
             (self._home(ref) / kept.file).unlink()
+            self._places.sync_path(self._home(ref))
 
     def _home(self, ref: ItemRef) -> Path:
         return self._places.snapshots_home(ref.account, ref.service, ref.container)

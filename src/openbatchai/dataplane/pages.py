@@ -1,5 +1,6 @@
 """Page blobs: sparse files written in place, in pages of 512 bytes (storage.md 5.3, Page blob)."""
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -87,8 +88,7 @@ class Pages:
         """Put `upload` at `span`; a start after a crash completes what was begun."""
 
         def put(fd: int, record: Record) -> None:
-            # May find the disk full before anything has changed.
-            os.posix_fallocate(fd, span.start, span.length)
+            _reserve(fd, span)
             announce(self._tree.places, ref, upload, fd, span.start, record, in_place=True)
             copy_bytes(upload.fd, 0, fd, span.start, span.length)
 
@@ -193,6 +193,15 @@ class Pages:
             self._tree.store(ref).put(key_of(ref), record)
             finish()
             return item_of(ref.path, found, record)
+
+
+def _reserve(fd: int, span: Span) -> None:
+    """Find the disk full before anything has changed, where the file system can tell."""
+    try:
+        os.posix_fallocate(fd, span.start, span.length)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
 
 
 def page_span(limits: RangeHeader | None) -> Span:

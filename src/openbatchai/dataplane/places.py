@@ -183,8 +183,19 @@ class Places:
         )
         return [(service, name) for service, name in found if is_container_name(name)]
 
+    def make_snapshots_home(self, account: str, service: StorageService, container: str) -> Path:
+        home = self.snapshots_home(account, service, container)
+        for directory in (home.parent, home):
+            with suppress(FileExistsError):
+                directory.mkdir()
+                self.sync_path(directory.parent)
+        return home
+
     def remove_snapshots(self, account: str, service: StorageService, container: str) -> None:
-        self._discard(account, self.snapshots_home(account, service, container))
+        home = self.snapshots_home(account, service, container)
+        self._discard(account, home)
+        with suppress(FileNotFoundError):
+            self.sync_path(home.parent)
 
     def remove_snapshot(self, ref: ItemRef) -> None:
         """One snapshot of a share."""

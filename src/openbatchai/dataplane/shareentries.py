@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openbatchai.dataplane import beneath, filenames
+from openbatchai.dataplane.caseindex import CaseIndex
 from openbatchai.dataplane.errors import StorageCode, StorageError
+
+# Of all shares: a directory is known by its inode.
+_cases = CaseIndex()
 
 
 def open_existing(share: int, path: str) -> int | None:
@@ -98,18 +102,25 @@ def place_for(share: int, path: str) -> str:
 
 
 def _by_case(share: int, directory: str, name: str) -> str | None:
-    wanted = filenames.fold(name)
     try:
         fd = beneath.open_beneath(share, directory, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        with os.scandir(fd) as entries:
-            names = [entry.name for entry in entries]
+        same = _cases.names(fd, name)
+        if same is None:
+            names = _names(fd)
+            _cases.offer(fd, len(names), _names)
+            wanted = filenames.fold(name)
+            # Folding keeps the length, which tells nearly all of them apart.
+            same = tuple(
+                entry for entry in names if len(entry) == len(name) and filenames.fold(entry) == wanted
+            )
     finally:
         os.close(fd)
-    if name.isascii():
-        # Only ASCII folds to ASCII, and the length tells nearly all of it apart.
-        length = len(name)
-        names = [entry for entry in names if len(entry) == length and entry.isascii()]
-    return min((entry for entry in names if filenames.fold(entry) == wanted), default=None)
+    return min(same, default=None)
+
+
+def _names(directory: int) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]

@@ -42,14 +42,13 @@ class ShareSnapshots:
             if len(others) >= _MOST:
                 raise StorageError(StorageCode.SHARE_SNAPSHOT_COUNT)
             taken = replace(ref, snapshot=snapshot_time(self._clock.now(), others[-1] if others else ""))
-            home = places.snapshots_home(ref.account, ref.service, ref.container)
             made = places.made_path(ref.account)
             made.mkdir(mode=0o700)
             try:
                 self._copy(ref, taken, made)
                 settings = base.settings if metadata is None else replace(base.settings, metadata=metadata)
                 self._containers.describe_snapshot(taken, settings)
-                home.mkdir(parents=True, exist_ok=True)
+                home = places.make_snapshots_home(ref.account, ref.service, ref.container)
                 # Not while the share is deleted, which takes its snapshots along.
                 with places.locked_all():
                     self._containers.get(ref)

@@ -40,11 +40,10 @@ def check_priority(name: str) -> str:
 
 def check_tier_of_type(tier: str, blob_type: str) -> None:
     """Block blobs have the tiers of block blobs, page blobs those of disks, append blobs none."""
-    fits = (blob_type == "BlockBlob" and tier in BLOCK_TIERS) or (
-        blob_type == "PageBlob" and tier in PAGE_TIERS
-    )
-    if tier and not fits:
-        raise StorageError(StorageCode.INVALID_BLOB_TYPE, "The tier is not one of blobs of this type.")
+    if tier and blob_type == "AppendBlob":
+        raise StorageError(StorageCode.INVALID_BLOB_TYPE)
+    if tier and tier not in (BLOCK_TIERS if blob_type == "BlockBlob" else PAGE_TIERS):
+        raise StorageError(StorageCode.INVALID_BLOB_TIER)
 
 
 def with_tier(record: Record, tier: str, priority: str, now_ns: int) -> Record:

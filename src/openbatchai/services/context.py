@@ -17,7 +17,8 @@ class Context:
     """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
-    usages, where they differ from the defaults."""
+    usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
+    202 and an operation, as the real service did, not by 200 with the resource."""
 
     store: Store
     storage: StorageContent
@@ -30,6 +31,7 @@ class Context:
     tail_window_s: float = 3.0
     tail_wait_s: float = 2.0
     quotas: Mapping[str, int] = field(default_factory=dict)
+    recorded_creates: bool = False
 
 
 def new_etag() -> str:

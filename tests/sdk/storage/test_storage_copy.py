@@ -6,6 +6,7 @@ import http.server
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -317,6 +318,12 @@ class _Elsewhere(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"too little")
             return
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while True:
+                    self.wfile.write(self.content)
         if self.path != "/data":
             self.send_error(403 if self.path == "/secret" else 404)
             return
@@ -362,6 +369,23 @@ def test_a_source_on_another_server(container, elsewhere):
     assert target.download_blob().readall() == _Elsewhere.content[10:30]
 
 
+def test_a_server_that_ignores_ranges_and_never_ends(server, container, elsewhere):
+    target = container.get_blob_client("t")
+    target.stage_block_from_url("1", f"{elsewhere}/endless", source_offset=300, source_length=100)
+    target.commit_block_list([BlobBlock("1")])
+    assert target.download_blob().readall() == (_Elsewhere.content * 2)[300:400]
+    target.delete_blob()
+    target.create_append_blob()
+    # In this version a block has at most 4 MiB.
+    older = BlobServiceClient.from_connection_string(server.connection_string, api_version="2021-12-02")
+    with older:
+        log = older.get_blob_client(container.container_name, "t")
+        with pytest.raises(HttpResponseError) as refused:
+            log.append_block_from_url(f"{elsewhere}/endless")
+    assert refused.value.error_code == "RequestBodyTooLarge"
+    assert target.get_blob_properties().size == 0
+
+
 def test_addresses_of_this_machine_are_not_asked_by_default(start_server, elsewhere):
     connection = start_server().connection_string
     with BlobServiceClient.from_connection_string(connection) as client:
@@ -401,3 +425,13 @@ def test_the_copy_of_a_sealed_blob_is_sealed(container):
     with pytest.raises(HttpResponseError) as refused:
         copied.append_block(b"x")
     assert refused.value.error_code == "BlobIsSealed"
+
+
+def test_conditions_on_tags_fail_with_the_plain_code(container):
+    source = container.upload_blob("s", b"content", tags={"a": "1"})
+    target = container.upload_blob("t", b"old", tags={"b": "1"})
+    for name in ("source_if_tags_match_condition", "if_tags_match_condition"):
+        with pytest.raises(HttpResponseError) as refused:
+            target.start_copy_from_url(source.url, **{name: "\"a\"='2'"})
+        assert (refused.value.status_code, refused.value.error_code) == (412, "ConditionNotMet")
+    assert target.download_blob().readall() == b"old"

@@ -307,6 +307,10 @@ def test_block_lists_and_types_of_snapshots(container):
     blob.stage_block("CCCC", b"three")
     committed, uncommitted = snapshot.get_block_list("all")
     assert ([block.id for block in committed], uncommitted) == (["AAAA", "BBBB"], [])
+    copy = container.get_blob_client("copy")
+    copy.start_copy_from_url(snapshot.url)
+    assert copy.download_blob().readall() == b"onetwo"
+    assert [block.id for block in copy.get_block_list()[0]] == ["AAAA", "BBBB"]
     log = container.get_blob_client("log")
     log.create_append_blob()
     log.append_block(b"first")

@@ -159,6 +159,9 @@ def test_tags_have_permissions_of_their_own(server, container):
 
     assert call("t", "GET", "comp=tags&") == 200
     assert call("rw", "GET", "comp=tags&") == 403
+    condition = {"x-ms-if-tags": "a='b'"}
+    assert call("r", "GET", "", **condition) == 403
+    assert call("rt", "GET", "", **condition) == 200
     tags = b"<Tags><TagSet><Tag><Key>a</Key><Value>c</Value></Tag></TagSet></Tags>"
     assert call("rw", "PUT", "comp=tags&", tags) == 403
     assert call("t", "PUT", "comp=tags&", tags) == 204
@@ -178,10 +181,19 @@ def test_tiers_are_remembered_and_leave_the_version_alone(container):
         assert (told.blob_tier, told.etag, told.blob_tier_inferred) == (tier, first.etag, None)
         assert told.blob_tier_change_time is not None
         assert next(iter(container.list_blobs())).blob_tier == tier
-    for wrong in ("P10", "Tepid"):
+    for wrong, code in (("P10", "InvalidBlobTier"), ("Tepid", "InvalidHeaderValue")):
         with pytest.raises(HttpResponseError) as refused:
             blob.set_standard_blob_tier(wrong)
-        assert refused.value.status_code in (400, 409)
+        assert (refused.value.status_code, refused.value.error_code) == (400, code)
+    with pytest.raises(HttpResponseError) as refused:
+        container.upload_blob("c", b"x", headers={"x-ms-access-tier": "P10"})
+    assert refused.value.error_code == "InvalidBlobTier"
+    log = container.get_blob_client("log")
+    log.create_append_blob()
+    with pytest.raises(HttpResponseError) as refused:
+        log.set_standard_blob_tier("Cool")
+    assert refused.value.error_code == "InvalidBlobType"
+    assert [each.name for each in container.list_blobs()] == ["b", "log"]
 
 
 def test_a_blob_on_its_way_out_of_the_archive_says_so(container):

@@ -21,7 +21,15 @@ def test_a_login_is_not_shown(value, shown):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"ports": []}', '{"ports": {"arm": "x"}}', '{"idleTimeoutSeconds": "x"}', '{"fsync": "x"}'],
+    [
+        "{",
+        "[]",
+        '{"ports": []}',
+        '{"ports": {"arm": "x"}}',
+        '{"idleTimeoutSeconds": "x"}',
+        '{"fsync": "x"}',
+        '{"copySources": "x"}',
+    ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, content):
     path = tmp_path / "config.json"

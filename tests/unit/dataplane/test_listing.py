@@ -171,6 +171,7 @@ def home(tmp_path):
     return tmp_path / "acct" / "blob" / "data"
 
 
+@settings(deadline=None)
 @given(st.text("ab\ud7ff\ue000\U0010ffff", max_size=4), st.text("ab\ud7ff\ue000\U0010ffff", max_size=6))
 def test_behind_is_the_least_string_after_all_with_a_prefix(prefix, name):
     assert (name < behind(prefix)) == (name < prefix or name.startswith(prefix))
@@ -308,6 +309,7 @@ def test_snapshots_come_before_their_blob_and_pages_may_part_them(storage, limit
 # --- what is kept between pages
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))))
 def test_packed_names_are_a_sequence(names):
     packed = PackedNames(names)

@@ -4,6 +4,7 @@ import base64
 import os
 import posixpath
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def decoded(path: str, *, directory: bool) -> str | None:
     return component if blobnames.is_canonical(component, path.split("/"), directory=directory) else None
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(COMPONENTS, KINDS)
 def test_escapes_can_be_stored_and_decoded(component, directory):
     path = blobnames.escape(component, directory=directory)
@@ -51,7 +52,7 @@ def test_escapes_can_be_stored_and_decoded(component, directory):
     assert decoded(path, directory=not directory) is None
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(COMPONENTS, COMPONENTS, KINDS, KINDS)
 @example("a", ".%a", False, False)
 @example("", "/", True, False)
@@ -65,7 +66,7 @@ def test_no_two_components_share_a_form(first, second, first_kind, second_kind):
     assert not any(path.startswith(f"{one}/") for one in ones for path in others)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.text("a.%2F5é", max_size=12), KINDS)
 def test_a_name_on_disk_stands_for_one_component_at_most(entry, directory):
     component = blobnames.unescape(entry, directory=directory)
@@ -362,3 +363,22 @@ def test_orphaned_rows_of_escaped_blobs_are_not_dropped_by_a_start(tmp_path):
     assert second.storage.blobs.properties(second.ref("a/b")).metadata == {"color": "red"}
     assert second.storage.blobs.properties(second.ref("c//")).metadata == {"color": "blue"}
     second.storage.close()
+
+
+def test_writers_of_names_that_get_in_each_others_way(container):
+    """Each deletes and puts its own blob, while directories come and go beneath the others' feet."""
+    names = ["a", "a/b", "a/b/c", "a/b/c/", "a/b//"]
+
+    def write(name: str) -> None:
+        for _ in range(20):
+            container.put(name, name.encode())
+            assert container.get(name) == name.encode()
+            container.delete(name)
+            assert container.is_missing(name)
+        container.put(name, name.encode())
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for done in [pool.submit(write, name) for name in names]:
+            done.result()
+    assert container.names() == sorted(names)
+    assert [container.get(name) for name in names] == [name.encode() for name in names]

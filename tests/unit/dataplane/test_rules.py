@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbatchai.dataplane.conditions import Conditions, Version
@@ -161,6 +161,7 @@ def test_names_that_are_two(one, other):
     assert fold(one) != fold(other)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_folding_is_idempotent_and_keeps_the_length(name):
     assert fold(fold(name)) == fold(name)

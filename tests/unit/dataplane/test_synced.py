@@ -74,7 +74,7 @@ class Disk:
 
 
 def _in_tree(path: str) -> bool:
-    return re.search(r"/acct/(blob|file)(/|$)", path) is not None
+    return re.search(r"/acct/(blob|file|\.snapshots)(/|$)", path) is not None
 
 
 def _paths(call: str, arguments: str) -> list[str]:

@@ -166,23 +166,31 @@ async def _take(
     try:
         held = bytearray()
         size = 0
+        is_part = wanted is not None and response.status_code == 206
+        # A server may ignore the range and send everything.
+        skipped = 0 if wanted is None or is_part else wanted.first or 0
         async for piece in response.aiter_raw():
             size += len(piece)
-            # A server may ignore the range and send everything.
-            if size > limit and (wanted is None or response.status_code == 206):
+            if size > skipped + limit and (is_part or not _has_all(wanted, size)):
                 raise StorageError(StorageCode.BODY_TOO_LARGE)
             held += piece
             if len(held) >= _PIECE:
                 await exchange.run(upload.write, bytes(held))
                 held.clear()
+            if not is_part and _has_all(wanted, size):
+                break
         await exchange.run(upload.write, bytes(held))
-        is_part = wanted is not None and response.status_code == 206
         span = Span(0, size) if wanted is None or is_part else wanted.within(size)
         if span.length > limit:
             raise StorageError(StorageCode.BODY_TOO_LARGE)
         return _original(os.dup(upload.fd), size, response.headers), span
     finally:
         upload.discard()
+
+
+def _has_all(wanted: RangeHeader | None, size: int) -> bool:
+    """Whether the first `size` bytes hold all that is wanted."""
+    return wanted is not None and wanted.first is not None and wanted.last is not None and size > wanted.last
 
 
 def _original(fd: int, size: int, headers: Mapping[str, str]) -> Original:

@@ -30,7 +30,7 @@ NEWEST_VERSION = "2026-10-06"
 # Asking for these changes what a call means, so ignoring them would be worse than refusing.
 _UNSUPPORTED_HEADERS = {
     StorageService.BLOB: re.compile(
-        r"x-ms-(?:encryption-|immutability-|legal-hold|rename-source|expiry-|previous-)"
+        r"x-ms-(?:source-|)encryption-|x-ms-(?:immutability-|legal-hold|rename-source|expiry-|previous-)"
     ),
     StorageService.FILE: re.compile(
         r"x-ms-(?:encryption-|if-tags|tags|immutability-|legal-hold|rename-source|expiry-)"
