@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Generic, Protocol, TypeVar
 
 from openbatchai.dataplane.blobwalk import Bound, Walk
@@ -31,13 +31,15 @@ _LAST_CODE_POINT = 0x10FFFF
 
 @dataclass(frozen=True)
 class BlobQuery:
-    """`include` names what beside the blobs is wanted; `start_from` is the least name."""
+    """`include` names what beside the blobs is wanted; `start_from` is the least name, all names
+    are less than `end_before` (if it is not empty)."""
 
     prefix: str = ""
     delimiter: str = ""
     marker: str = ""
     limit: int = PAGE
     start_from: str = ""
+    end_before: str = ""
     include: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -88,7 +90,10 @@ class BlobListing:
         ]
         with self._places.container(account, StorageService.BLOB, container) as directory:
             walk = Walk(directory, self._places.tables)
-            found = list(islice(_entries(walk, query, bound, extra, after), query.limit + 1))
+            entries = _entries(walk, query, bound, extra, after)
+            if query.end_before:
+                entries = takewhile(lambda entry: entry[0] < query.end_before, entries)
+            found = list(islice(entries, query.limit + 1))
         page = found[: query.limit]
         next_marker = _encode_position(page[-1]) if len(found) > len(page) else ""
         return Page(self._joined(account, container, page, now_ns, in_full=not query.delimiter), next_marker)

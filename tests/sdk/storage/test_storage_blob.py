@@ -374,3 +374,18 @@ def test_tags_have_conditions_of_their_own(container):
     assert refusal.value.error_code == "ConditionNotMet"
     blob.set_blob_tags({"a": "2"}, etag=etag, match_condition=MatchConditions.IfNotModified)
     assert blob.get_blob_tags(etag=etag, match_condition=MatchConditions.IfNotModified) == {"a": "2"}
+
+
+def test_a_listing_from_one_name_to_before_another(container):
+    for name in ("a", "b", "b/1", "b/2", "c"):
+        container.upload_blob(name, b"x")
+
+    def between(start: str, end: str, page: int | None = None) -> list[str]:
+        # The SDK sends `endBefore` only when it asks for Arrow.
+        bounds = {"startFrom": start, "endBefore": end}
+        return [blob.name for blob in container.list_blobs(results_per_page=page, params=bounds)]
+
+    assert between("b", "b/2") == ["b", "b/1"]
+    assert between("", "b") == ["a"]
+    assert between("b", "c", page=1) == ["b", "b/1", "b/2"]
+    assert between("", "a") == []

@@ -425,3 +425,13 @@ def test_the_copy_of_a_sealed_blob_is_sealed(container):
     with pytest.raises(HttpResponseError) as refused:
         copied.append_block(b"x")
     assert refused.value.error_code == "BlobIsSealed"
+
+
+def test_conditions_on_tags_fail_with_the_plain_code(container):
+    source = container.upload_blob("s", b"content", tags={"a": "1"})
+    target = container.upload_blob("t", b"old", tags={"b": "1"})
+    for name in ("source_if_tags_match_condition", "if_tags_match_condition"):
+        with pytest.raises(HttpResponseError) as refused:
+            target.start_copy_from_url(source.url, **{name: "\"a\"='2'"})
+        assert (refused.value.status_code, refused.value.error_code) == (412, "ConditionNotMet")
+    assert target.download_blob().readall() == b"old"

@@ -54,6 +54,7 @@ class BlobContainerCalls:
             marker=query.get("marker", ""),
             limit=page_limit(query, PAGE),
             start_from=query.get("startfrom", ""),
+            end_before=query.get("endbefore", ""),
             include=include,
         )
 
