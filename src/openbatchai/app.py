@@ -180,17 +180,18 @@ class Service:
             "ports": self._storage_ports,
             "observe": observe_all(AccessLog().record, self._storage_metrics.record),
         }
+        reach = Reach(self._settings.copy_sources)
         return {
             "arm": management,
             "aad": management,
             "blob": blob.create_app(
                 self._storage,
                 self._verify_storage_token,
-                reach=Reach(self._settings.copy_sources),
+                reach=reach,
                 describe=self._describe_account,
                 **storage,
             ),
-            "file": files.create_app(self._storage, self._verify_storage_token, **storage),
+            "file": files.create_app(self._storage, self._verify_storage_token, reach=reach, **storage),
         }
 
     def _describe_account(self, name: str) -> AccountFacts:

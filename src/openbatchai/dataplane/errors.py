@@ -141,6 +141,11 @@ class StorageCode(Enum):
         "File or directory path name is invalid.",
     )
     INVALID_PERMISSION = ("FileInvalidPermission", 400, "The specified file permission is not valid.")
+    CANNOT_CONVERT_PERMISSION = (
+        "CannotConvertToSddlDueToCustomAce",
+        400,
+        "Permissions can't be converted due to the presence of custom ACE in the ACLs.",
+    )
     INVALID_PERMISSION_KEY = (
         "FileInvalidPermissionKey",
         400,

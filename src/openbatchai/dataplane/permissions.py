@@ -33,7 +33,7 @@ class Permissions:
 
     def put(self, account: str, text: str, *, is_binary: bool = False) -> str:
         """The key of the descriptor; FileInvalidPermission for what is none."""
-        text = text.strip()
+        text = "".join(text.split())
         check_permission(text, is_binary=is_binary)
         key = permission_key(text)
         self._places.store(account).database.write(

@@ -4,6 +4,7 @@ Of the four times two are the file system's own: the last-write time is its mtim
 change time its ctime unless a client set another one since. Creation time and attributes lie in the record.
 """
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -11,16 +12,18 @@ from datetime import UTC, datetime
 from enum import Enum, IntFlag
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.sddl import from_binary, to_binary
 
 _NS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?Z?", re.ASCII)
 _PERMISSION_BYTES = 8 << 10
-# An owner, a group, a DACL and a SACL, each at most once and in this order.
+# An owner, a group, a DACL and a SACL, each at most once and in this order; entries may hold conditions.
+_ENTRIES = r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\))*"
 _SDDL = re.compile(
-    r"(?:O:(?P<o>[A-Za-z0-9-]+?))?(?:G:(?P<g>[A-Za-z0-9-]+?))?"
-    r"(?:D:[A-Z_]*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))*)?(?:S:[A-Z_]*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))*)?",
+    rf"(?=[OGDS]:)(?:O:[A-Za-z0-9-]+?)?(?:G:[A-Za-z0-9-]+?)?(?:D:[A-Z_]*{_ENTRIES})?(?:S:[A-Z_]*{_ENTRIES})?",
     re.ASCII,
 )
+_DESCRIPTOR_HEAD = 20
 # What Azure gives the root of a share that nobody set a descriptor on: full control for system and
 # administrators, change for authenticated users.
 DEFAULT_SDDL = (
@@ -125,16 +128,33 @@ def parse_time(header: str, text: str) -> TimeWish:
 
 
 def check_permission(text: str, *, is_binary: bool) -> None:
+    """FileInvalidPermission for what is no descriptor; one with entries that we do not know is one."""
     if len(text.encode("utf-8")) > _PERMISSION_BYTES:
         raise StorageError(
             StorageCode.INVALID_PERMISSION, "A permission in a header or body has at most 8 KiB."
         )
-    valid = _BASE64.fullmatch(text) if is_binary else _SDDL.fullmatch("".join(text.split()))
-    if not text.strip() or valid is None:
+    if not text or not (_is_descriptor(text) if is_binary else _SDDL.fullmatch(text)):
         raise StorageError(StorageCode.INVALID_PERMISSION)
 
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
+def _is_descriptor(text: str) -> bool:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return len(data) >= _DESCRIPTOR_HEAD and data[0] == 1
+
+
+def converted(text: str, *, is_binary: bool) -> str:
+    """A stored descriptor in its other form: SDDL from the binary one, or that, as base64, from SDDL."""
+    try:
+        if is_binary:
+            return from_binary(base64.b64decode(text))
+        return base64.b64encode(to_binary(text)).decode("ascii")
+    except ValueError:
+        raise StorageError(
+            StorageCode.CANNOT_CONVERT_PERMISSION,
+        ) from None
 
 
 def permission_key(text: str) -> str:

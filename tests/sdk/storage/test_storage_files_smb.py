@@ -195,17 +195,23 @@ def test_permission_documents(call, server, share):
     assert refused.value.error_code == "ShareNotFound"
 
 
-def test_binary_permission_is_given_back_as_it_was(call):
-    body = '{"Permission": "AQAUhGwAAACIAAAAAAAAABQAAAA=", "Format": "Binary"}'
-    key = call("PUT", "", "restype=share&comp=filepermission", data=body).headers["x-ms-file-permission-key"]
-    back = call(
-        "GET",
-        "",
-        "restype=share&comp=filepermission",
-        file_permission_key=key,
-        file_permission_format="binary",
+def test_a_permission_has_a_binary_form_too(call, share):
+    binary = (
+        "AQAUhGwAAACIAAAAAAAAABQAAAACAFgAAwAAAAAAFAD/AR8AAQEAAAAAAAUSAAAAAAAYAP8BHwABAgAAAAAABSAAAAAgAgAAAAAk"
+        "AKkAEgABBQAAAAAABRUAAABZUbgXZnJdJWRjOwuMmS4AAQUAAAAAAAUVAAAAoGXPfnhLm1/nfIdwr/1IAQEFAAAAAAAFFQAAAKBl"
+        "z354S5tf53yHcAECAAA="
     )
-    assert back.json()["permission"] == "AQAUhGwAAACIAAAAAAAAABQAAAA="
+    body = f'{{"Permission": "{binary}", "Format": "Binary"}}'
+    created = call("PUT", "", "restype=share&comp=filepermission", data=body)
+    key = created.headers["x-ms-file-permission-key"]
+    assert share.get_permission_for_share(key, file_permission_format="binary") == binary
+    assert share.get_permission_for_share(key) == f"{SDDL}S:NO_ACCESS_CONTROL"
+    key = share.create_permission_for_share(f"{SDDL}S:NO_ACCESS_CONTROL")
+    assert share.get_permission_for_share(key, file_permission_format="binary") == binary
+    unknown = share.create_permission_for_share("O:SYD:(OA;;CR;;;SY)")
+    with pytest.raises(HttpResponseError) as refused:
+        share.get_permission_for_share(unknown, file_permission_format="binary")
+    assert refused.value.error_code == "CannotConvertToSddlDueToCustomAce"
 
 
 def test_old_versions_get_no_smb_headers(call, share):
@@ -270,3 +276,13 @@ def test_handles_are_none_but_of_what_exists(call, share):
     with pytest.raises(ResourceNotFoundError):
         list(share.get_file_client("missing").list_handles())
     assert call("PUT", "d/f", "comp=forceclosehandles").headers["x-ms-error-code"] == "MissingRequiredHeader"
+
+
+def test_links_belong_to_nfs(share):
+    file = share.get_file_client("link")
+    share.get_file_client("f").upload_file(b"x")
+    for make in (lambda: file.create_symlink("f"), lambda: file.create_hardlink("f"), file.get_symlink):
+        with pytest.raises(HttpResponseError) as refused:
+            make()
+        assert (refused.value.status_code, refused.value.error_code) == (400, "UnsupportedQueryParameter")
+    assert not file.exists()

@@ -248,7 +248,7 @@ def test_share_settings_are_kept(service, fresh_name):
     assert (entry.quota, entry.access_tier, entry.metadata) == (4, "Cool", {"a": "1"})
     assert (entry.provisioned_iops, entry.paid_bursting_enabled) == (500, True)
     assert entry.lease.state == "available"
-    for wrong in ({"quota": 200_000}, {"access_tier": "Best"}, {"root_squash": "NoRootSquash"}):
+    for wrong in ({"quota": 200_000}, {"access_tier": "Best"}, {"root_squash": "Some"}):
         with pytest.raises(HttpResponseError) as refused:
             share.set_share_properties(**wrong)
         assert refused.value.status_code == 400

@@ -159,6 +159,9 @@ def test_tags_have_permissions_of_their_own(server, container):
 
     assert call("t", "GET", "comp=tags&") == 200
     assert call("rw", "GET", "comp=tags&") == 403
+    condition = {"x-ms-if-tags": "a='b'"}
+    assert call("r", "GET", "", **condition) == 403
+    assert call("rt", "GET", "", **condition) == 200
     tags = b"<Tags><TagSet><Tag><Key>a</Key><Value>c</Value></Tag></TagSet></Tags>"
     assert call("rw", "PUT", "comp=tags&", tags) == 403
     assert call("t", "PUT", "comp=tags&", tags) == 204

@@ -181,6 +181,9 @@ class StorageApp:
         exchange.grant.demand(call.scope, call.permissions)
         exchange.grant.check_pinned(exchange.method, target.query.get("comp", "").lower())
         refuse_unsupported(self._service, exchange.headers, exchange.query)
+        if "x-ms-if-tags" in exchange.headers:
+            # Whoever may ask about tags can find them out.
+            exchange.grant.demand("o", "t")
         check_snapshot(target.ref, exchange.method, target.query.get("comp", "").lower())
         check_target_path(target.ref)
         await call.handler(exchange)

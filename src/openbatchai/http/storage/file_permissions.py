@@ -5,6 +5,7 @@ import json
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.permissions import Permission
+from openbatchai.dataplane.smb import converted
 from openbatchai.http.storage.app import Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange
 from openbatchai.http.storage.file_smb import is_binary_permission
@@ -46,13 +47,10 @@ class PermissionCalls:
             return self._storage.permissions.get(exchange.ref.account, key)
 
         found = await exchange.run(read)
+        text = found.text
         if found.is_binary is not wants_binary:
-            raise StorageError(
-                StorageCode.UNSUPPORTED_HEADER,
-                "A permission is given back in the form in which it was stored.",
-                detail={"HeaderName": "x-ms-file-permission-format"},
-            )
-        body = {"permission": found.text} | ({"format": "binary"} if found.is_binary else {})
+            text = converted(text, is_binary=found.is_binary)
+        body = {"permission": text} | ({"format": "binary"} if wants_binary else {})
         await exchange.reply(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 

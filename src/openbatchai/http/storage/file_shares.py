@@ -63,17 +63,12 @@ class ShareCalls:
     def calls(self) -> Calls:
         share = Level.CONTAINER
         return {
-            (share, "PUT", "share", ""): Call("CreateShare", self.create, "c", "cw"),
             (share, "PUT", "share", "properties"): Call("SetShareProperties", self.set_properties, "c", "w"),
             (share, "GET", "share", "stats"): Call("GetShareStats", self.stats, "c", "r"),
             (share, "PUT", "share", "snapshot"): Call("SnapshotShare", self.snapshot, "c", "cw"),
             (share, "PUT", "share", "undelete"): Call("RestoreShare", self.restore, "c", "w"),
             (share, "DELETE", "share", ""): Call("DeleteShare", self.delete, "c", "d"),
         }
-
-    async def create(self, exchange: Exchange) -> None:
-        _check_squash(_settings(exchange, self._storage.clock).get("options", {}))
-        await self._common.create(exchange)
 
     async def set_properties(self, exchange: Exchange) -> None:
         conditions, wanted = conditions_of(exchange.headers), dict(_settings(exchange, self._storage.clock))
@@ -82,12 +77,13 @@ class ShareCalls:
         def change() -> Container:
             containers = self._storage.containers
             together = {**containers.get(exchange.ref).settings.options, **options}
-            _check_squash(together)
             return containers.update(exchange.ref, conditions, options=together, **wanted)
 
         found = await exchange.run(change)
         quota = {"x-ms-share-quota": str(found.settings.quota_gib)}
-        await exchange.reply(200, version_headers(found) | quota | dict(found.settings.options))
+        await exchange.reply(
+            200, version_headers(found) | quota | dict(_options_told(found.settings.options))
+        )
 
     async def stats(self, exchange: Exchange) -> None:
         def read() -> tuple[Container, int]:
@@ -155,13 +151,11 @@ def _word(name: str, text: str, words: Mapping[str, str]) -> str:
     return word
 
 
-def _check_squash(options: Mapping[str, str]) -> None:
-    if _ROOT_SQUASH in options and options.get(_PROTOCOLS) != "NFS":
-        raise StorageError(
-            StorageCode.UNSUPPORTED_HEADER,
-            "The header is for shares with the NFS protocol.",
-            detail={"HeaderName": _ROOT_SQUASH},
-        )
+def _options_told(options: Mapping[str, str]) -> Mapping[str, str]:
+    """Root squash is taken for any share, but means something for those with NFS only."""
+    if options.get(_PROTOCOLS) == "NFS":
+        return options
+    return {name: value for name, value in options.items() if name != _ROOT_SQUASH}
 
 
 def _headers(found: Container, version: str) -> dict[str, str]:
@@ -172,13 +166,13 @@ def _headers(found: Container, version: str) -> dict[str, str]:
         _TIER: settings.access_tier or _DEFAULT_TIER,
         **({"x-ms-access-tier-change-time": storage_xml.http_date_ns(changed)} if changed else {}),
         _PROTOCOLS: "SMB",
-        **settings.options,
+        **_options_told(settings.options),
         **wire.lease_headers(found.lease, version),
     }
 
 
 def _properties(found: Container) -> Mapping[str, str]:
-    settings = found.settings
+    settings, options = found.settings, _options_told(found.settings.options)
     changed = settings.tier_changed_ns
     return {
         "Last-Modified": storage_xml.http_date(found.last_modified),
@@ -188,7 +182,7 @@ def _properties(found: Container) -> Mapping[str, str]:
         **({"AccessTierChangeTime": storage_xml.http_date_ns(changed)} if changed else {}),
         **storage_xml.lease_properties(found.lease),
         "EnabledProtocols": settings.options.get(_PROTOCOLS, "SMB"),
-        **{element: settings.options[name] for name, element in _ELEMENTS if name in settings.options},
+        **{element: options[name] for name, element in _ELEMENTS if name in options},
     }
 
 
