@@ -166,8 +166,8 @@ def _kept(name: str) -> bool:
     ) or (name in ("x-ms-type", "x-ms-access-tier", "x-ms-share-quota", "x-ms-content-length"))
 
 
-def _item(data: Direct, service: str, path: str) -> Any:
-    answer = data.ask(service, "GET", path)
+def _item(data: Direct, service: str, path: str, **query: str) -> Any:
+    answer = data.ask(service, "GET", path, query)
     if answer.status != 200:
         return answer.code
     kept = {name: value for name, value in answer.headers.items() if _kept(name)}
@@ -200,6 +200,9 @@ def view(data: Direct) -> View:
         found["listed"] = names
     found["kept"] = _kept_states(data)
     found |= _directory(data, "")
+    listing = data.ask("file", "GET", "", {"comp": "list", "include": "snapshots"})
+    times = [str(time.text) for time in ElementTree.fromstring(listing.body).iter("Snapshot")]
+    found["share snapshots"] = [_directory(data, "", sharesnapshot=time) for time in times]
     return found
 
 
@@ -221,20 +224,20 @@ def _kept_states(data: Direct) -> list[list[str]]:
     return states
 
 
-def _directory(data: Direct, path: str) -> View:
+def _directory(data: Direct, path: str, **snapshot: str) -> View:
     found: View = {}
-    query = {"restype": "directory", "comp": "list"}
+    query = {"restype": "directory", "comp": "list", **snapshot}
     answer = data.ask("file", "GET", f"share/{path}".rstrip("/"), query)
     if answer.status != 200:
         return {f"directory {path}": answer.code}
     for name in _names(answer.body, "File"):
-        found[f"file {path}{name}"] = _item(data, "file", f"share/{path}{name}")
+        found[f"file {path}{name}"] = _item(data, "file", f"share/{path}{name}", **snapshot)
     for name in _names(answer.body, "Directory"):
-        head = data.ask("file", "GET", f"share/{path}{name}", {"restype": "directory"})
+        head = data.ask("file", "GET", f"share/{path}{name}", {"restype": "directory", **snapshot})
         found[f"directory {path}{name}"] = {
             n: v for n, v in head.headers.items() if n.startswith("x-ms-meta-")
         }
-        found |= _directory(data, f"{path}{name}/")
+        found |= _directory(data, f"{path}{name}/", **snapshot)
     return found
 
 
@@ -255,6 +258,11 @@ def litter(root: Path) -> list[str]:
         found += [f"unready {row}" for row in side.execute("SELECT * FROM kept WHERE ready = 0").fetchall()]
         kept = {path.name for path in (home / ".snapshots" / "blob").glob("*/*")}
         found += [f"kept {name}" for name in files ^ kept]
+        for table, column in (("share_snapshot", "name"), ("share_snapshot_item", "container")):
+            taken = side.execute(f"SELECT DISTINCT {column}, snapshot FROM {table}").fetchall()
+            there = {tuple(place.parts[-2:]) for place in (home / ".snapshots" / "file").glob("*/*")}
+            found += [f"{table} of {snapshot}" for snapshot in set(taken) ^ there]
+        found += [f"move {row}" for row in side.execute("SELECT * FROM move").fetchall()]
     side.close()
     return found
 
@@ -376,6 +384,18 @@ LEASE = {
 def rename(old: str, new: str, query: str = "", **headers: str) -> Call:
     headers |= {"x_ms_file_rename_source": source("file", f"share/{old}")}
     return call("file", "PUT", f"share/{new}", f"{query}&comp=rename", **headers)
+
+
+SHARE_SNAPSHOT = call("file", "PUT", "share", "restype=share&comp=snapshot")
+
+
+def for_share_snapshots(method: str, query: str) -> Call:
+    def carry_out(data: Direct) -> None:
+        listing = data.ask("file", "GET", "", {"comp": "list", "include": "snapshots"})
+        for time in [found.text for found in ElementTree.fromstring(listing.body).iter("Snapshot")]:
+            call("file", method, "share", f"{query}&sharesnapshot={time}")(data)
+
+    return carry_out
 
 
 def for_each_snapshot(method: str, **headers: str) -> Call:
@@ -550,6 +570,24 @@ CASES = [
         rename("f", "g", x_ms_file_rename_replace_if_exists="true"),
     ),
     Case("directory-rename", TREE, rename("d", "moved", "restype=directory")),
+    Case(
+        "directory-rename-over-file",
+        both(TREE, create_file("g", 5, x_ms_meta_k="g")),
+        rename("d", "g", "restype=directory", x_ms_file_rename_replace_if_exists="true"),
+    ),
+    Case("file-copy", FILE, call("file", "PUT", "share/g", x_ms_copy_source=source("file", "share/f"))),
+    Case(
+        "file-copy-over",
+        both(FILE, create_file("g", 5, x_ms_meta_k="g")),
+        call("file", "PUT", "share/g", x_ms_copy_source=source("file", "share/f"), x_ms_meta_k="copy"),
+    ),
+    Case("share-snapshot", TREE, SHARE_SNAPSHOT),
+    Case("share-snapshot-delete", both(TREE, SHARE_SNAPSHOT), for_share_snapshots("DELETE", "restype=share")),
+    Case(
+        "share-delete-with-snapshots",
+        both(TREE, SHARE_SNAPSHOT),
+        call("file", "DELETE", "share", "restype=share", x_ms_delete_snapshots="include"),
+    ),
     Case("share-delete", FILE, call("file", "DELETE", "share", "restype=share")),
     Case(
         # Last of those that --once carries out: the limit is the process's own.

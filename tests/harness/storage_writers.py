@@ -25,6 +25,7 @@ CONTAINER = SHARE = "kills"
 VERSION = "2026-10-06"
 SIZES = (0, 1, 700, 4096, 70_000, 300_000, 1_500_000, 3_000_000)
 _PIECE = 1 << 16
+_LEASE = "0b2ce90d-8c45-4d05-9b4a-8e30ab6b7a4b"
 PAGE = 512
 
 
@@ -204,6 +205,9 @@ class Writer:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Answer:
+        state = self.states.get(name)
+        if state is not None and state.leased:
+            headers = {**(headers or {}), "x-ms-lease-id": _LEASE}
         answer = self.client.ask(method, self.service, f"{self.container}/{name}", query, headers, body)
         if (answer.status, answer.headers.get("x-ms-error-code")) == (507, "InsufficientStorage"):
             raise FullError
@@ -220,8 +224,12 @@ class Writer:
         body: bytes = b"",
         *,
         in_place: bool = False,
+        releases: bool = False,
     ) -> Answer:
-        """A request that, acknowledged, makes the names what is `wanted`."""
+        """A request that, acknowledged, makes the names `wanted`; a lease stays unless it `releases`."""
+        old = self.states.get(name)
+        if old is not None and old.leased and not releases and (new := wanted[name]) is not None:
+            wanted = {**wanted, name: replace(new, leased=True)}
         self.doubt = Doubt(wanted, in_place)
         answer = self.ask(method, name, query, headers, body)
         self.doubt = None
@@ -298,7 +306,7 @@ class BlobWriter(Writer):
         if "copy" in self.offered:
             choices.append(self.copy)
         if state is not None:
-            choices += [self.set_metadata, self.delete]
+            choices += [self.set_metadata, self.delete, self.lease]
             choices += [self.tag] if "tags" in self.offered else []
             choices += [self.snapshot] if "snapshot" in self.offered else []
         return self.chance.choice(choices)(name)
@@ -343,7 +351,7 @@ class BlobWriter(Writer):
         state = self.states[source]
         assert state is not None
         headers = {"x-ms-copy-source": self.client.url("blob", f"{CONTAINER}/{source}")}
-        self.change({name: replace(state, tags={})}, "PUT", name, None, headers)
+        self.change({name: replace(state, tags={}, leased=False)}, "PUT", name, None, headers)
         return None
 
     def set_metadata(self, name: str) -> None:
@@ -351,6 +359,22 @@ class BlobWriter(Writer):
         assert state is not None
         wanted = replace(state, metadata=self.metadata())
         self.change({name: wanted}, "PUT", name, {"comp": "metadata"}, _meta(wanted.metadata))
+
+    def lease(self, name: str) -> None:
+        """Acquire an infinite lease, or release the one that is held."""
+        state = self.states[name]
+        assert state is not None
+        if state.leased:
+            wanted = {name: replace(state, leased=False)}
+            headers = {"x-ms-lease-action": "release"}
+            self.change(wanted, "PUT", name, {"comp": "lease"}, headers, releases=True)
+        else:
+            headers = {
+                "x-ms-lease-action": "acquire",
+                "x-ms-lease-duration": "-1",
+                "x-ms-proposed-lease-id": _LEASE,
+            }
+            self.change({name: replace(state, leased=True)}, "PUT", name, {"comp": "lease"}, headers)
 
     def tag(self, name: str) -> None:
         state = self.states[name]
@@ -364,7 +388,7 @@ class BlobWriter(Writer):
         state = self.states[name]
         assert state is not None
         taken = self.ask("PUT", name, {"comp": "snapshot"})
-        self.states[f"{name}?{taken.headers['x-ms-snapshot']}"] = state
+        self.states[f"{name}?{taken.headers['x-ms-snapshot']}"] = replace(state, leased=False)
         self.acknowledged += 1
 
     def delete(self, name: str) -> None:

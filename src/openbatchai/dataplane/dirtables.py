@@ -29,6 +29,7 @@ _TICK_NS = 50_000_000
 _COARSE_TICK_NS = 2_500_000_000
 _NS = 1_000_000_000
 _CHUNK = 512
+_READERS = 16
 _PACKED_AT_ONCE = 1 << 14
 
 
@@ -121,6 +122,7 @@ class DirectoryTables:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[tuple[str, int, int], _Kept] = OrderedDict()
         self._lock = threading.Lock()
+        self._reading = [threading.Lock() for _ in range(_READERS)]
 
     @property
     def size(self) -> int:
@@ -131,19 +133,32 @@ class DirectoryTables:
         """The table of an open directory, in the order that `form` names and `read` gives."""
         found = os.fstat(directory)
         key, stamp = (form, found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_ctime_ns)
+        table = self._found(key, stamp)
+        if table is not None:
+            return table
+        # One reader at a time: many at once would each hold all names of a large directory.
+        with self._reading[hash(key) % _READERS]:
+            table = self._found(key, stamp)
+            if table is not None:
+                return table
+            found = os.fstat(directory)
+            stamp = (found.st_mtime_ns, found.st_ctime_ns)
+            began = self._wall_ns()
+            table = read(directory)
+            if len(table.rows) >= self._kept_from and table.is_whole and _is_settled(stamp, began):
+                if not isinstance(table.rows, PackedNames):
+                    table = Table(PackedNames(table.rows), table.elsewhere)
+                self._keep(key, stamp, table)
+            return table
+
+    def _found(self, key: tuple[str, int, int], stamp: tuple[int, int]) -> Table | None:
         with self._lock:
             kept = self._kept.get(key)
-            if kept is not None and kept.stamp == stamp:
-                kept.used_at = self._monotonic()
-                self._kept.move_to_end(key)
-                return kept.table
-        began = self._wall_ns()
-        table = read(directory)
-        if len(table.rows) >= self._kept_from and table.is_whole and _is_settled(stamp, began):
-            if not isinstance(table.rows, PackedNames):
-                table = Table(PackedNames(table.rows), table.elsewhere)
-            self._keep(key, stamp, table)
-        return table
+            if kept is None or kept.stamp != stamp:
+                return None
+            kept.used_at = self._monotonic()
+            self._kept.move_to_end(key)
+            return kept.table
 
     def _keep(self, key: tuple[str, int, int], stamp: tuple[int, int], table: Table) -> None:
         rows = table.rows

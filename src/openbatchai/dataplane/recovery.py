@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from itertools import groupby
 
 from openbatchai.dataplane import beneath, blobplaces, filenames
 from openbatchai.dataplane.errors import StorageError
@@ -137,8 +138,8 @@ def _same(blob: int, offset: int, block: int, length: int) -> bool:
 def drop_orphans(places: Places) -> None:
     """Drop the rows of items that are not there, left by a killed service or by a job that deletes.
 
-    In the background: each row is looked at under its item's lock, so
-    clients may be at work meanwhile.
+    In the background, so clients may be at work meanwhile: what seems to be gone is looked at once more under
+    its lock.
     """
     for home in sorted(places.root.iterdir()):
         if not home.is_dir() or home.name.startswith("."):
@@ -146,8 +147,9 @@ def drop_orphans(places: Places) -> None:
         store = places.store(home.name)
         last: Key | None = None
         while not places.closing and (keys := store.keys_after(last, _ROWS)):
-            for key in keys:
-                _check(places, home.name, key)
+            for container, group in groupby(keys, key=lambda key: key[:2]):
+                for key in _absent(places, home.name, container, list(group)):
+                    _drop_absent(places, home.name, key)
             last = keys[-1]
         for service, name in {*store.containers(), *places.containers_with_snapshots(home.name)}:
             with places.locked_all():
@@ -169,22 +171,33 @@ def recover_kept(places: Places, kept: KeptBlobs) -> None:
     places.in_background(expire)
 
 
-def _check(places: Places, account: str, key: Key) -> None:
+def _drop_absent(places: Places, account: str, key: Key) -> None:
     service, name, path = key
     # As the writers of either service lock it: names of files are matched without regard to case.
     locked = (service, name, filenames.fold(path) if service is StorageService.FILE else path)
     with places.locked(account, locked):
-        found = _stat(places, account, key)
-        if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        if _absent(places, account, (service, name), [key]):
             places.store(account).drop(key)
 
 
-def _stat(places: Places, account: str, key: Key) -> os.stat_result | None:
+def _absent(
+    places: Places, account: str, container: tuple[StorageService, str], keys: list[Key]
+) -> list[Key]:
+    """Those whose item is not there; what cannot be looked at counts as being there."""
     try:
-        with places.container(account, key[0], key[1]) as container:
-            if key[0] is StorageService.FILE:
-                return beneath.stat_beneath(container, key[2])
-            blob = blobplaces.find(container, key[2])
-            return blob.stat if blob else None
-    except (StorageError, OSError):
-        return None
+        with places.container(account, *container) as directory:
+            return [key for key in keys if not _is_there(directory, key)]
+    except StorageError:
+        return keys
+    except OSError:
+        return []
+
+
+def _is_there(directory: int, key: Key) -> bool:
+    try:
+        if key[0] is StorageService.BLOB:
+            return blobplaces.find(directory, key[2]) is not None
+        found = beneath.stat_beneath(directory, key[2])
+    except OSError:
+        return True
+    return found is not None and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))

@@ -42,8 +42,11 @@ class Rename:
 class Moves:
     def __init__(self, tree: ShareTree) -> None:
         self._tree = tree
-        # Held while a snapshot is taken too: what moved meanwhile might be missing in it.
-        self.lock = threading.Lock()
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+
+    def lock(self, ref: ItemRef) -> threading.Lock:
+        """The share's; held while a snapshot is taken too: what moved meanwhile might be missing in it."""
+        return self._locks.setdefault((ref.account, ref.container), threading.Lock())
 
     def rename(self, source: ItemRef, target: ItemRef, how: Rename) -> Item:
         """Both in the same share. Raises ResourceNotFound, ParentNotFound, ResourceAlreadyExists, …"""
@@ -51,7 +54,7 @@ class Moves:
         if not source.path or not target.path:
             raise StorageError(StorageCode.INVALID_INPUT, "The root directory of a share has no name.")
         # A directory takes everything below it along, so no other writer may be at work there.
-        with self.lock, tree.places.locked_all(), tree.share(target) as share:
+        with self.lock(target), tree.places.locked_all(), tree.share(target) as share:
             old = tree.existing(share, source, directory=how.directory)
             new = self._place(share, target, old, how)
             tree.check_write(tree.current(share, source, old), how.source_lease, ignores_read_only=True)

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -369,6 +370,14 @@ def rows(kept: DirectoryTables, directory: Path, reader: Reader) -> list[str]:
 def test_a_directory_left_alone_is_read_once(watched):
     reader, kept = Reader(), tables(Clocks(watched))
     assert rows(kept, watched, reader) == rows(kept, watched, reader) == ["a", "b", "c"]
+    assert reader.count == 1
+
+
+def test_a_directory_is_read_by_one_reader_at_a_time(watched):
+    reader, kept = Reader(), tables(Clocks(watched))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: rows(kept, watched, reader), range(8)))
+    assert found == [["a", "b", "c"]] * 8
     assert reader.count == 1
 
 
