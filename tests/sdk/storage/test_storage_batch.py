@@ -7,9 +7,12 @@ import pytest
 import requests
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import (
+    AccountSasPermissions,
     BlobServiceClient,
     ContainerClient,
     PartialBatchErrorException,
+    ResourceTypes,
+    generate_account_sas,
     generate_blob_sas,
     generate_container_sas,
 )
@@ -162,3 +165,32 @@ def test_what_is_no_batch_is_a_client_error(server, container, content_type, bod
         url = f"{container.url}?restype=container&comp=batch&{token}"
         answer = session.post(url, data=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.headers["x-ms-error-code"]) == (400, "InvalidInput")
+
+
+def test_a_batch_for_the_account_of_a_path_as_for_a_container(server, container):
+    """As the SDK for JavaScript sends it to a URL with the account in its path."""
+    container.upload_blob("gone", b"x")
+    container.upload_blob("kept", b"x")
+    token = generate_account_sas(
+        server.account,
+        server.key,
+        resource_types=ResourceTypes(object=True, container=True, service=True),
+        permission=AccountSasPermissions(delete=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    part = (
+        "--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: 0\r\n\r\n"
+        f"DELETE /{server.account}/{container.container_name}/gone?{token} HTTP/1.1\r\n"
+        "Content-Length: 0\r\n\r\n"
+        "--b--\r\n"
+    )
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            f"{server.url('blob')}?restype=container&comp=batch&{token}",
+            data=part.encode(),
+            headers={"Content-Type": "multipart/mixed; boundary=b", "x-ms-version": "2021-12-02"},
+        )
+    assert answer.status_code == 202
+    assert "HTTP/1.1 202" in answer.text
+    assert names(container) == ["kept"]

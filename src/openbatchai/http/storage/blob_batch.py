@@ -39,6 +39,8 @@ class BlobBatchCalls:
         call = Call("SubmitBatch", self.submit, "scol", _ANY_PERMISSION)
         return {
             (Level.ACCOUNT, "POST", "", "batch"): call,
+            # The SDK for JavaScript takes the account in the path of a URL for a container.
+            (Level.ACCOUNT, "POST", "container", "batch"): call,
             (Level.CONTAINER, "POST", "container", "batch"): call,
         }
 
