@@ -11,6 +11,7 @@ import argparse
 import http.client
 import multiprocessing
 import os
+import re
 import socket
 import ssl
 import threading
@@ -18,9 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from measuring import at_least, heading, line, median, new_home, percentile, service
@@ -169,36 +171,57 @@ def connect(url: str) -> http.client.HTTPConnection:
 
 def flat(bench: Bench, peer: Server | None) -> None:
     count: int = bench.options.entries
-    heading(f"a flat directory of {count} files made by a job, listed in pages of 5,000 through the SDK")
+    heading(f"a flat directory of {count} files made by a job, listed in pages of 5,000")
     directory = bench.directory / "flat"
     directory.mkdir()
     at = os.open(directory, os.O_RDONLY)
     for number in range(count):
         os.close(os.open(f"{number:08d}.bin", os.O_WRONLY | os.O_CREAT, 0o664, dir_fd=at))
     os.close(at)
-    with bench.ours.container() as container:
-        pages = container.list_blobs(name_starts_with="flat/", results_per_page=5000).by_page()
-        first = timed_page(bench.ours, pages)
-        later = [timed_page(bench.ours, pages) for _ in range(min(10, count // 5000 - 1))]
-        (directory / "00000000.new").touch()
-        changed = container.list_blobs(name_starts_with="flat/", results_per_page=5000).by_page()
-        again = timed_page(bench.ours, changed)
-        if again[2][1].name != "flat/00000000.new":
-            raise RuntimeError("a file that a job made is not listed")
-    line("first page", first[0], "s", 2.0)
-    line("first page, server CPU", first[1], "s", None)
+    first = page(bench.ours)
+    later = []
+    last = first
+    for _ in range(min(10, count // 5000 - 1)):
+        last = page(bench.ours, last.marker)
+        later.append(last)
+    (directory / "00000000.new").touch()
+    again = page(bench.ours)
+    if again.names[1] != "flat/00000000.new":
+        raise RuntimeError("a file that a job made is not listed")
+    line("first page", first.seconds, "s", 2.0)
+    line("first page, server CPU", first.cpu, "s", None)
     if later:
-        line("each of the next ten pages", median([page[0] for page in later]), "s", None)
-        line("each of the next ten pages, server CPU", median([page[1] for page in later]), "s", None)
-    line("first page after a job added a file", again[0], "s", 2.0)
-    line("peak memory of the service (PSS) after it", bench.ours.pss_mib(), "MiB", None)
+        line("each of the next ten pages", median([each.seconds for each in later]), "s", None)
+        line("each of the next ten pages, server CPU", median([each.cpu for each in later]), "s", None)
+    line("first page after a job added a file", again.seconds, "s", 2.0)
+    line("memory of the service (PSS) after it", bench.ours.pss_mib(), "MiB", None)
 
 
-def timed_page(server: Server, pages: Iterator[Any]) -> tuple[float, float, list[Any]]:
-    """Seconds, seconds of the server's processor, and the entries of the next page."""
+@dataclass(frozen=True)
+class Page:
+    """Seconds until it was there, seconds of the server's processor, names, and the next marker."""
+
+    seconds: float
+    cpu: float
+    names: list[str]
+    marker: str
+
+
+def page(server: Server, marker: str = "") -> Page:
+    """By a bare client: the SDK takes longer to parse a page than the server to make it."""
+    query = f"restype=container&comp=list&prefix=flat/&marker={quote(marker)}&{server.token()}"
+    connection = connect(server.url)
     begun, cpu = time.perf_counter(), server.cpu()
-    entries = list(next(pages))
-    return time.perf_counter() - begun, server.cpu() - cpu, entries
+    connection.request("GET", f"{urlsplit(server.url).path}/{CONTAINER}?{query}")
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    seconds, cpu = time.perf_counter() - begun, server.cpu() - cpu
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(text)
+    found = re.search("<NextMarker>(.*?)</NextMarker>", text)
+    names = re.findall("<Name>(.*?)</Name>", text)
+    return Page(seconds, cpu, names, found.group(1) if found else "")
 
 
 # --- raw: what one connection carries

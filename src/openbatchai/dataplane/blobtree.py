@@ -266,7 +266,8 @@ class BlobTree:
                 try:
                     place.take(present, is_folder=not upload.size and marks_folder(record))
                 except BaseException:
-                    store.withdraw(key, record)
+                    if upload.is_staged:
+                        store.withdraw(key, record)
                     raise
             self.places.drop_blocks(ref)
             return item_of(ref.path, os.fstat(upload.fd), record)

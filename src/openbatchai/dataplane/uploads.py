@@ -20,7 +20,7 @@ class Upload:
     def __init__(self, path: Path, *, hashing: bool, checks: Checks = NO_CHECKS) -> None:
         """`hashing`: compute the MD5 even when `checks` do not need it."""
         self.path = path
-        self._is_staged = True
+        self.is_staged = True
         self.size = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         # The umask of the service must not keep the jobs of its group from writing.
@@ -59,14 +59,14 @@ class Upload:
     def rename(self, name: str | os.PathLike[str], directory: int | None = None) -> None:
         """Give the file its name, beneath the open `directory` or as a path."""
         os.rename(self.path, name, dst_dir_fd=directory)
-        self._is_staged = False
+        self.is_staged = False
 
     def discard(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        if self._is_staged:
-            self._is_staged = False
+        if self.is_staged:
+            self.is_staged = False
             with suppress(FileNotFoundError):
                 self.path.unlink()
 

@@ -5,6 +5,7 @@ left for dead: a new one opens the same directory while the old one's descriptor
 """
 
 import base64
+import errno
 import os
 import tempfile
 from datetime import UTC, datetime
@@ -15,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbatchai.dataplane import FsyncPolicy, Storage
-from openbatchai.dataplane.blobtree import BlobProperties
+from openbatchai.dataplane.blobtree import BlobProperties, BlobTree
 from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidestore import Key
 from openbatchai.domain.ports import ItemRef, StorageService
@@ -147,7 +149,7 @@ STEPS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(STEPS), min_size=1, max_size=8))
 def test_the_record_is_always_that_of_the_file(steps):
     with tempfile.TemporaryDirectory() as root:
@@ -198,3 +200,24 @@ def test_a_block_list_describes_only_the_content_it_made(plane):
     plane.storage.blobs.set_metadata(REF, {"v": "2"}, Conditions())
     _, lists = plane.storage.blobs.block_lists(REF)
     assert lists.committed == ()
+
+
+class BrokenDisk(Places):
+    """Its directories cannot be made durable."""
+
+    def sync_directory(self, fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_blob_that_is_in_its_place_keeps_its_record_whatever_fails_after(plane):
+    plane.put()
+    places = BrokenDisk(plane.root, FsyncPolicy.CLOSE)
+    tree = BlobTree(places, Wall())
+    upload = tree.new_upload("acct", hashing=False)
+    upload.write(b"arrived")
+    with pytest.raises(OSError, match="Input/output"):
+        tree.replace(REF, upload, BlobProperties(metadata={"v": "arrived"}), Conditions())
+    upload.discard()
+    places.close()
+    assert plane.file.read_bytes() == b"arrived"
+    assert plane.storage.blobs.properties(REF).metadata == {"v": "arrived"}

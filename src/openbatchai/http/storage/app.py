@@ -204,8 +204,12 @@ class StorageApp:
         if "x-ms-copy-source" in target.signed.headers:
             # The same request with a source in place of a body is another call.
             call = self._calls.get((level, method, restype, comp + FROM_SOURCE), call)
-        known = any(key[0] is level and key[2:] == (restype, comp) for key in self._calls)
-        if known or not (comp or restype):
+        # The table is only searched when it does not have the call.
+        if (
+            call is not None
+            or not (comp or restype)
+            or any(key[0] is level and key[2:] == (restype, comp) for key in self._calls)
+        ):
             return call, StorageError(StorageCode.UNSUPPORTED_VERB)
         name = "comp" if comp else "restype"
         return None, StorageError(StorageCode.UNSUPPORTED_QUERY, detail={"QueryParameterName": name})
