@@ -244,10 +244,8 @@ def run(
         command += [
             "-o",
             "asyncio_mode=auto",
-            "--timeout=120",
+            "--timeout=600",
             "--tb=no",
-            "-W",
-            "ignore",
             *prepared.words,
             *words,
         ]
