@@ -244,10 +244,8 @@ def run(
         command += [
             "-o",
             "asyncio_mode=auto",
-            "--timeout=120",
+            "--timeout=600",
             "--tb=no",
-            "-W",
-            "ignore",
             *prepared.words,
             *words,
         ]
@@ -291,7 +289,9 @@ def surprises(result: Result, expected: dict[str, str]) -> tuple[list[str], list
     """Failures that no line explains, and lines that no failure needs."""
     failed = result.failed()
     new = [f"{test}: {why}" for test, why in failed.items() if not any(matches(test, p) for p in expected)]
-    stale = [p for p in expected if not any(matches(test, p) for test in failed)]
+    # With a network, or with files that this machine lacks, what fails for the harness alone may pass.
+    strict = [pattern for pattern, reason in expected.items() if not reason.startswith("harness")]
+    stale = [pattern for pattern in strict if not any(matches(test, pattern) for test in failed)]
     return new, stale
 
 

@@ -17,6 +17,8 @@ _KEY_CHARS = 128
 _VALUE_CHARS = 256
 _ALLOWED = re.compile(r"[A-Za-z0-9 +\-./:=_]*", re.ASCII)
 _MOST_DEPTH = 20
+# Parsed conditions are kept for the next request, so none may be large.
+_MOST_CHARS = 8 << 10
 _TOKEN = re.compile(
     r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<operator><>|<=|>=|<|>|=)|"(?P<quoted>[^"]*)"|'(?P<value>[^']*)'"""
     r"""|(?P<word>@?[A-Za-z_][A-Za-z0-9_]*))""",
@@ -177,8 +179,10 @@ class _Tokens:
         self._found: list[tuple[str, str, int]] = []
         self._at = 0
         self._length = len(text)
-        position = 0
-        while position < len(text.rstrip()):
+        position, end = 0, len(text.rstrip())
+        if end > _MOST_CHARS:
+            raise _MalformedError("the expression is too long", _MOST_CHARS)
+        while position < end:
             match = _TOKEN.match(text, position)
             if match is None or match.lastgroup is None:
                 raise _MalformedError("unexpected text", position + 1)

@@ -39,8 +39,8 @@ SPELLED_NAMES = "openbatchai.spelled_names"
 _METADATA = b"x-ms-meta-"
 
 _BACKLOG = 1024
-# The parser has no limit of its own.
-_HEAD_LIMIT = 256 * 1024
+# The parser has no limit of its own. The work on a head before its sender is known grows with its length.
+_HEAD_LIMIT = 64 * 1024
 _ACCEPT_RETRY_S = 0.5
 _ACCEPTS_PER_WAKE = 64
 # A client that ignores close_notify would otherwise hold a stop until TLS gives up on it.
@@ -199,7 +199,7 @@ class Connection(HttpToolsProtocol):
         self._head_deadline_s = head_deadline_s
         self._head_timer: TimerHandle | None = None
         self._in_head = False
-        self._head_bytes = 0
+        self._unread = 0
         self._stall_timer: TimerHandle | None = None
         self._received = 0
         self._seen = (0, 0)
@@ -219,14 +219,15 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
+        self._unread += len(data)
         super().data_received(data)
-        if self.cycle is not None and self.cycle.more_body:
+        is_sending = self.cycle is not None and self.cycle.more_body
+        if is_sending:
             self._watch()
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_LIMIT:
-                self.transport.abort()
-        elif self.cycle is not None and self.cycle.response_complete:
+        if (self._in_head or is_sending) and self._unread > _HEAD_LIMIT:
+            # A head, or between pieces of a body extensions of a chunk, or trailers.
+            self.transport.abort()
+        elif not self._in_head and self.cycle is not None and self.cycle.response_complete:
             # Line breaks, or the rest of a body that nobody wanted.
             self._disarm()
             self._arm()
@@ -237,12 +238,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        self._head_bytes = 0
+        self._unread = 0
         self._shared.refresh_date()
         self._arm()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer: nobody wants them, and as a header it might count or not, depending on its speed.
+            return
         lowered = name.lower()
         if lowered != name and lowered.startswith(_METADATA):
             spelled = cast(dict[str, Any], self.scope).setdefault(SPELLED_NAMES, {})
@@ -251,10 +255,15 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._unread = 0
         self._disarm()
         if self.url[:8].lower().startswith((b"http://", b"https://")):
             self._to_origin_form()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
 
     def _to_origin_form(self) -> None:
         """RFC 9112 3.2.2: the authority of an absolute-form target wins over the Host header."""

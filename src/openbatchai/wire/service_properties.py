@@ -156,7 +156,11 @@ def _headers(node: Element) -> str:
 
 
 def _names(node: Element) -> list[str]:
-    return [name.strip() for name in _text(node).split(",") if name.strip()]
+    names = [name.strip() for name in _text(node).split(",") if name.strip()]
+    # They become headers of answers, where a line break would begin another one.
+    if not all(name.isprintable() for name in names):
+        raise _bad(node)
+    return names
 
 
 _RULE_FIELDS = {

@@ -169,6 +169,24 @@ def test_an_endless_head_is_cut(listener, session, line):
     assert session.get(f"http://127.0.0.1:{listener.port}/").status_code == 200
 
 
+@pytest.mark.parametrize("start", [b"0\r\n", b"0\r\na: ", b"1;"], ids=["lines", "one line", "extension"])
+def test_an_endless_end_of_a_body_is_cut(listener, session, start):
+    line = b"a: b\r\n" if start == b"0\r\n" else b"b" * 1000
+    head = b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client:
+        client.sendall(head + start)
+        with pytest.raises(ConnectionError):
+            client.sendall(line * (2**24 // len(line)))
+    assert session.get(f"http://127.0.0.1:{listener.port}/").status_code == 200
+
+
+def test_a_trailer_is_no_header(listener, raw_exchange):
+    head = b"PUT /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = raw_exchange(listener.port, head + b"1\r\nb\r\n0\r\nx-late: 1\r\n\r\n")
+    assert b'"size":1' in answer
+    assert b"x-late" not in answer
+
+
 def test_a_target_cannot_pass_for_tls(listener, raw_exchange):
     """What the target of a request says is not how the request came."""
     head = b"GET https://127.0.0.1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

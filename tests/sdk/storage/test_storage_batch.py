@@ -140,6 +140,29 @@ def test_every_part_needs_credentials_of_its_own(server, container):
     assert names(container) == ["a", "b"]
 
 
+def test_a_batch_deletes_no_container(server, container):
+    token = generate_account_sas(
+        server.account,
+        account_key=server.key,
+        resource_types=ResourceTypes(container=True, object=True),
+        permission=AccountSasPermissions(delete=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    place = f"/{server.account}/{container.container_name}"
+    body = batch(
+        f"DELETE {place}?restype=container&{token} HTTP/1.1\r\n",
+        f"DELETE {place}/?Restype=Container&{token} HTTP/1.1\r\n",
+    )
+    with requests.Session() as session:
+        session.trust_env = False
+        for url in (f"{server.url('blob')}?comp=batch", f"{container.url}?restype=container&comp=batch"):
+            answer = session.post(
+                f"{url}&{token}", data=body, headers={"Content-Type": "multipart/mixed; boundary=b-1"}
+            )
+            assert answer.text.count("HTTP/1.1 400") == 2
+    assert container.exists()
+
+
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [

@@ -111,6 +111,12 @@ class TestProperties:
             ("<Colour>red</Colour>", "UnsupportedXmlNode"),
             ("<Cors><Rule/></Cors>", "UnsupportedXmlNode"),
             (
+                "<Cors><CorsRule><AllowedMethods>GET</AllowedMethods><AllowedOrigins>*</AllowedOrigins>"
+                "<MaxAgeInSeconds>1</MaxAgeInSeconds><AllowedHeaders>a</AllowedHeaders>"
+                "<ExposedHeaders>a&#13;&#10;Set-Cookie: b</ExposedHeaders></CorsRule></Cors>",
+                "InvalidXmlNodeValue",
+            ),
+            (
                 "<Cors><CorsRule><AllowedMethods>GET</AllowedMethods></CorsRule></Cors>",
                 "MissingRequiredXmlNode",
             ),
@@ -263,6 +269,16 @@ class TestObserving:
         )
         assert 'batchai_storage_received_bytes_total{operation="PutBlob",service="blob"} 1000.0' in shown
         assert 'batchai_storage_request_seconds_count{operation="GetBlob",service="blob"} 3.0' in shown
+
+    def test_only_names_are_told(self, observed_server, tmp_path):
+        """A signature sent in the place of a name, by a client that encodes a URL twice, is not kept."""
+        log = tmp_path / "access.log"
+        with access_log_in(log), observed_server(AccessLog().record) as server:
+            requests.get(server.url("blob", "c%3Fsig=SECRET/b"))
+            requests.get(server.url("blob").replace(server.account, "SECRET" * 100))
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [(line["account"], line["container"]) for line in told] == [(server.account, ""), ("", "")]
+        assert "SECRET" not in log.read_text()
 
     def use(self, server, name):
         with BlobServiceClient.from_connection_string(server.connection_string) as client:

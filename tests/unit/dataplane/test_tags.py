@@ -45,6 +45,13 @@ def test_deep_nesting_is_refused_not_a_crash():
         parse_condition("(" * 5000 + "a='1'" + ")" * 5000)
 
 
+def test_a_condition_that_would_fill_the_memory_is_refused():
+    condition = " AND ".join(["a='1'"] * 1000)
+    for parse in (parse_condition, parse_search):
+        with pytest.raises(StorageError, match=r"too long|HTTP headers"):
+            parse(condition)
+
+
 def test_a_tag_twice():
     with pytest.raises(StorageError) as refused:
         check_tags([("a", "1"), ("a", "2")])

@@ -14,7 +14,7 @@ from openbatchai.dataplane import Storage, cors
 from openbatchai.dataplane.authority import Authority, ContainerRules, Credentials, VerifyBearer
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.grants import Grant, Means
-from openbatchai.dataplane.names import is_account_name
+from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.service_settings import ServiceSettings
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
@@ -280,8 +280,9 @@ def _served(exchange: Exchange, meter: Meter, code: str) -> Served:
         complete=meter.complete,
         request_id=exchange.request_id,
         client_request_id=exchange.headers.get("x-ms-client-request-id", ""),
-        account=ref.account,
-        container=ref.container,
+        # What is no name may be anything that a client mistook for one, a signature too.
+        account=ref.account if is_account_name(ref.account) else "",
+        container=ref.container if is_container_name(ref.container) else "",
         means=exchange.grant.means.value,
         version=exchange.version,
     )

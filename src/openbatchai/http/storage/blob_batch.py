@@ -114,8 +114,10 @@ async def _no_body() -> Message:
 
 
 def _is_batchable(method: str, query: str) -> bool:
-    comp = {name.lower(): values for name, values in parse_qs(query).items()}.get("comp", [""])[0].lower()
-    return (method, comp) in (("DELETE", ""), ("PUT", "tier"))
+    """Only about blobs: what is about a container names it by its `restype`."""
+    found = {name.lower(): ",".join(values).lower() for name, values in parse_qs(query).items()}
+    call = (method, found.get("restype", ""), found.get("comp", ""))
+    return call in (("DELETE", "", ""), ("PUT", "", "tier"))
 
 
 def _within_account(exchange: Exchange, path: str) -> str:

@@ -17,7 +17,7 @@ from openbatchai.http.storage.request import conditions_of, includes, list_reque
 from openbatchai.wire import storage_xml
 
 _PAGE = 5000
-_DOCUMENT_BYTES = 8 << 20
+_DOCUMENT_BYTES = 64 << 10
 _POLICIES = 5
 
 

@@ -8,7 +8,7 @@ from openbatchai.dataplane.bloblist import decode_marker, encode_marker
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.files import RangeList
 from openbatchai.dataplane.integrity import Checks, verified
-from openbatchai.dataplane.ranges import RangeHeader, Span
+from openbatchai.dataplane.ranges import RangeHeader, Span, decimal
 from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.structured import KIND
 from openbatchai.http.storage.answers import version_headers, written_headers
@@ -167,7 +167,7 @@ def _within(requested: RangeHeader | None, size: int) -> Span:
 
 
 def _offset(marker: str) -> int:
-    text = decode_marker(marker) if marker else "0"
-    if not text.isdecimal():
+    offset = decimal(decode_marker(marker)) if marker else 0
+    if offset is None:
         raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "marker"})
-    return int(text)
+    return offset

@@ -32,6 +32,14 @@ _SILENCE_S = 60.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _META = "x-ms-meta-"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Global by their number, but a gateway or a tunnel makes IPv4 addresses of anywhere of them, or they once
+# were a site's own: IPv4-compatible, IPv4-translated, NAT64 of a network's own, 6to4, Teredo, site-local.
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10"),
+    )
+)
 _BLOB_TYPES = ("BlockBlob", "AppendBlob", "PageBlob")
 
 
@@ -136,7 +144,7 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped
-        elif parsed.sixtofour is not None or parsed.teredo is not None:
+        elif any(parsed in network for network in _NOT_PUBLIC):
             return False
         elif parsed in _NAT64:
             parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)

@@ -167,7 +167,7 @@ async def source_of(exchange: "Exchange", header: str = "x-ms-copy-source", any_
 
 def reads_at_once(exchange: "Exchange") -> bool:
     """Put … From URL in all its forms and the synchronous Copy Blob."""
-    headers, comp = exchange.headers, exchange.query.get("comp", "")
+    headers, comp = exchange.headers, exchange.query.get("comp", "").lower()
     is_piece = comp in ("block", "appendblock", "page", "range")
     return is_piece or "x-ms-blob-type" in headers or headers.get("x-ms-requires-sync", "").lower() == "true"
 
