@@ -55,16 +55,19 @@ class Appends:
                 announce(self._tree.places, ref, upload, fd, offset, record)
                 try:
                     copy_bytes(upload.fd, 0, fd, offset, upload.size)
-                except OSError:
-                    # Refused as a whole: the client sends it again, which must not follow a part of it.
+                    self._tree.places.sync_content(fd)
+                    found = os.fstat(fd)
+                    record = replace(record, identity=Identity.of(found))
+                    self._tree.store(ref).put(key_of(ref), record)
+                except BaseException:
+                    # Refused as a whole: the client sends it again, which must not follow any of it.
                     os.ftruncate(fd, offset)
                     raise
-                self._tree.places.sync_content(fd)
-                found = os.fstat(fd)
+                finally:
+                    # Under the lock: a start that found it would put its record over what comes later.
+                    upload.discard()
             finally:
                 os.close(fd)
-            record = replace(record, identity=Identity.of(found))
-            self._tree.store(ref).put(key_of(ref), record)
             return offset, item_of(ref.path, found, record)
 
     def seal(self, ref: ItemRef, position: int | None, conditions: Conditions) -> Item:

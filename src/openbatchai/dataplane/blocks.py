@@ -61,6 +61,7 @@ class Blocks:
                 StorageCode.INVALID_BLOB_OR_BLOCK, "The block ids of one blob must have the same length."
             )
         upload.rename(home / raw.hex())
+        self._places.sync_staged_path(home)
 
     def uncommitted(self, ref: ItemRef) -> tuple[Block, ...]:
         blocks = []
@@ -133,9 +134,14 @@ class Blocks:
         """Its name is a hash: the blob's own goes into it, before any block does."""
         made = self._places.made_path(ref.account)
         made.mkdir(parents=True)
-        (made / _NAME).write_text(ref.path, "utf-8")
+        with (made / _NAME).open("wb") as file:
+            file.write(ref.path.encode("utf-8"))
+            file.flush()
+            self._places.sync_staged(file.fileno())
         home.parent.mkdir(parents=True, exist_ok=True)
         made.rename(home)
+        for directory in (home.parent, home.parent.parent):
+            self._places.sync_staged_path(directory)
 
     def _drop_expired(self, ref: ItemRef, home: Path) -> None:
         with suppress(FileNotFoundError):

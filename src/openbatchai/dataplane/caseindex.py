@@ -96,7 +96,12 @@ class CaseIndex:
             index = _Index(watch)
             self._indexes[key], self._by_watch[watch] = index, key
             # Only now: what changes while it is read is in the queue.
-            for name in read(directory):
+            try:
+                names = read(directory)
+            except BaseException:
+                self._forget(key)
+                raise
+            for name in names:
                 index.add(name)
             index.mtime_ns = os.fstat(directory).st_mtime_ns
             while sum(each.count for each in self._indexes.values()) > self._most_names:

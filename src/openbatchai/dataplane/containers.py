@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -88,7 +88,7 @@ class Containers:
                 raise StorageError(StorageCode.SHARE_EXISTS if is_file else StorageCode.CONTAINER_EXISTS)
             # The record first: whoever sees the directory, after a crash too, sees it as it was asked for.
             store.drop_container(ref.service, ref.container)
-            self._places.remove_snapshots(ref.account, ref.service, ref.container)
+            self._places.remove_leftovers(ref.account, ref.service, ref.container)
             self._write(ref, settings, None)
             made = self._places.made_path(ref.account)
             made.mkdir()
@@ -195,11 +195,12 @@ class Containers:
                 break
         page = refs[:limit]
         next_marker = encode_marker("/".join(_place_of(page[-1]))) if len(refs) > limit else ""
-        return Page([self._read(ref, self._stat(ref)) for ref in page], next_marker)
-
-    def _stat(self, ref: ItemRef) -> os.stat_result:
-        with self._places.container(ref.account, ref.service, ref.container, ref.snapshot) as fd:
-            return os.fstat(fd)
+        found: builtins.list[Container] = []
+        for ref in page:
+            # It may be deleted in this moment.
+            with suppress(StorageError):
+                found.append(self.get(ref))
+        return Page(found, next_marker)
 
     def _check_lease(self, ref: ItemRef, conditions: Conditions, *, needed: bool) -> None:
         lease = _lease(self._document(ref))

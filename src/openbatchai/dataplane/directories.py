@@ -51,6 +51,7 @@ class Directories:
         tree = self._tree
         with tree.locked(ref), tree.share(ref) as share:
             path = tree.existing(share, ref, directory=True)
+            tree.check_wishes(ref, smb)
             with beneath.directory_beneath(share, path) as fd:
                 tree.set_write_time(fd, smb.written)
             return tree.change(share, ref, path, lambda record: record, smb)

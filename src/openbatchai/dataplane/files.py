@@ -55,6 +55,7 @@ class Files:
             if only_new and current is not None:
                 raise StorageError(StorageCode.RESOURCE_EXISTS)
             tree.check_write(current, lease_id)
+            tree.check_wishes(ref, settings.smb)
             with shareentries.parent_of(share, beneath.split(path)[0]) as parent:
                 fd = shareentries.open_existing(share, path)
                 if fd is None:
@@ -174,6 +175,7 @@ class Files:
             tree.check_write(
                 tree.current(share, ref, path), lease_id, ignores_read_only=size is None or lifted
             )
+            tree.check_wishes(ref, wishes)
             if size is not None or wishes.written is not Keep.AS_IS:
                 fd = tree.open(share, path, os.O_WRONLY)
                 try:

@@ -50,7 +50,7 @@ class KeptBlobs:
         return [kept for kept in found if kept.lasts(now_ns)]
 
     def open(self, ref: ItemRef, kept: Kept) -> int:
-        return os.open(self._home(ref) / kept.file, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self._home(ref) / kept.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def listed_snapshots(self, account: str, container: str, *, prefix: str, start: str) -> Iterator[Item]:
         """For listings (bloblist.ListingSource): snapshots that are not deleted."""

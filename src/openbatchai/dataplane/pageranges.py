@@ -66,8 +66,8 @@ def _changed(fd: int, former: int, start: int, end: int) -> Iterator[PageRange]:
             for offset in range(0, len(now), PAGE):
                 page = now[offset : offset + PAGE]
                 if page != then[offset : offset + PAGE]:
-                    last = at + offset + len(page)
-                    yield PageRange(at + offset, last, page == _ZEROS[: len(page)])
+                    begin = at + offset
+                    yield PageRange(begin, begin + len(page), page == _ZEROS[: len(page)])
 
 
 def _either(fd: int, former: int, start: int, end: int) -> list[tuple[int, int]]:

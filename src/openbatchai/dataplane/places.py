@@ -89,6 +89,12 @@ class Places:
         for private in (_STAGING, _SNAPSHOTS):
             (home / private).chmod(0o700)
 
+    def accounts(self) -> list[str]:
+        """Whatever else lies beside them, such as an account that is being removed, is none."""
+        return sorted(
+            home.name for home in self.root.iterdir() if is_account_name(home.name) and home.is_dir()
+        )
+
     def delete_account(self, account: str) -> None:
         with self._stores_lock:
             store = self._stores.pop(account, None)
@@ -162,8 +168,7 @@ class Places:
         left nothing behind that a new container of that name would get.
         """
         path = self.container_path(account, service, container)
-        staging = self.root / account / _STAGING
-        grave = staging / _DELETED / uuid.uuid4().hex
+        grave = self.root / account / _STAGING / _DELETED / uuid.uuid4().hex
         try:
             path.rename(grave)
         except FileNotFoundError:
@@ -171,9 +176,7 @@ class Places:
         self.sync_path(path.parent)
         self.store(account).drop_container(service, container)
         self.bury(grave)
-        self.remove_snapshots(account, service, container)
-        if service is StorageService.BLOB:
-            self._discard(account, staging / _BLOCKS / container)
+        self.remove_leftovers(account, service, container)
 
     def containers_with_snapshots(self, account: str) -> list[tuple[StorageService, str]]:
         """Also those of which only the snapshots are left."""
@@ -191,7 +194,10 @@ class Places:
                 self.sync_path(directory.parent)
         return home
 
-    def remove_snapshots(self, account: str, service: StorageService, container: str) -> None:
+    def remove_leftovers(self, account: str, service: StorageService, container: str) -> None:
+        """What lies elsewhere of a container that is not there: snapshots and uncommitted blocks."""
+        if service is StorageService.BLOB:
+            self._discard(account, self.root / account / _STAGING / _BLOCKS / container)
         home = self.snapshots_home(account, service, container)
         self._discard(account, home)
         with suppress(FileNotFoundError):
@@ -239,7 +245,11 @@ class Places:
         return self.root / account / _STAGING / _APPENDS / uuid.uuid4().hex
 
     def unfinished_appends(self) -> list[Path]:
-        return list(self.root.glob(f"*/{_STAGING}/{_APPENDS}/*"))
+        return [
+            path
+            for account in self.accounts()
+            for path in (self.root / account / _STAGING / _APPENDS).glob("*")
+        ]
 
     def made_path(self, account: str) -> Path:
         """For a directory or file that is made ready before it gets its name."""
@@ -269,6 +279,11 @@ class Places:
         """A block is copied into the blob that commits it, and that is synced."""
         if self.fsync is FsyncPolicy.ALWAYS:
             os.fdatasync(fd)
+
+    def sync_staged_path(self, directory: Path) -> None:
+        """The names of staged blocks."""
+        if self.fsync is FsyncPolicy.ALWAYS:
+            self.sync_path(directory)
 
     def sync_range(self, fd: int, *, reaches_end: bool) -> None:
         """Nothing tells when a client is done with a file; its last range is the nearest thing to a close."""
@@ -304,14 +319,17 @@ class Places:
 
         Deleted trees may be huge and are out of everybody's sight, so they go in the background.
         """
-        for grave in (*self.root.glob(".deleted-*"), *self.root.glob(f"*/{_STAGING}/{_DELETED}/*")):
+        for grave in self.root.glob(".deleted-*"):
             self.bury(grave)
-        for staging in self.root.glob(f"*/{_STAGING}"):
+        for account in self.accounts():
+            staging = self.root / account / _STAGING
+            for grave in (staging / _DELETED).glob("*"):
+                self.bury(grave)
             self._withdraw(staging)
             shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
-            (staging / _DELETED).mkdir(exist_ok=True)
+            (staging / _DELETED).mkdir(parents=True, exist_ok=True)
             # Among what was being made may be the copy of a whole share.
-            self._discard(staging.parent.name, staging / _MADE)
+            self._discard(account, staging / _MADE)
             for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE):
                 (staging / name).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)

@@ -26,6 +26,8 @@ _TEXT_ENDINGS = (".txt", ".log", ".out", ".err", ".py", ".sh", ".yaml", ".yml", 
 _types = mimetypes.MimeTypes()
 _NS = 1_000_000_000
 _LATEST_NS = (1 << 63) - 1
+# What a calendar, and an HTTP date, can tell.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _OWN_COLUMNS = frozenset({"identity", "content"})
 
 
@@ -310,7 +312,8 @@ def _stored(ns: int) -> int:
 
 
 def whole_seconds(ns: int) -> datetime:
-    return datetime.fromtimestamp(ns // _NS, tz=UTC)
+    """A file's time; of those that no calendar has, which a job may set, the nearest."""
+    return datetime.fromtimestamp(min(max(ns // _NS, _FIRST_SECOND), _LAST_SECOND), tz=UTC)
 
 
 @lru_cache(maxsize=1024)

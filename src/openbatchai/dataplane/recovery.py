@@ -10,10 +10,9 @@ import stat
 from dataclasses import dataclass
 from itertools import groupby
 
-from openbatchai.dataplane import beneath, blobplaces, filenames
+from openbatchai.dataplane import beneath, blobplaces
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.kept import KeptBlobs
-from openbatchai.dataplane.names import is_account_name
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidestore import Key
@@ -139,28 +138,23 @@ def drop_orphans(places: Places) -> None:
     """Drop the rows of items that are not there, left by a killed service or by a job that deletes.
 
     In the background, so clients may be at work meanwhile: what seems to be gone is looked at once more under
-    its lock.
+    the locks.
     """
-    for home in sorted(places.root.iterdir()):
-        if not home.is_dir() or home.name.startswith("."):
-            continue
-        store = places.store(home.name)
+    for account in places.accounts():
+        store = places.store(account)
+        # First: what of a container is left goes at once, instead of item by item.
+        for service, name in {*store.containers(), *places.containers_with_snapshots(account)}:
+            _drop_absent_container(places, account, service, name)
         last: Key | None = None
         while not places.closing and (keys := store.keys_after(last, _ROWS)):
             for container, group in groupby(keys, key=lambda key: key[:2]):
-                for key in _absent(places, home.name, container, list(group)):
-                    _drop_absent(places, home.name, key)
+                _drop_absent(places, account, container, list(group))
             last = keys[-1]
-        for service, name in {*store.containers(), *places.containers_with_snapshots(home.name)}:
-            with places.locked_all():
-                if not places.container_path(home.name, service, name).is_dir():
-                    store.drop_container(service, name)
-                    places.remove_snapshots(home.name, service, name)
 
 
 def recover_kept(places: Places, kept: KeptBlobs) -> None:
     """Settle what a killed service was keeping of blobs, and let go of what need not be kept any longer."""
-    accounts = [home.name for home in sorted(places.root.iterdir()) if is_account_name(home.name)]
+    accounts = places.accounts()
     for account in accounts:
         kept.recover(account)
 
@@ -171,13 +165,24 @@ def recover_kept(places: Places, kept: KeptBlobs) -> None:
     places.in_background(expire)
 
 
-def _drop_absent(places: Places, account: str, key: Key) -> None:
-    service, name, path = key
-    # As the writers of either service lock it: names of files are matched without regard to case.
-    locked = (service, name, filenames.fold(path) if service is StorageService.FILE else path)
-    with places.locked(account, locked):
-        if _absent(places, account, (service, name), [key]):
-            places.store(account).drop(key)
+def _drop_absent_container(places: Places, account: str, service: StorageService, name: str) -> None:
+    with places.locked_all():
+        if not places.container_path(account, service, name).is_dir():
+            places.store(account).drop_container(service, name)
+            places.remove_leftovers(account, service, name)
+
+
+def _drop_absent(
+    places: Places, account: str, container: tuple[StorageService, str], keys: list[Key]
+) -> None:
+    if not places.container_path(account, *container).is_dir():
+        _drop_absent_container(places, account, *container)
+        return
+    gone = _absent(places, account, container, keys)
+    if gone:
+        # One transaction, and with it one sync, for all of them.
+        with places.locked_all():
+            places.store(account).drop(*_absent(places, account, container, gone))
 
 
 def _absent(

@@ -58,6 +58,7 @@ class Moves:
             old = tree.existing(share, source, directory=how.directory)
             new = self._place(share, target, old, how)
             tree.check_write(tree.current(share, source, old), how.source_lease, ignores_read_only=True)
+            tree.check_wishes(target, how.smb)
             if new != old:
                 self._move(share, target, old, new, replaces=how.replaces)
 
@@ -194,8 +195,7 @@ class MoveJournal:
 
 def finish_moves(places: Places) -> None:
     """At a start: complete the renames that a killed service was carrying out, as far as they happened."""
-    for file in places.root.glob("*/.meta/side.db"):
-        account = file.parents[1].name
+    for account in places.accounts():
         journal = MoveJournal(places.store(account).database)
         for move in journal.unfinished():
             if _lies_at(places, account, move.container, move.target, move.ino):

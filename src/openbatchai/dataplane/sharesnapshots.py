@@ -96,8 +96,7 @@ class ShareSnapshots:
 
 def drop_unfinished(places: Places) -> None:
     """At a start: forget the snapshots that a killed service was taking or deleting."""
-    for file in places.root.glob("*/.meta/side.db"):
-        account = file.parents[1].name
+    for account in places.accounts():
         rows = SnapshotRows(places.store(account).database)
         for share, snapshot in rows.snapshots():
             ref = ItemRef(StorageService.FILE, account, share, snapshot=snapshot)

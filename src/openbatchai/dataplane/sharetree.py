@@ -138,6 +138,11 @@ class ShareTree:
         if current is not None and not ignores_read_only and current.is_read_only:
             raise StorageError(StorageCode.READ_ONLY)
 
+    def check_wishes(self, ref: ItemRef, wishes: SmbWishes) -> None:
+        """Refuse a permission that is none (400), for calls that change the file before its record."""
+        if wishes.permission is not None:
+            self._permissions.key_for(ref, wishes.permission)
+
     def _check_lease(self, current: Item | None, lease_id: str | None, *, needed: bool) -> None:
         lease = current.record.lease if current is not None and current.record is not None else None
         if lease is not None or lease_id:

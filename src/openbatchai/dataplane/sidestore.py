@@ -132,10 +132,14 @@ class SideStore:
         of, identity = _text(key), _three(record.identity)
         self.database.write(_PUT, (*of, *of, *identity, *of, *of, *identity, record.document(), ""))
 
-    def drop(self, key: Key) -> None:
-        """Forget an item and everything that hangs on it."""
+    def drop(self, *keys: Key) -> None:
+        """Forget items and everything that hangs on them."""
         self.database.remove(
-            [(f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key)) for table in TABLES_OF_ITEMS]
+            [
+                (f"DELETE FROM {table} WHERE {_WHERE_ITEM}", _text(key))
+                for table in TABLES_OF_ITEMS
+                for key in keys
+            ]
         )
 
     def keys_after(self, last: Key | None, limit: int) -> list[Key]:
@@ -231,9 +235,3 @@ def _identity(row: Sequence[object]) -> Identity:
     if isinstance(ino, int) and isinstance(size, int) and isinstance(mtime_ns, int):
         return Identity(ino, size, mtime_ns)
     raise TypeError(f"the side store holds {row!r} where numbers belong")
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"the side store holds {value!r} where a number belongs")
-    return value

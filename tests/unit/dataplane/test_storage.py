@@ -321,10 +321,11 @@ def test_an_append_that_fails_leaves_nothing_of_itself(storage):
     upload = storage.blobs.new_upload("acct", hashing=False)
     storage.blobs.put(blob("log"), upload, BlobProperties(), Conditions(), blob_type=APPEND_BLOB)
     upload.discard()
-    upload = storage.blobs.new_upload("acct", hashing=False)
-    upload.write(b"x" * 700_000)
+    first, upload = (storage.blobs.new_upload("acct", hashing=False) for _ in range(2))
+    for each in (first, upload):
+        each.write(b"x" * 700_000)
+    storage.appends.append(blob("log"), first, AppendDemands(), Conditions())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    storage.appends.append(blob("log"), upload, AppendDemands(), Conditions())
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
         with pytest.raises(OSError, match="too large"):
