@@ -140,6 +140,18 @@ def test_every_part_needs_credentials_of_its_own(server, container):
     assert names(container) == ["a", "b"]
 
 
+def test_nobody_sends_a_batch_without_credentials(container):
+    container.set_container_access_policy({}, public_access="container")
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            f"{container.url}?restype=container&comp=batch",
+            data=batch(f"DELETE /{container.container_name}/a HTTP/1.1\r\n"),
+            headers={"Content-Type": "multipart/mixed; boundary=b-1", "x-ms-version": "2020-10-02"},
+        )
+    assert (answer.status_code, answer.headers["x-ms-error-code"]) == (401, "NoAuthenticationInformation")
+
+
 def test_a_batch_deletes_no_container(server, container):
     token = generate_account_sas(
         server.account,

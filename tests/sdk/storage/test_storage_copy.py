@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import http.client
 import http.server
 import logging
 import os
@@ -20,6 +21,7 @@ from azure.storage.blob import (
     ContentSettings,
     StandardBlobTier,
     generate_blob_sas,
+    generate_container_sas,
 )
 from azure.storage.fileshare import ShareServiceClient
 
@@ -305,6 +307,7 @@ class _Elsewhere(http.server.BaseHTTPRequestHandler):
     """A web server that is none of ours; `/moved` leads to `/data`."""
 
     content = bytes(range(256)) * 40
+    began, ended = threading.Event(), threading.Event()
 
     def do_GET(self) -> None:
         if self.path == "/moved":
@@ -325,6 +328,16 @@ class _Elsewhere(http.server.BaseHTTPRequestHandler):
             with suppress(ConnectionError):
                 while True:
                     self.wfile.write(self.content)
+        if self.path == "/drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.began.set()
+            with suppress(ConnectionError):
+                while not self.ended.wait(0.01):
+                    self.wfile.write(b"x")
+            self.ended.set()
+            return
         if self.path != "/data":
             self.send_error(403 if self.path == "/secret" else 404)
             return
@@ -378,6 +391,27 @@ def test_the_url_of_a_source_elsewhere_is_not_logged(container, elsewhere, caplo
         assert "SECRET" not in str(refused.value)
     told = [record.getMessage() for record in caplog.records if not record.name.startswith("azure.")]
     assert not [line for line in told if "SECRET" in line]
+
+
+def test_a_copy_that_nobody_waits_for_ends(server, container, elsewhere):
+    """It would hold one of the places for requests for as long as the source likes."""
+    token = generate_container_sas(
+        server.account,
+        container.container_name,
+        account_key=server.key,
+        permission="c",
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    client = http.client.HTTPConnection("127.0.0.1", server.ports["blob"])
+    path = f"/{server.account}/{container.container_name}/t?{token}"
+    client.request("PUT", path, headers={"x-ms-copy-source": f"{elsewhere}/drip", "Content-Length": "0"})
+    try:
+        assert _Elsewhere.began.wait(20)
+        client.close()
+        assert _Elsewhere.ended.wait(20)
+    finally:
+        _Elsewhere.ended.set()
+    assert not container.get_blob_client("t").exists()
 
 
 def test_a_server_that_ignores_ranges_and_never_ends(server, container, elsewhere):

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
+from openbatchai.dataplane.grants import Means
 from openbatchai.http.storage.app import BATCH_VERSION, Call, Calls, Level
 from openbatchai.http.storage.exchange import Exchange, Message, Receive, Send
 from openbatchai.wire.multipart import (
@@ -45,6 +46,9 @@ class BlobBatchCalls:
         }
 
     async def submit(self, exchange: Exchange) -> None:
+        if exchange.grant.means is Means.ANONYMOUS:
+            # What everybody may do with a container are single reads.
+            exchange.grant.demand("", "")
         body = await exchange.read_body(_BODY_BYTES)
         try:
             parts = parse_requests(exchange.headers.get("content-type", ""), body)

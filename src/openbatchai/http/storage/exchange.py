@@ -188,7 +188,7 @@ class Exchange:
         """
         await self._start(status, headers, envelope.length if envelope else span.length)
         position = span.start + len(first)
-        gone = asyncio.ensure_future(self._gone()) if span.length > _WATCHED_ABOVE else None
+        gone = asyncio.ensure_future(self.gone()) if span.length > _WATCHED_ABOVE else None
         coming: asyncio.Future[bytes] | None = None
         try:
             piece = first
@@ -211,7 +211,8 @@ class Exchange:
             if gone is not None:
                 gone.cancel()
 
-    async def _gone(self) -> None:
+    async def gone(self) -> None:
+        """Returns when the client has left; for calls that read no body, or have read it."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

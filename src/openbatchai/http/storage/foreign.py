@@ -19,6 +19,7 @@ from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.ranges import RangeHeader, Span
 from openbatchai.dataplane.records import ContentHeaders
 from openbatchai.dataplane.uploads import Upload
+from openbatchai.http.storage.exchange import ClientGoneError
 
 if TYPE_CHECKING:
     import httpx
@@ -29,6 +30,8 @@ _PIECE = 1 << 20
 _MOST_REDIRECTS = 5
 _CONNECT_S = 10.0
 _SILENCE_S = 60.0
+# Until the head of the answer, over all redirects.
+_ANSWER_S = 120.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _META = "x-ms-meta-"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -77,13 +80,14 @@ class Foreign:
             # The transport, not the client: that writes each URL to the log, with what signs it, and asks
             # the environment for a proxy, which may be this service.
             async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
-                response = await self._ask(transport, url, headers, wanted)
+                async with asyncio.timeout(_ANSWER_S):
+                    response = await self._ask(transport, url, headers, wanted)
                 try:
                     _check_status(response)
                     return await _take(exchange, response, wanted, limit, start)
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError) as error:
             # The text of the error may hold the URL, and that a signature.
             reason = f"The source could not be fetched: {type(error).__name__}."
             raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, reason) from None
@@ -176,6 +180,8 @@ async def _take(
     start: Callable[[], Upload],
 ) -> tuple[Original, Span]:
     upload = await exchange.run(start)
+    # A source may give a byte a minute for ever; a copy that nobody waits for would hold a place meanwhile.
+    gone = asyncio.ensure_future(exchange.gone())
     try:
         held = bytearray()
         size = 0
@@ -183,6 +189,8 @@ async def _take(
         # A server may ignore the range and send everything.
         skipped = 0 if wanted is None or is_part else wanted.first or 0
         async for piece in response.aiter_raw():
+            if gone.done():
+                raise ClientGoneError
             size += len(piece)
             if size > skipped + limit and (is_part or not _has_all(wanted, size)):
                 raise StorageError(StorageCode.BODY_TOO_LARGE)
@@ -198,6 +206,7 @@ async def _take(
             raise StorageError(StorageCode.BODY_TOO_LARGE)
         return _original(os.dup(upload.fd), size, response.headers), span
     finally:
+        gone.cancel()
         upload.discard()
 
 
