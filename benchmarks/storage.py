@@ -40,7 +40,7 @@ DOWNLOADS = 4
 
 
 class Bench:
-    """One run: our service, Azurite beside it where it can be had, and the options."""
+    """One part's run: our service, Azurite beside it where it can be had, and the options."""
 
     def __init__(self, options: argparse.Namespace, home: Path, endpoint: dict[str, Any]) -> None:
         self.options = options
@@ -408,13 +408,14 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     options = parser.parse_args()
     os.environ["NO_PROXY"] = "*"
-    with new_home() as home, service(home) as endpoint, azurite() as peer:
-        bench = Bench(options, home, endpoint)
-        for server in (bench.ours, peer):
-            if server is not None:
-                with server.container() as container:
-                    container.create_container()
-        for name in options.parts or PARTS:
+    for name in options.parts or PARTS:
+        # A service of its own for each: what a part leaves in memory or on disk is not the next one's.
+        with new_home() as home, service(home) as endpoint, azurite() as peer:
+            bench = Bench(options, home, endpoint)
+            for server in (bench.ours, peer):
+                if server is not None:
+                    with server.container() as container:
+                        container.create_container()
             PARTS[name](bench, peer)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
+from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item, Record
@@ -64,6 +65,7 @@ class Moves:
     def rename(self, source: ItemRef, target: ItemRef, how: Rename) -> Item:
         """Both in the same share. Raises ResourceNotFound, ParentNotFound, ResourceAlreadyExists, …"""
         tree = self._tree
+        refuse_snapshot(target)
         if not source.path or not target.path:
             raise StorageError(StorageCode.INVALID_INPUT, "The root directory of a share has no name.")
         # A directory takes everything below it along, so no other writer may be at work there.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from openbatchai.dataplane.beneath import open_directory_fd
 from openbatchai.dataplane.blobtree import first_record
 from openbatchai.dataplane.conditions import Conditions
-from openbatchai.dataplane.containers import Container, Containers
+from openbatchai.dataplane.containers import Container, Containers, refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
@@ -35,6 +35,7 @@ class ShareSnapshots:
 
     def create(self, ref: ItemRef, metadata: Mapping[str, str] | None) -> Container:
         """A snapshot of the share; without metadata of its own it has the share's."""
+        refuse_snapshot(ref)
         places = self._tree.places
         with self._moves.alone(ref):
             base = self._containers.get(ref)

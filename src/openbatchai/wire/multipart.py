@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 _BOUNDARY = re.compile(r'boundary="?([^";\s]{1,200})"?', re.IGNORECASE)
-_REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (\S+) HTTP/1\.[01]", re.ASCII)
-_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):(.*)", re.ASCII)
+# No control characters: a request of its own could not hold them either.
+_REQUEST_LINE = re.compile(r"([A-Z]{1,16}) ([^\0- \x7f]+) HTTP/1\.[01]", re.ASCII)
+_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\0-\x08\n-\x1f\x7f]*)", re.ASCII)
 
 
 class MalformedMultipartError(ValueError):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import http.server
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -367,6 +368,16 @@ def test_a_source_on_another_server(container, elsewhere):
             target.start_copy_from_url(f"{elsewhere}{path}")
         assert (refused.value.status_code, refused.value.error_code) == (status, "CannotVerifyCopySource")
     assert target.download_blob().readall() == _Elsewhere.content[10:30]
+
+
+def test_the_url_of_a_source_elsewhere_is_not_logged(container, elsewhere, caplog):
+    caplog.set_level(logging.INFO)
+    for path in ("/data?sig=SECRET", "/moved?sig=SECRET"):
+        with pytest.raises(HttpResponseError) as refused:
+            container.get_blob_client("t").start_copy_from_url(f"{elsewhere}{path}")
+        assert "SECRET" not in str(refused.value)
+    told = [record.getMessage() for record in caplog.records if not record.name.startswith("azure.")]
+    assert not [line for line in told if "SECRET" in line]
 
 
 def test_a_server_that_ignores_ranges_and_never_ends(server, container, elsewhere):

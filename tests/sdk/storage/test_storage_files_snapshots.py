@@ -163,6 +163,9 @@ def test_snapshots_refuse_every_change(server, service, share):
         ("PUT", "d", "restype=directory&comp=metadata"): {},
         ("PUT", "d/f", "comp=lease"): {"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"},
         ("DELETE", "d/f", ""): {},
+        ("PUT", "d/g", "comp=rename"): {
+            "x-ms-file-rename-source": f"{server.url('file', f'{share.share_name}/d/f')}?{token}"
+        },
     }
     with requests.Session() as session:
         session.trust_env = False
@@ -173,6 +176,9 @@ def test_snapshots_refuse_every_change(server, service, share):
                 400,
                 "InvalidQueryParameterValue",
             ), (method, path, query)
+        url = f"{server.url('file', share.share_name)}?restype=share&comp=snapshot&sharesnapshot={taken}"
+        owner = {**server.bearer, "x-ms-file-request-intent": "backup"}
+        assert session.put(url, headers=owner).status_code == 400
     old = service.get_share_client(share.share_name, snapshot=taken)
     assert names(old.get_directory_client("d")) == {"f"}
     assert old.get_file_client("d/f").download_file().readall() == b"kept"

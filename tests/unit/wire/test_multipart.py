@@ -49,6 +49,8 @@ def test_requests_with_their_headers(ending):
         PART.format("0", "DELETE /c/b\r\n"),
         PART.format("0", "DELETE /c/b HTTP/1.1\r\nno header\r\n"),
         PART.format("0", "DELETE /c/b HTTP/1.1\r\nbad name: x\r\n"),
+        PART.format("0", "DELETE /c/b\1 HTTP/1.1\r\n"),
+        PART.format("0", "DELETE /c/b HTTP/1.1\r\nx-ms-client-request-id: a\rInjected: b\r\n"),
     ],
 )
 def test_parts_that_are_no_requests(part):

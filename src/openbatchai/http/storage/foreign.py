@@ -73,11 +73,11 @@ class Foreign:
         # Rare: a service that never copies from elsewhere never pays for the import.
         import httpx
 
-        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         try:
-            # trust_env=False: the proxy of the environment may be this service.
-            async with httpx.AsyncClient(trust_env=False, timeout=timeout) as client:
-                response = await self._ask(client, url, headers, wanted)
+            # The transport, not the client: that writes each URL to the log, with what signs it, and asks
+            # the environment for a proxy, which may be this service.
+            async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
+                response = await self._ask(transport, url, headers, wanted)
                 try:
                     _check_status(response)
                     return await _take(exchange, response, wanted, limit, start)
@@ -89,14 +89,18 @@ class Foreign:
             raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, reason) from None
 
     async def _ask(
-        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str], wanted: RangeHeader | None
+        self,
+        transport: "httpx.AsyncHTTPTransport",
+        url: str,
+        headers: Mapping[str, str],
+        wanted: RangeHeader | None,
     ) -> "httpx.Response":
-        sent = {**headers, "Accept-Encoding": "identity"}
+        sent = {**headers, "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "OpenBatchAI"}
         if wanted is not None:
             first, last = (("" if at is None else str(at)) for at in (wanted.first, wanted.last))
             sent["Range"] = f"bytes={first}-{last}"
         for _ in range(_MOST_REDIRECTS + 1):
-            response = await client.send(await self._request(client, url, sent), stream=True)
+            response = await transport.handle_async_request(await self._request(url, sent))
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 return response
             await response.aclose()
@@ -107,9 +111,7 @@ class Foreign:
             url = following
         raise StorageError(StorageCode.CANNOT_VERIFY_SOURCE, "The source redirects too often.")
 
-    async def _request(
-        self, client: "httpx.AsyncClient", url: str, headers: Mapping[str, str]
-    ) -> "httpx.Request":
+    async def _request(self, url: str, headers: Mapping[str, str]) -> "httpx.Request":
         """A request to an address of the URL's host that may be asked."""
         import httpx
 
@@ -120,8 +122,11 @@ class Foreign:
         address = await self._address(target.host, port)
         pinned = target.copy_with(host=address)
         host = target.netloc.decode("ascii")
-        extensions = {"sni_hostname": target.host} if target.scheme == "https" else {}
-        return client.build_request("GET", pinned, headers={**headers, "Host": host}, extensions=extensions)
+        extensions = {
+            "timeout": httpx.Timeout(_SILENCE_S, connect=_CONNECT_S).as_dict(),
+            **({"sni_hostname": target.host} if target.scheme == "https" else {}),
+        }
+        return httpx.Request("GET", pinned, headers={**headers, "Host": host}, extensions=extensions)
 
     async def _address(self, host: str, port: int) -> str:
         try:
