@@ -111,14 +111,14 @@ class BlobListing:
         self, account: str, container: str, page: list[_Entry], now_ns: int, *, in_full: bool
     ) -> list[Item | str]:
         names = [name for name, _, found in page if isinstance(found, os.stat_result)]
-        records: Mapping[str, Records] = {}
-        if names:
-            store = self._places.store(account)
-            if in_full:
-                records = store.records_between(StorageService.BLOB, container, names[0], names[-1])
-            else:
-                # Between two of these names may lie a million others, behind a common prefix.
-                records = store.records_of(StorageService.BLOB, container, names)
+        records: Mapping[str, Records] | None = None
+        store = self._places.store(account)
+        if names and in_full:
+            most = 2 * len(names)
+            records = store.records_between(StorageService.BLOB, container, names[0], names[-1], most=most)
+        if records is None:
+            # Between two of these names may lie a million others, behind a common prefix or deleted by a job.
+            records = store.records_of(StorageService.BLOB, container, names) if names else {}
         nothing: Records = (None, None)
         entries: list[Item | str] = []
         for name, _, found in page:

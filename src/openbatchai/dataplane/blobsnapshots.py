@@ -24,8 +24,9 @@ class BlobSnapshots:
     ) -> tuple[Item, str]:
         """Freeze the blob as it is now: the snapshot and its time. `metadata=None` takes the blob's own.
 
-        The bytes are copied before the lock is taken, and once more under it if the blob was changed
-        meanwhile: writers of other blobs do not wait for a large copy.
+        The bytes are copied before the lock is taken, and once more under it if another call has changed the
+        blob meanwhile: writers of other blobs do not wait for a large copy. A job may write as it likes, and
+        no lock keeps it from that.
         """
         tree = self._tree
         opened = tree.open(ref)
@@ -36,7 +37,7 @@ class BlobSnapshots:
             with tree.locked(ref), tree.container(ref) as container:
                 current = tree.existing(container, ref)
                 tree.check_snapshot(current, conditions)
-                if current.etag != opened.item.etag:
+                if _stamp(current) != _stamp(opened.item):
                     made.unlink()
                     made = None
                     made, current = self._copied(container, ref)
@@ -102,6 +103,11 @@ class BlobSnapshots:
             return tree.kept.copy(fd, ref.account), tree.described(ref, os.fstat(fd))
         finally:
             os.close(fd)
+
+
+def _stamp(item: Item) -> tuple[int, int]:
+    """Another one after each change that a client makes of a blob's bytes."""
+    return item.ino, item.record.stamp if item.record else 0
 
 
 def _with_metadata(item: Item, metadata: Mapping[str, str] | None, now_ns: int) -> Item:

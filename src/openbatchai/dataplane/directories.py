@@ -34,8 +34,8 @@ class Directories:
                     with beneath.open_directory_fd(made) as fd:
                         tree.set_write_time(fd, smb.written)
                     settings = FileSettings(metadata=metadata, smb=smb)
-                    tree.new_record(ref, path, share, made.stat(), settings)
-                    shareentries.give_name(made, parent, name)
+                    with tree.announced(ref, path, share, made.stat(), settings):
+                        shareentries.give_name(made, parent, name)
                 finally:
                     with suppress(FileNotFoundError):
                         made.rmdir()

@@ -423,6 +423,7 @@ class StorageCode(Enum):
         "The range specified is invalid for the current size of the resource.",
     )
     INTERNAL = ("InternalError", 500, "The server encountered an internal error. Please retry the request.")
+    SERVER_BUSY = ("ServerBusy", 503, "The server is currently unable to receive requests. Please retry.")
     DISK_FULL = ("InsufficientStorage", 507, "The disk that holds the storage account is full.")
 
 

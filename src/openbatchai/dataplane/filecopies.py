@@ -69,12 +69,12 @@ class FileCopies:
                 current = tree.current(share, ref, path)
                 self._check(current, wishes)
                 with shareentries.parent_of(share, beneath.split(path)[0]) as parent:
-                    tree.new_record(ref, path, share, os.fstat(made.fd), settings, replaces=current)
-                    name = beneath.split(path)[1]
-                    if current is None:
-                        shareentries.give_name(made.path, parent, name)
-                    else:
-                        os.rename(made.path, name, dst_dir_fd=parent)
+                    name, found = beneath.split(path)[1], os.fstat(made.fd)
+                    with tree.announced(ref, path, share, found, settings, replaces=current):
+                        if current is None:
+                            shareentries.give_name(made.path, parent, name)
+                        else:
+                            os.rename(made.path, name, dst_dir_fd=parent)
                     tree.places.sync_directory(parent)
                 return tree.described(share, ref, path)
         finally:

@@ -214,11 +214,12 @@ class Files:
         self, ref: ItemRef, path: str, share: int, parent: int, content: "_Content", settings: FileSettings
     ) -> None:
         """Complete, with its length and its record, before it gets its name."""
-        places = self._tree.places
+        tree, places = self._tree, self._tree.places
         made = Upload(places.made_path(ref.account), hashing=False)
         try:
-            self._write_whole(ref, path, share, made.fd, content, settings)
-            shareentries.give_name(made.path, parent, beneath.split(path)[1])
+            self._write_whole(made.fd, content, settings)
+            with tree.announced(ref, path, share, os.fstat(made.fd), settings):
+                shareentries.give_name(made.path, parent, beneath.split(path)[1])
         finally:
             made.discard()
         places.sync_directory(parent)
@@ -228,19 +229,16 @@ class Files:
     ) -> None:
         try:
             os.ftruncate(fd, 0)
-            self._write_whole(ref, path, share, fd, content, settings)
+            self._write_whole(fd, content, settings)
+            self._tree.new_record(ref, path, share, os.fstat(fd), settings)
         finally:
             os.close(fd)
 
-    def _write_whole(
-        self, ref: ItemRef, path: str, share: int, fd: int, content: "_Content", settings: FileSettings
-    ) -> None:
-        tree = self._tree
+    def _write_whole(self, fd: int, content: "_Content", settings: FileSettings) -> None:
         os.ftruncate(fd, content.size)
         write_at(fd, content.data, 0)
-        tree.set_write_time(fd, settings.smb.written)
-        tree.places.sync_content(fd)
-        tree.new_record(ref, path, share, os.fstat(fd), settings)
+        self._tree.set_write_time(fd, settings.smb.written)
+        self._tree.places.sync_content(fd)
 
     def _write(
         self,

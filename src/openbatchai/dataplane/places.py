@@ -6,6 +6,7 @@ snapshots and soft deletion keep. All on one file system, so that a rename finis
 """
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -347,16 +348,29 @@ def missing_container(service: StorageService) -> StorageError:
 
 
 def remove_empty_directories(parent: int, name: str) -> None:
-    """Remove the directory `name` when no file is anywhere in it; OSError (ENOTEMPTY) otherwise."""
+    """Remove the directory `name` when no file is anywhere in it.
+
+    OSError (ENOTEMPTY), and nothing is removed, otherwise.
+    """
+    _remove_directories(parent, name, only_look=True)
+    _remove_directories(parent, name, only_look=False)
+
+
+def _remove_directories(parent: int, name: str, *, only_look: bool) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
+        names = []
         with os.scandir(fd) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
+                names.append(entry.name)
         for child in names:
-            remove_empty_directories(fd, child)
+            _remove_directories(fd, child, only_look=only_look)
     finally:
         os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+    if not only_look:
+        os.rmdir(name, dir_fd=parent)
 
 
 def _drop_old_blocks(home: Path, before: float) -> None:

@@ -92,7 +92,8 @@ def _finish(places: Places, account: str, entry: Append, block: int) -> None:
     try:
         with places.container(account, StorageService.BLOB, entry.container) as container:
             blob = blobplaces.open_file(container, entry.path, os.O_RDWR)
-    except (StorageError, FileNotFoundError):
+    except (StorageError, OSError):
+        # Gone, or it is another file now that cannot be written, as a job's may be.
         return
     try:
         found = os.fstat(blob)

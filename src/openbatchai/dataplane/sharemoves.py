@@ -8,8 +8,8 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, shareentries
@@ -24,6 +24,8 @@ from openbatchai.dataplane.smb import NO_WISHES, SmbWishes
 from openbatchai.domain.ports import ItemRef, StorageService
 
 _FILE = StorageService.FILE.value
+# Longer than most snapshots take; every call that waits holds one of the service's threads.
+_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,24 @@ class Rename:
 
 
 class Moves:
-    def __init__(self, tree: ShareTree) -> None:
+    def __init__(self, tree: ShareTree, wait_s: float = _WAIT_S) -> None:
         self._tree = tree
+        self._wait_s = wait_s
         self._locks: dict[tuple[str, str], threading.Lock] = {}
 
-    def lock(self, ref: ItemRef) -> threading.Lock:
-        """The share's; held while a snapshot is taken too: what moved meanwhile might be missing in it."""
-        return self._locks.setdefault((ref.account, ref.container), threading.Lock())
+    @contextmanager
+    def alone(self, ref: ItemRef) -> Iterator[None]:
+        """Taken while a snapshot is made too: what moved meanwhile might be missing in it.
+
+        ServerBusy (503), after which clients try again, when that takes long.
+        """
+        lock = self._locks.setdefault((ref.account, ref.container), threading.Lock())
+        if not lock.acquire(timeout=self._wait_s):
+            raise StorageError(StorageCode.SERVER_BUSY)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def rename(self, source: ItemRef, target: ItemRef, how: Rename) -> Item:
         """Both in the same share. Raises ResourceNotFound, ParentNotFound, ResourceAlreadyExists, …"""
@@ -56,7 +69,7 @@ class Moves:
         if not source.path or not target.path:
             raise StorageError(StorageCode.INVALID_INPUT, "The root directory of a share has no name.")
         # A directory takes everything below it along, so no other writer may be at work there.
-        with self.lock(target), tree.places.locked_all(), tree.share(target) as share:
+        with self.alone(target), tree.places.locked_all(), tree.share(target) as share:
             old = tree.existing(share, source, directory=how.directory)
             new = self._place(share, target, old, how)
             tree.check_write(tree.current(share, source, old), how.source_lease, ignores_read_only=True)

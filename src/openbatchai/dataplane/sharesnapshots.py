@@ -37,7 +37,7 @@ class ShareSnapshots:
         """A snapshot of the share; without metadata of its own it has the share's."""
         refuse_snapshot(ref)
         places = self._tree.places
-        with self._moves.lock(ref):
+        with self._moves.alone(ref):
             base = self._containers.get(ref)
             others = self._containers.snapshots(ref)
             if len(others) >= _MOST:

@@ -3,8 +3,8 @@
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 from openbatchai.dataplane import beneath, filenames, shareentries, sharelist
@@ -157,7 +157,7 @@ class ShareTree:
         settings: FileSettings,
         *,
         replaces: Item | None = None,
-    ) -> None:
+    ) -> Record:
         """Describe the file or directory with the stat `found` that is, or is about to be, at `path`.
 
         A lease stays with the name while the file is replaced. When a rename is to replace a file, its own
@@ -185,6 +185,26 @@ class ShareTree:
             self.store(ref).announce(key_of(ref, path), record, replaces=former)
         else:
             self.store(ref).put(key_of(ref, path), record)
+        return record
+
+    @contextmanager
+    def announced(
+        self,
+        ref: ItemRef,
+        path: str,
+        share: int,
+        found: os.stat_result,
+        settings: FileSettings,
+        *,
+        replaces: Item | None = None,
+    ) -> Iterator[None]:
+        """Around what lets a file or directory appear: new_record(), taken back when it does not."""
+        record = self.new_record(ref, path, share, found, settings, replaces=replaces)
+        try:
+            yield
+        except BaseException:
+            self.store(ref).withdraw(key_of(ref, path), record)
+            raise
 
     def change(
         self,

@@ -65,15 +65,19 @@ class SideStore:
         return _two([_record(row) for row in rows])
 
     def records_between(
-        self, service: StorageService, container: str, first: str, last: str
-    ) -> dict[str, Records]:
-        """Records of all paths from `first` to `last`, both included."""
+        self, service: StorageService, container: str, first: str, last: str, *, most: int
+    ) -> dict[str, Records] | None:
+        """Records of all paths from `first` to `last`, both included; None when there are more than `most`.
+
+        There may be many more rows than files: a job may have deleted a million of them.
+        """
         rows = self.database.read(
             "SELECT path, ino, size, mtime_ns, document FROM item"
-            " WHERE service = ? AND container = ? AND path >= ? AND path <= ? ORDER BY path, turn DESC",
-            (service.value, container, first, last),
+            " WHERE service = ? AND container = ? AND path >= ? AND path <= ?"
+            " ORDER BY path, turn DESC LIMIT ?",
+            (service.value, container, first, last, most + 1),
         )
-        return _by_path(rows)
+        return _by_path(rows) if len(rows) <= most else None
 
     def records_of(self, service: StorageService, container: str, paths: Sequence[str]) -> dict[str, Records]:
         rows = self.database.read(

@@ -4,21 +4,27 @@ import base64
 import os
 import shutil
 import sqlite3
+import subprocess
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from harness.waiting import until
 
-from openbatchai.dataplane import FsyncPolicy, Storage
+from openbatchai.dataplane import FsyncPolicy, Storage, recovery
 from openbatchai.dataplane.appends import AppendDemands
 from openbatchai.dataplane.bloblist import BlobQuery
-from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobProperties
+from openbatchai.dataplane.blobtree import APPEND_BLOB, PAGE_BLOB, BlobProperties
 from openbatchai.dataplane.caseindex import CaseIndex
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.kept import KeptBlobs
 from openbatchai.dataplane.pageranges import PageRange, changed_pages
-from openbatchai.dataplane.sharemoves import Rename
-from openbatchai.dataplane.sharetree import FileSettings
+from openbatchai.dataplane.sharemoves import Moves, Rename
+from openbatchai.dataplane.sharetree import FileSettings, ShareTree
 from openbatchai.dataplane.smb import PermissionWish, SmbWishes
 from openbatchai.domain.ports import ItemRef, StorageService
 
@@ -101,6 +107,72 @@ def test_blocks_of_a_container_that_is_gone_are_not_those_of_a_new_one(storage, 
         storage.blobs.block_lists(blob("b"))
 
 
+def test_a_start_goes_on_where_a_half_added_block_cannot_be_looked_at(storage, tmp_path):
+    """A file that a job executes cannot be opened for writing."""
+    put(storage, "log", b"", APPEND_BLOB)
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"line\n")
+    record = storage.blobs.properties(blob("log")).record
+    recovery.announce(storage.places, blob("log"), upload, upload.fd, 0, record)
+    storage.close()
+    program = tmp_path / "acct/blob/data/log"
+    shutil.copy(shutil.which("sleep"), program)
+    program.chmod(0o755)
+    job = subprocess.Popen([program, "60"])
+    try:
+        again = open_storage(tmp_path)
+        assert again.blobs.properties(blob("log")).size == program.stat().st_size
+        assert again.places.unfinished_appends() == []
+        again.close()
+    finally:
+        job.kill()
+        job.wait()
+        os.close(upload.fd)
+
+
+@pytest.mark.parametrize("is_pages", [False, True])
+def test_a_start_leaves_alone_what_a_job_put_in_the_place_of_a_half_written_blob(storage, tmp_path, is_pages):
+    path = tmp_path / "acct/blob/data/b"
+    put(storage, "b", bytes(1024), PAGE_BLOB if is_pages else APPEND_BLOB)
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"x" * 512)
+    record = storage.blobs.properties(blob("b")).record
+    offset = 0 if is_pages else 1024
+    with path.open("rb") as opened:
+        recovery.announce(
+            storage.places, blob("b"), upload, opened.fileno(), offset, record, in_place=is_pages
+        )
+        # The job's file cannot get the inode while this one is open.
+        by_job = b"j" * 1200
+        if is_pages:
+            path.unlink()
+        path.write_bytes(by_job)
+    storage.close()
+    os.close(upload.fd)
+
+    open_storage(tmp_path).close()
+
+    assert path.read_bytes() == by_job
+
+
+def test_a_start_takes_back_what_was_kept_of_a_blob_that_is_still_there(tmp_path):
+    storage = open_storage(tmp_path)
+    storage.create_account("acct")
+    storage.create_container(blob())
+    item = put(storage, "b", b"bytes")
+    kept = KeptBlobs(storage.places, Fixed())
+    parent = os.open(tmp_path / "acct/blob/data", os.O_RDONLY)
+    kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
+    os.close(parent)
+    storage.close()
+
+    again = open_storage(tmp_path)
+    query = BlobQuery(include=frozenset({"deleted"}))
+    assert [item.listed for item in again.list_blobs("acct", "data", query).entries] == [None]
+    assert list((tmp_path / "acct/.snapshots/blob/data").iterdir()) == []
+    again.close()
+
+
 # --- requests that are refused
 
 
@@ -119,6 +191,53 @@ def test_a_refused_permission_leaves_the_file_as_it_is(storage):
         opened = storage.files.open(file("f"))
         assert os.pread(opened.fd, 99, 0) == b"bytes"
         os.close(opened.fd)
+
+
+def test_a_directory_that_does_not_give_way_stays_whole(storage, tmp_path):
+    tree = tmp_path / "acct/blob/data/a"
+    (tree / "output").mkdir(parents=True)
+    for number in range(20):
+        (tree / f"b{number}" / "empty").mkdir(parents=True)
+    (tree / "b7" / "empty" / "file").touch()
+    before = sorted(tree.rglob("*"))
+
+    put(storage, "a", b"blob")
+
+    assert sorted(tree.rglob("*")) == before
+    assert storage.blobs.properties(blob("a")).size == 4
+
+
+def test_an_append_blob_that_a_job_made_shorter_is_none_any_more(storage, tmp_path):
+    put(storage, "log", b"12345", APPEND_BLOB)
+    path = tmp_path / "acct/blob/data/log"
+    with path.open("ab") as job:
+        job.write(b"6")
+    assert storage.blobs.properties(blob("log")).blob_type == APPEND_BLOB
+    os.truncate(path, 4)
+    assert storage.blobs.properties(blob("log")).blob_type == "BlockBlob"
+
+
+def test_a_blob_that_is_put_does_away_with_its_uncommitted_blocks(storage):
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"block")
+    storage.blobs.put_block(blob("b"), base64.b64encode(b"1").decode(), upload)
+    upload.discard()
+    put(storage, "b", b"whole")
+    _, lists = storage.blobs.block_lists(blob("b"))
+    assert lists.uncommitted == ()
+
+
+def test_what_is_kept_is_not_read_through_a_link(storage, tmp_path):
+    """A job may put a link in the place of a blob while that is being kept."""
+    put(storage, "b", b"bytes")
+    taken, time = storage.snapshots.create(blob("b"), None, Conditions())
+    assert taken.size == 5
+    (secret := tmp_path / "secret").write_bytes(b"others")
+    (kept,) = (tmp_path / "acct/.snapshots/blob/data").iterdir()
+    kept.unlink()
+    kept.symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.blobs.open(replace(blob("b"), snapshot=time))
 
 
 # --- odd files
@@ -152,6 +271,37 @@ def test_changes_in_large_files_are_all_found(tmp_path):
     now.write_bytes(content)
     with now.open("rb") as one, then.open("rb") as other:
         assert list(changed_pages(one.fileno(), other.fileno(), 0, 4 << 20)) == expected
+
+
+def test_a_page_of_a_listing_reads_no_records_of_what_jobs_have_deleted(storage):
+    for name in ("a", "z"):
+        put(storage, name)
+    rows = ((f"m{number:06}", "x" * 500) for number in range(20_000))
+    with storage.places.store("acct").database.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO item VALUES ('blob', 'data', ?, 0, 1, 1, 1, json_object('md5', ?), '', 0)", rows
+        )
+    tracemalloc.start()
+    try:
+        page = storage.list_blobs("acct", "data", BlobQuery())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [item.name for item in page.entries] == ["a", "z"]
+    assert all(item.record for item in page.entries)
+    assert most < 2 << 20
+
+
+def test_a_failed_creation_says_nothing_of_the_file_that_took_the_name(storage, tmp_path):
+    """A link to nothing has the name, which a job makes good afterwards."""
+    path = tmp_path / "acct/file/share/f"
+    path.symlink_to("nothing")
+    with pytest.raises(StorageError) as refused:
+        storage.files.create(file("f"), 1, FileSettings(metadata={"of": "the client"}))
+    assert refused.value.code.status == 409
+    path.unlink()
+    path.touch()
+    assert storage.files.properties(file("f")).metadata == {}
 
 
 # --- failures on the way
@@ -205,3 +355,29 @@ def test_an_append_without_its_record_has_not_happened(storage):
         storage.appends.append(blob("log"), upload, AppendDemands(), Conditions())
     upload.discard()
     assert storage.blobs.properties(blob("log")).size == 0
+
+
+# --- calls in each other's way
+
+
+def test_a_rename_does_not_wait_long_for_a_snapshot(storage):
+    """Waiting calls would take all the threads of the service."""
+    storage.files.create(file("f"), 1, FileSettings())
+    moves = Moves(ShareTree(storage.places, storage.permissions, Fixed()), wait_s=0)
+    with moves.alone(file()), pytest.raises(StorageError) as refused:
+        moves.rename(file("f"), file("g"), Rename(directory=False))
+    assert refused.value.code.status == 503
+    assert moves.rename(file("f"), file("g"), Rename(directory=False)).size == 1
+
+
+def test_a_snapshot_is_not_copied_again_under_the_lock_because_a_job_writes(storage, tmp_path):
+    put(storage, "log", b"first")
+    with ThreadPoolExecutor(1) as pool:
+        with storage.places.locked("acct", (StorageService.BLOB, "data", "log")):
+            taken = pool.submit(storage.snapshots.create, blob("log"), None, Conditions())
+            staged = tmp_path / "acct/.staging/made"
+            until(lambda: any(made.stat().st_size for made in staged.iterdir()), "the copy")
+            with (tmp_path / "acct/blob/data/log").open("ab") as job:
+                job.write(b" and second")
+        snapshot, _ = taken.result()
+    assert snapshot.size == 5
