@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from openbatchai.dataplane.blobplaces import NewPlace
-from openbatchai.dataplane.blobtree import BlobTree, first_record, key_of, marks_folder, new_stamp
+from openbatchai.dataplane.blobtree import BlobTree, key_of, marks_folder, new_stamp
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.kept import without_lease
 from openbatchai.dataplane.keptrows import Kept
-from openbatchai.dataplane.records import Item
+from openbatchai.dataplane.records import Item, first_record
 from openbatchai.domain.ports import ItemRef
 
 

@@ -26,6 +26,7 @@ from openbatchai.dataplane.records import (
     Item,
     Record,
     choose_blob_record,
+    first_record,
     item_of,
 )
 from openbatchai.dataplane.sidestore import Key, SideStore
@@ -377,11 +378,6 @@ def marks_folder(record: Record | None) -> bool:
     """Whether a client, as Hadoop and blobfuse do, says with an empty blob that a directory is there."""
     metadata = record.metadata if record else {}
     return any(name.lower() == _FOLDER and value.lower() == "true" for name, value in metadata.items())
-
-
-def first_record(item: Item) -> Record:
-    """A record of a file that had none, telling what was told of it without."""
-    return Record(item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns)
 
 
 def _lease(item: Item | None) -> Lease | None:

@@ -282,6 +282,11 @@ def item_of(
     )
 
 
+def first_record(item: Item) -> Record:
+    """A record of a file that had none, telling what was told of it without."""
+    return Record(item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns)
+
+
 def choose_blob_record(found: os.stat_result, newest: Record | None, older: Record | None) -> Record | None:
     """The record that describes the blob as it lies there.
 

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from openbatchai.dataplane.beneath import open_directory_fd
-from openbatchai.dataplane.blobtree import first_record
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import Container, Containers, refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.places import Places
-from openbatchai.dataplane.records import Identity, Record
+from openbatchai.dataplane.records import Identity, Record, first_record
 from openbatchai.dataplane.sharemoves import Moves
 from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.snapshotrows import SnapshotRows

@@ -14,7 +14,15 @@ from openbatchai.dataplane.leases import FILE_CODES, Lease, LeaseRequest, after_
 from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import Places
-from openbatchai.dataplane.records import NO_CONTENT_HEADERS, ContentHeaders, Identity, Item, Record, item_of
+from openbatchai.dataplane.records import (
+    NO_CONTENT_HEADERS,
+    ContentHeaders,
+    Identity,
+    Item,
+    Record,
+    first_record,
+    item_of,
+)
 from openbatchai.dataplane.sidestore import Key, Records, SideStore
 from openbatchai.dataplane.smb import (
     NO_WISHES,
@@ -216,9 +224,7 @@ class ShareTree:
     ) -> Item:
         """Replace what is recorded of an item that is there."""
         item = self.described(share, ref, path)
-        record = item.record or Record(
-            item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns
-        )
+        record = item.record or first_record(item)
         record = replace(
             self._with_smb(share, ref, path, change(record), smb, directory=item.is_directory),
             identity=item.identity,
@@ -234,9 +240,7 @@ class ShareTree:
         with self.locked(ref), self.share(ref) as share:
             path = self.existing(share, ref, directory=False)
             item = self.described(share, ref, path)
-            record = item.record or Record(
-                item.identity, ContentHeaders(type=item.content_type), created_ns=item.created_ns
-            )
+            record = item.record or first_record(item)
             lease = change_lease(record.lease, request, self.now())
             self.store(ref).put(key_of(ref, path), replace(record, lease=lease))
             return item, lease

@@ -69,7 +69,11 @@ CREATE INDEX kept_unready ON kept (ready) WHERE ready = 0;
 # A directory may be renamed over a file, which leaves the directory's former name in the journal's care.
 _REPLACED = "ALTER TABLE move ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0"
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED)
+# Blobs that may have tags are searched for by them; a search that reads every row keeps all others waiting.
+HAS_TAGS = "instr(document, '\"tags\":') > 0"
+_TAGGED = f"CREATE INDEX item_tagged ON item (service, container, path) WHERE {HAS_TAGS}"
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED, _TAGGED)
 TABLES_OF_ITEMS = ("item",)
 # What is kept of a blob stays when the blob goes.
 TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

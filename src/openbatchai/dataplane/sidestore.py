@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
-from openbatchai.dataplane.sideschema import MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
+from openbatchai.dataplane.sideschema import HAS_TAGS, MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
 from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -92,7 +92,7 @@ class SideStore:
         """(container, path) of the next blobs that may have tags, in that order; `container=""` is any."""
         rows = self.database.read(
             "SELECT DISTINCT container, path FROM item WHERE service = ? AND (container, path) > (?, ?)"
-            " AND (? = '' OR container = ?) AND instr(document, '\"tags\":') > 0"
+            f" AND (? = '' OR container = ?) AND {HAS_TAGS}"
             " ORDER BY container, path LIMIT ?",
             (StorageService.BLOB.value, *after, container, container, limit),
         )

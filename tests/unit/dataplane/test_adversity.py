@@ -64,11 +64,13 @@ def file(path: str = "") -> ItemRef:
     return ItemRef(StorageService.FILE, "acct", "share", path)
 
 
-def put(storage: Storage, path: str, content: bytes = b"x", blob_type: str = "BlockBlob"):
+def put(storage: Storage, path: str, content: bytes = b"x", blob_type: str = "BlockBlob", **properties):
     upload = storage.blobs.new_upload("acct", hashing=False)
     try:
         upload.write(content)
-        return storage.blobs.put(blob(path), upload, BlobProperties(), Conditions(), blob_type=blob_type)
+        return storage.blobs.put(
+            blob(path), upload, BlobProperties(**properties), Conditions(), blob_type=blob_type
+        )
     finally:
         upload.discard()
 
@@ -381,3 +383,16 @@ def test_a_snapshot_is_not_copied_again_under_the_lock_because_a_job_writes(stor
                 job.write(b" and second")
         snapshot, _ = taken.result()
     assert snapshot.size == 5
+
+
+def test_a_search_for_tags_reads_no_blobs_without(storage):
+    """All calls that need a record wait while the side store is read."""
+    store, steps = storage.places.store("acct"), []
+    with store.database.transaction() as connection:
+        rows = ((f"m{number:06}", "{}") for number in range(20_000))
+        connection.executemany("INSERT INTO item VALUES ('blob', 'data', ?, 0, 1, 1, 1, ?, '', 0)", rows)
+        connection.set_progress_handler(lambda: steps.append(1), 1000)
+    put(storage, "tagged", tags={"a": "b"})
+    steps.clear()
+    assert store.tagged_after(("", ""), "", 100) == [("data", "tagged")]
+    assert len(steps) < 5
