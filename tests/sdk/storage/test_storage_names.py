@@ -6,6 +6,7 @@ from http.client import HTTPConnection
 from urllib.parse import quote
 
 import pytest
+import requests
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import (
     BlobPrefix,
@@ -239,3 +240,15 @@ def test_directories_are_listed_in_full_and_in_pages(share):
     assert found["a.txt"].size == 5
     assert all((found["a.txt"].last_modified, found["a.txt"].etag, found["a.txt"].file_id))
     assert (found["b"].is_directory, found["b"].file_attributes) == (True, "Directory")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("UPPER", "InvalidResourceName"), ("a--b", "InvalidResourceName"), ("ab", "OutOfRangeInput")],
+)
+@pytest.mark.parametrize("service", ["blob", "file"])
+def test_an_impossible_container_is_refused_by_its_name(server, service, name, code):
+    restype = {"blob": "container", "file": "share"}[service]
+    url = f"{server.url(service, name)}?restype={restype}"
+    answer = requests.get(url, headers={**server.bearer, "x-ms-file-request-intent": "backup"}, timeout=30)
+    assert (answer.status_code, answer.headers["x-ms-error-code"]) == (400, code)

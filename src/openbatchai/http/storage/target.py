@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.filenames import without_trailing_dots
-from openbatchai.dataplane.names import check_path
+from openbatchai.dataplane.names import check_container_name, check_path
 from openbatchai.dataplane.sharedkey import SignedRequest
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.connections import SPELLED_NAMES
@@ -68,6 +68,9 @@ def _keeps_trailing_dots(headers: Mapping[str, str]) -> bool:
 
 
 def check_target_path(ref: ItemRef) -> None:
+    """Names that nothing can have are refused as such, not as missing."""
+    if ref.container:
+        check_container_name(ref.container)
     if ref.path:
         check_path(ref.service, ref.path)
 
