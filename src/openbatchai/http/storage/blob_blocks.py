@@ -7,6 +7,7 @@ from openbatchai.dataplane.copies import Original
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.integrity import verified
 from openbatchai.dataplane.ranges import Span
+from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.uploads import Upload
 from openbatchai.http.storage.answers import ENCRYPTED, version_headers, written_headers
 from openbatchai.http.storage.app import FROM_SOURCE, Call, Calls, Level
@@ -70,12 +71,15 @@ class BlobBlockCalls:
     async def put_block_list(self, exchange: Exchange) -> None:
         checks = checks_of(exchange.headers)
         body = verified(await exchange.read_body(body_limit(checks, _DOCUMENT_BYTES)), checks)
-        blocks = [(Source(source), block_id) for source, block_id in wire.parse_block_list(body)]
         wanted = blob_properties(exchange, standard=False)
-        item = await exchange.run(
-            self._blobs.put_block_list, exchange.ref, blocks, wanted, create_conditions(exchange)
-        )
-        await exchange.reply(201, written_headers(item))
+        conditions = create_conditions(exchange)
+
+        def commit() -> Item:
+            # Reading a long list takes a second: others must not wait for that.
+            blocks = [(Source(source), block_id) for source, block_id in wire.parse_block_list(body)]
+            return self._blobs.put_block_list(exchange.ref, blocks, wanted, conditions)
+
+        await exchange.reply(201, written_headers(await exchange.run(commit)))
 
     async def get_block_list(self, exchange: Exchange) -> None:
         kind = exchange.query.get("blocklisttype", "committed").lower()
