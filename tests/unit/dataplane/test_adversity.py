@@ -29,6 +29,7 @@ from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.sharemoves import MoveJournal, Moves, Rename
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree
 from openbatchai.dataplane.smb import PermissionWish, SmbWishes
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import ItemRef, StorageService
 
 KEY = base64.b64encode(b"k" * 64).decode()
@@ -469,3 +470,49 @@ def test_a_search_for_tags_reads_no_blobs_without(storage):
     steps.clear()
     assert store.tagged_after(("", ""), "", 100) == [("data", "tagged")]
     assert len(steps) < 5
+
+
+def test_a_snapshot_of_a_share_that_was_replaced_meanwhile_is_none_of_the_new_one(storage, tmp_path):
+    storage.files.create(file("secret"), 1, FileSettings())
+    with ThreadPoolExecutor(1) as pool:
+        with storage.places.locked("acct", (StorageService.FILE, "share", "held")):
+            taken = pool.submit(storage.share_snapshots.create, file(), None)
+            until(lambda: (tmp_path / "acct/.snapshots/file/share").exists(), "the copy")
+            (tmp_path / "acct/file/share").rename(tmp_path / "acct/.staging/deleted/former")
+            (tmp_path / "acct/file/share").mkdir()
+        with pytest.raises(StorageError) as refused:
+            taken.result()
+    assert refused.value.code.status == 404
+    assert storage.containers.snapshots(file()) == []
+
+
+def test_a_share_is_measured_by_one_call_at_a_time(storage):
+    refused = []
+
+    def clock() -> float:
+        # In the midst of the first call.
+        if not refused:
+            refused.append(0)
+            with pytest.raises(StorageError) as error:
+                usage.used_bytes(file())
+            refused.append(error.value.code.status)
+        return 0.0
+
+    usage = Usage(storage.places, clock, wait_s=0)
+    assert usage.used_bytes(file()) == 0
+    assert refused == [0, 503]
+
+
+def test_reading_without_the_side_store_leaks_no_descriptors(storage):
+    put(storage, "b")
+    storage.files.create(file("f"), 1, FileSettings())
+    storage.places.store("acct").database.write("ALTER TABLE item RENAME TO away", ())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for read in (
+        lambda: storage.blobs.open(blob("b")),
+        lambda: storage.files.open(file("f")),
+        lambda: storage.copies.open(blob("b")),
+    ):
+        with pytest.raises(sqlite3.Error, match="no such table"):
+            read()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
