@@ -72,6 +72,16 @@ class OpenItem:
     item: Item
 
 
+@contextmanager
+def closed_on_error(fd: int) -> Iterator[None]:
+    """Until a descriptor has gone to whoever closes it."""
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 def _none(_: str) -> int:
     return 0
 
@@ -141,8 +151,9 @@ class BlobTree:
             if ref.snapshot:
                 return self._open_snapshot(ref)
             opened = self._opened(container, ref)
-            if self._is_of_one_version(container, ref, opened.item):
-                return opened
+            with closed_on_error(opened.fd):
+                if self._is_of_one_version(container, ref, opened.item):
+                    return opened
             os.close(opened.fd)
         with self.locked(ref), self.container(ref) as container:
             return self._opened(container, ref)
@@ -152,7 +163,8 @@ class BlobTree:
             fd = self.open_file(container, ref)
         except FileNotFoundError:
             raise StorageError(StorageCode.BLOB_NOT_FOUND) from None
-        return OpenItem(fd, self.described(ref, os.fstat(fd)))
+        with closed_on_error(fd):
+            return OpenItem(fd, self.described(ref, os.fstat(fd)))
 
     def _open_snapshot(self, ref: ItemRef) -> OpenItem:
         kept = self.kept.snapshot(ref)

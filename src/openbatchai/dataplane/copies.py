@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import format_datetime
 
-from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree, OpenItem
+from openbatchai.dataplane.blobtree import BLOCK_BLOB, BlobProperties, BlobTree, OpenItem, closed_on_error
 from openbatchai.dataplane.conditions import Conditions, Version
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.files import Files
@@ -114,7 +114,8 @@ class Copies:
                 headers=told_of_source(error),
             ) from None
         original = _original(opened)
-        original.blocks = self._tree.blocks(ref, opened.item)
+        with closed_on_error(opened.fd):
+            original.blocks = self._tree.blocks(ref, opened.item)
         return original
 
     def stage(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from openbatchai.dataplane import beneath, holes, shareentries
-from openbatchai.dataplane.blobtree import OpenItem
+from openbatchai.dataplane.blobtree import OpenItem, closed_on_error
 from openbatchai.dataplane.containers import refuse_snapshot
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.leases import Lease, LeaseRequest
@@ -69,7 +69,8 @@ class Files:
         with tree.share(ref) as share:
             path = tree.existing(share, ref, directory=False)
             fd = tree.open(share, path, os.O_RDONLY)
-            return OpenItem(fd, tree.item(ref, path, os.fstat(fd)))
+            with closed_on_error(fd):
+                return OpenItem(fd, tree.item(ref, path, os.fstat(fd)))
 
     def check_read(self, item: Item, lease_id: str | None) -> None:
         """Whether a request that names a lease may read the file."""

@@ -61,13 +61,13 @@ class KeptRows:
         item, document = kept.item, kept.item.record.document() if kept.item.record else "{}"
         values = (kept.time, 0, kept.file, kept.deleted_ns, kept.expires_ns)
         found = (item.ino, item.size, item.mtime_ns, item.ctime_ns, document, kept.blocks)
-        self._database.write(
+        self._change(
             "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*_text(key), *values, *found),
         )
 
     def set_ready(self, key: Key, time: str, *, ready: bool) -> None:
-        self._database.write(
+        self._change(
             f"UPDATE kept SET ready = ? WHERE {_WHERE_ITEM} AND time = ?", (int(ready), *_text(key), time)
         )
 
@@ -79,18 +79,22 @@ class KeptRows:
 
     def set_deleted(self, key: Key, time: str, deleted_ns: int, expires_ns: int) -> None:
         """0 and 0 take the deletion back."""
-        self._database.write(
+        self._change(
             f"UPDATE kept SET deleted_ns = ?, expires_ns = ? WHERE {_WHERE_ITEM} AND time = ?",
             (deleted_ns, expires_ns, *_text(key), time),
         )
 
     def rename(self, key: Key, time: str, new_time: str) -> None:
-        self._database.write(
+        self._change(
             f"UPDATE kept SET time = ? WHERE {_WHERE_ITEM} AND time = ?", (new_time, *_text(key), time)
         )
 
     def drop(self, key: Key, time: str) -> None:
-        self._database.write(f"DELETE FROM kept WHERE {_WHERE_ITEM} AND time = ?", (*_text(key), time))
+        self._change(f"DELETE FROM kept WHERE {_WHERE_ITEM} AND time = ?", (*_text(key), time))
+
+    def _change(self, sql: str, values: tuple[object, ...]) -> None:
+        # All of these are steps of a deletion, which may be what makes room on a full disk.
+        self._database.remove([(sql, values)])
 
     def get(self, key: Key, time: str) -> Kept | None:
         rows = self._database.read(

@@ -166,7 +166,8 @@ class Pages:
         *,
         described: Callable[[Record], Record] = lambda record: record,
     ) -> Item:
-        """Change the bytes in place. `finish` is called when nothing is left to complete, under the lock."""
+        """Change the bytes in place. `finish` is called when the call is over, under the lock: what a start
+        would complete must not come over what another call writes later."""
         with self._tree.locked(ref), self._tree.container(ref) as container:
             current = self._tree.existing(container, ref)
             record = current.record
@@ -187,11 +188,11 @@ class Pages:
                 write(fd, record)
                 self._tree.places.sync_content(fd)
                 found = os.fstat(fd)
+                record = replace(record, identity=Identity.of(found))
+                self._tree.store(ref).put(key_of(ref), record)
             finally:
                 os.close(fd)
-            record = replace(record, identity=Identity.of(found))
-            self._tree.store(ref).put(key_of(ref), record)
-            finish()
+                finish()
             return item_of(ref.path, found, record)
 
 

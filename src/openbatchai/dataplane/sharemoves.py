@@ -148,7 +148,14 @@ class Moves:
                 raise
             tree.places.sync_directory(destination)
             tree.places.sync_directory(source)
-        journal.finish(move)
+            try:
+                journal.finish(move)
+            except BaseException:
+                if not replaced:
+                    # Else the next start would give these rows away, whoever they are of by then.
+                    beneath.rename_to_new(destination, new_name, source, old_name)
+                    journal.forget(move)
+                raise
 
     @staticmethod
     def _replaced(directory: int, name: str) -> int:
@@ -190,16 +197,16 @@ class MoveJournal:
 
     def finish(self, move: Move) -> None:
         """The item has its new name: its rows, and those of all below it, follow."""
-        with self._database.transaction() as connection:
-            for table in TABLES_OF_ITEMS:
-                connection.execute(
-                    f"DELETE FROM {table} WHERE {_WITHIN}", _within(move.container, move.target)
-                )
-                connection.execute(
+        statements: list[tuple[str, tuple[object, ...]]] = []
+        for table in TABLES_OF_ITEMS:
+            statements += [
+                (f"DELETE FROM {table} WHERE {_WITHIN}", _within(move.container, move.target)),
+                (
                     f"UPDATE {table} SET path = ? || substr(path, ?) WHERE {_WITHIN}",
                     (move.target, len(move.source) + 1, *_within(move.container, move.source)),
-                )
-            connection.execute("DELETE FROM move WHERE id = ?", (move.number,))
+                ),
+            ]
+        self._database.remove([*statements, ("DELETE FROM move WHERE id = ?", (move.number,))])
 
     def unfinished(self) -> list[Move]:
         rows = self._database.read(

@@ -45,13 +45,15 @@ class ShareSnapshots:
             made = places.made_path(ref.account)
             made.mkdir(mode=0o700)
             try:
-                self._copy(ref, taken, made)
+                copied = self._copy(ref, taken, made)
                 settings = base.settings if metadata is None else replace(base.settings, metadata=metadata)
                 self._containers.describe_snapshot(taken, settings)
                 home = places.make_snapshots_home(ref.account, ref.service, ref.container)
                 # Not while the share is deleted, which takes its snapshots along.
-                with places.locked_all():
-                    self._containers.get(ref)
+                with places.locked_all(), self._tree.share(ref) as share:
+                    if os.fstat(share).st_ino != copied:
+                        # Deleted meanwhile, and made anew.
+                        raise StorageError(StorageCode.SHARE_NOT_FOUND)
                     made.rename(home / taken.snapshot)
                     places.sync_path(home)
             except BaseException:
@@ -68,7 +70,8 @@ class ShareSnapshots:
             places.remove_snapshot(ref)
             self._tree.snapshot_rows(ref).drop(ref)
 
-    def _copy(self, ref: ItemRef, taken: ItemRef, made: "os.PathLike[str]") -> None:
+    def _copy(self, ref: ItemRef, taken: ItemRef, made: "os.PathLike[str]") -> int:
+        """The inode of the share's directory."""
         tree, rows = self._tree, self._tree.snapshot_rows(ref)
         batch: list[tuple[str, Record]] = []
 
@@ -92,6 +95,7 @@ class ShareSnapshots:
             copy_tree(share, copy, keep)
             rows.add(taken, batch)
             tree.places.sync_tree(copy)
+            return os.fstat(share).st_ino
 
 
 def drop_unfinished(places: Places) -> None:

@@ -73,7 +73,7 @@ class SideDatabase:
                 raise
 
     def remove(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
-        """Statements that only remove rows, as one transaction; a full disk has room kept for them."""
+        """Statements of a removal or a rename, as one transaction; a full disk has room kept for them."""
         try:
             self._all(statements)
         except OSError as error:

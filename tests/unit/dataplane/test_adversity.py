@@ -1,6 +1,7 @@
 """What must hold when something goes wrong just then: bad requests, races with deletion, odd files, kills."""
 
 import base64
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -23,9 +24,12 @@ from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.kept import KeptBlobs
 from openbatchai.dataplane.pageranges import PageRange, changed_pages
-from openbatchai.dataplane.sharemoves import Moves, Rename
+from openbatchai.dataplane.pages import NO_DEMANDS
+from openbatchai.dataplane.ranges import Span
+from openbatchai.dataplane.sharemoves import MoveJournal, Moves, Rename
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree
 from openbatchai.dataplane.smb import PermissionWish, SmbWishes
+from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import ItemRef, StorageService
 
 KEY = base64.b64encode(b"k" * 64).decode()
@@ -359,6 +363,76 @@ def test_an_append_without_its_record_has_not_happened(storage):
     assert storage.blobs.properties(blob("log")).size == 0
 
 
+def test_a_page_write_that_failed_is_not_done_again_by_a_start(storage):
+    put(storage, "disk", bytes(1024), PAGE_BLOB)
+    upload = storage.blobs.new_upload("acct", hashing=False)
+    upload.write(b"x" * 512)
+    full = "CREATE TRIGGER full BEFORE INSERT ON item BEGIN SELECT RAISE(FAIL, 'full'); END"
+    storage.places.store("acct").database.write(full, ())
+    with pytest.raises(sqlite3.Error, match="full"):
+        storage.pages.write(blob("disk"), Span(0, 512), upload, NO_DEMANDS, Conditions())
+    assert storage.places.unfinished_appends() == []
+    upload.discard()
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """Fills a small file system of its own, below which `tmp_path` lies then."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small disk cannot be mounted here")
+
+    def fill() -> None:
+        with (tmp_path / "ballast").open("ab") as file:
+            while free := shutil.disk_usage(tmp_path).free:
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+
+    yield fill
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_is_kept_can_be_deleted_on_a_full_disk(full_disk, storage, is_kept):
+    for number in range(20):
+        put(storage, f"b{number}", bytes(20_000))
+    times = [storage.snapshots.create(blob(f"b{n}"), None, Conditions())[1] for n in range(20)]
+    if is_kept:
+        policy = {"DeleteRetentionPolicy": {"Enabled": "true", "Days": "7"}}
+        storage.settings.change("acct", StorageService.BLOB, policy)
+    full_disk()
+    for number, time in enumerate(times):
+        storage.snapshots.delete(replace(blob(f"b{number}"), snapshot=time), Conditions())
+        storage.blobs.delete(blob(f"b{number}"), Conditions())
+        if not is_kept:
+            # Others take what becomes free.
+            full_disk()
+    assert storage.list_blobs("acct", "data", BlobQuery()).entries == []
+
+
+def test_a_rename_on_a_full_disk_happens_or_does_not(full_disk, storage):
+    for number in range(200):
+        storage.files.create(file(f"f{number}"), 0, FileSettings(metadata={"m": str(number)}))
+    full_disk()
+    for number in range(200):
+        try:
+            moved = storage.moves.rename(file(f"f{number}"), file(f"g{number}"), Rename(directory=False))
+        except OSError:
+            moved = storage.files.properties(file(f"f{number}"))
+        assert moved.metadata == {"m": str(number)}
+
+
+def test_a_rename_whose_rows_cannot_follow_has_not_happened(storage):
+    storage.files.create(file("f"), 0, FileSettings(metadata={"m": "1"}))
+    database = storage.places.store("acct").database
+    full = "CREATE TRIGGER full BEFORE UPDATE OF path ON item BEGIN SELECT RAISE(FAIL, 'full'); END"
+    database.write(full, ())
+    with pytest.raises(sqlite3.Error, match="full"):
+        storage.moves.rename(file("f"), file("g"), Rename(directory=False))
+    assert storage.files.properties(file("f")).metadata == {"m": "1"}
+    assert MoveJournal(database).unfinished() == []
+
+
 # --- calls in each other's way
 
 
@@ -396,3 +470,49 @@ def test_a_search_for_tags_reads_no_blobs_without(storage):
     steps.clear()
     assert store.tagged_after(("", ""), "", 100) == [("data", "tagged")]
     assert len(steps) < 5
+
+
+def test_a_snapshot_of_a_share_that_was_replaced_meanwhile_is_none_of_the_new_one(storage, tmp_path):
+    storage.files.create(file("secret"), 1, FileSettings())
+    with ThreadPoolExecutor(1) as pool:
+        with storage.places.locked("acct", (StorageService.FILE, "share", "held")):
+            taken = pool.submit(storage.share_snapshots.create, file(), None)
+            until(lambda: (tmp_path / "acct/.snapshots/file/share").exists(), "the copy")
+            (tmp_path / "acct/file/share").rename(tmp_path / "acct/.staging/deleted/former")
+            (tmp_path / "acct/file/share").mkdir()
+        with pytest.raises(StorageError) as refused:
+            taken.result()
+    assert refused.value.code.status == 404
+    assert storage.containers.snapshots(file()) == []
+
+
+def test_a_share_is_measured_by_one_call_at_a_time(storage):
+    refused = []
+
+    def clock() -> float:
+        # In the midst of the first call.
+        if not refused:
+            refused.append(0)
+            with pytest.raises(StorageError) as error:
+                usage.used_bytes(file())
+            refused.append(error.value.code.status)
+        return 0.0
+
+    usage = Usage(storage.places, clock, wait_s=0)
+    assert usage.used_bytes(file()) == 0
+    assert refused == [0, 503]
+
+
+def test_reading_without_the_side_store_leaks_no_descriptors(storage):
+    put(storage, "b")
+    storage.files.create(file("f"), 1, FileSettings())
+    storage.places.store("acct").database.write("ALTER TABLE item RENAME TO away", ())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for read in (
+        lambda: storage.blobs.open(blob("b")),
+        lambda: storage.files.open(file("f")),
+        lambda: storage.copies.open(blob("b")),
+    ):
+        with pytest.raises(sqlite3.Error, match="no such table"):
+            read()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
