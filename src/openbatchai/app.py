@@ -32,6 +32,7 @@ from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
 from openbatchai.http.storage.foreign import Reach
 from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
+from openbatchai.http.storage.unserved import Unserved
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
 from openbatchai.loops.reconciler import Reconciler
@@ -71,6 +72,7 @@ class Service:
         self._settings = Settings.load(home.configuration)
         if fsync is not None:
             self._settings = replace(self._settings, fsync=fsync)
+        self._ports_chosen = first_port is not None
         self._wanted = _wanted_ports(self._settings, first_port)
         clock = SystemClock()
         database = open_engine(home.database)
@@ -108,7 +110,7 @@ class Service:
         try:
             for name in config.LISTENERS:
                 listener = self._listener(name, apps)
-                await _bind(listener, self._wanted[name], name in self._settings.ports)
+                await _bind(listener, fixed=self._ports_chosen or name in self._settings.ports)
                 self._listeners[name] = listener
         except (PortInUseError, AddressError):
             await self.stop()
@@ -192,6 +194,7 @@ class Service:
                 **storage,
             ),
             "file": files.create_app(self._storage, self._verify_storage_token, reach=reach, **storage),
+            "unserved": Unserved(self._storage.clock.now),
         }
 
     def _describe_account(self, name: str) -> AccountFacts:
@@ -247,13 +250,12 @@ def _wanted_ports(settings: Settings, first: int | None) -> dict[str, int]:
     return wanted if first is not None else wanted | settings.ports
 
 
-async def _bind(listener: Listener | Proxy, port: int, kept: bool) -> None:
-    """At the first start a taken default gives way to a free port; a port once kept never changes."""
+async def _bind(listener: Listener | Proxy, *, fixed: bool) -> None:
+    """At the first start a taken default gives way to a free port; one that was chosen or kept never does."""
     try:
         await listener.start()
     except PortInUseError:
-        default = port in range(config.DEFAULT_PORT, config.DEFAULT_PORT + len(config.LISTENERS))
-        if kept or not default:
+        if fixed:
             raise
         listener.port = _free_port(listener.host)
         await listener.start()

@@ -31,6 +31,8 @@ def client_environment(
     """
     proxy, bundle = str(endpoint["proxy"]), str(endpoint["ca_bundle"])
     variables = proxy_variables(proxy, bundle, _users_exceptions(environ))
+    # The service's own commands, too, are to mean this home.
+    variables["BATCHAI_HOME"] = str(home)
     return {**variables, "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ))}
 
 

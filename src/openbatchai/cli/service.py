@@ -225,7 +225,12 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
     print(
         "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
     )
-    print('Send Azure clients here:  eval "$(batchai env)"   or   batchai run -- COMMAND', flush=True)
+    home = Path(endpoint["ca_bundle"]).parents[1]
+    option = "" if home == Home.named(None).path else f" --home {home}"
+    print(
+        f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND',
+        flush=True,
+    )
 
 
 class _JsonLines(logging.Formatter):

@@ -34,7 +34,9 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path in _LOCAL:
-            answer = await self._local(path) if _is_loopback(scope) else PlainTextResponse("Forbidden", 403)
+            answer = (
+                await self._local(path) if _is_this_machine(scope) else PlainTextResponse("Forbidden", 403)
+            )
             await answer(scope, receive, send)
         elif is_aad_path(path):
             await self._aad(scope, receive, send)
@@ -60,15 +62,18 @@ class TlsOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         plain = scope["type"] == "http" and scope["scheme"] != "https"
-        if plain and scope.get("client") is not None and not _is_loopback(scope):
+        if plain and scope.get("client") is not None and not _is_this_machine(scope):
             await PlainTextResponse("Use https here.", 403)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def _is_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
-    return client is not None and _is_loopback_address(client[0])
+def _is_this_machine(scope: Scope) -> bool:
+    """Whether the request came from here: over loopback, or from the very address that it was sent to."""
+    client, server = scope.get("client"), scope.get("server")
+    if client is None:
+        return False
+    return (server is not None and client[0] == server[0]) or _is_loopback_address(client[0])
 
 
 @lru_cache(maxsize=256)

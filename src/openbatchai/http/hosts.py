@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-HostKind = Literal["arm", "aad", "blob", "file"]
+HostKind = Literal["arm", "aad", "blob", "file", "unserved"]
 
 ARM_HOST = "management.azure.com"
 AAD_HOST = "login.microsoftonline.com"
@@ -17,6 +17,10 @@ _HOSTS: dict[str, HostKind] = {
 _SUFFIXES: dict[str, HostKind] = {
     ".blob.core.windows.net": "blob",
     ".file.core.windows.net": "file",
+    # Refused here: let through, requests signed with an account's key would reach whoever has that name.
+    ".queue.core.windows.net": "unserved",
+    ".table.core.windows.net": "unserved",
+    ".dfs.core.windows.net": "unserved",
 }
 
 

@@ -215,3 +215,16 @@ class TestMetadataNames:
                 home.upload_blob("x", b"1", metadata={"fine": "1", name: "1"})
             assert (refusal.value.status_code, refusal.value.error_code) == (400, code)
             assert list(home.list_blobs()) == []
+
+
+@pytest.mark.parametrize("kind", ["queue", "table", "dfs"])
+def test_services_that_are_not_here_are_refused_and_never_asked_elsewhere(service, kind):
+    host = f"{service.account}.{kind}.core.windows.net"
+    answer = requests.get(
+        f"https://{host}/x",
+        proxies={"https": service.endpoint["proxy"]},
+        verify=service.endpoint["ca_bundle"],
+        timeout=30,
+    )
+    assert (answer.status_code, answer.headers["x-ms-error-code"]) == (404, "ResourceNotFound")
+    assert host in answer.text
