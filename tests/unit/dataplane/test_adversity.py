@@ -137,6 +137,25 @@ def test_a_start_goes_on_where_a_half_added_block_cannot_be_looked_at(storage, t
         os.close(upload.fd)
 
 
+def test_a_start_keeps_what_was_deleted_though_a_job_has_another_link_to_it(tmp_path):
+    storage = open_storage(tmp_path)
+    storage.create_account("acct")
+    storage.create_container(blob())
+    item = put(storage, "b", b"bytes")
+    path = tmp_path / "acct/blob/data/b"
+    (tmp_path / "acct/blob/data/best").hardlink_to(path)
+    kept = KeptBlobs(storage.places, Fixed())
+    with beneath.open_directory_fd(path.parent) as parent:
+        kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
+    path.unlink()
+    storage.close()
+
+    again = open_storage(tmp_path)
+    again.snapshots.undelete(blob("b"))
+    assert path.read_bytes() == b"bytes"
+    again.close()
+
+
 @pytest.mark.parametrize("is_pages", [False, True])
 def test_a_start_leaves_alone_what_a_job_put_in_the_place_of_a_half_written_blob(storage, tmp_path, is_pages):
     path = tmp_path / "acct/blob/data/b"
@@ -168,9 +187,8 @@ def test_a_start_takes_back_what_was_kept_of_a_blob_that_is_still_there(tmp_path
     storage.create_container(blob())
     item = put(storage, "b", b"bytes")
     kept = KeptBlobs(storage.places, Fixed())
-    parent = os.open(tmp_path / "acct/blob/data", os.O_RDONLY)
-    kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
-    os.close(parent)
+    with beneath.open_directory_fd(tmp_path / "acct/blob/data") as parent:
+        kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
     storage.close()
 
     again = open_storage(tmp_path)
