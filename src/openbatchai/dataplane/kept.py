@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from openbatchai.dataplane import blobplaces
 from openbatchai.dataplane.clones import clone
+from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.keptrows import ITSELF, Kept, KeptRows
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Item
@@ -191,7 +193,7 @@ class KeptBlobs:
         for service, container, path, time, file in rows.unready():
             ref = ItemRef(StorageService(service), account, container, path)
             found = self._home(ref) / file
-            if _is_whole(found):
+            if found.exists() and not self._is_the_blobs_own(ref, found):
                 rows.set_ready(_key(ref), time, ready=True)
                 continue
             # It never came, or it is still (or again) the blob's own.
@@ -211,6 +213,15 @@ class KeptBlobs:
                     self.remove(ref, kept)
 
     # --- parts
+
+    def _is_the_blobs_own(self, ref: ItemRef, file: Path) -> bool:
+        """Whether a file that may be kept still, or again, is what the blob's name leads to."""
+        try:
+            with self._places.container(ref.account, ref.service, ref.container) as container:
+                present = blobplaces.find(container, ref.path)
+        except StorageError:
+            return False
+        return present is not None and present.stat.st_ino == file.stat().st_ino
 
     def _sweep(self, account: str) -> None:
         """Whoever keeps something sees to it, now and then, that nothing is kept too long."""
@@ -247,13 +258,6 @@ class KeptBlobs:
 def without_lease(item: Item) -> Item:
     """A snapshot has none, and a deleted blob comes back without."""
     return replace(item, record=replace(item.record, lease=None)) if item.record else item
-
-
-def _is_whole(file: Path) -> bool:
-    try:
-        return file.stat().st_nlink == 1
-    except FileNotFoundError:
-        return False
 
 
 def _key(ref: ItemRef) -> Key:

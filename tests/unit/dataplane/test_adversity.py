@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness.waiting import until
 
-from openbatchai.dataplane import FsyncPolicy, Storage, recovery
+from openbatchai.dataplane import FsyncPolicy, Storage, beneath, recovery
 from openbatchai.dataplane.appends import AppendDemands
 from openbatchai.dataplane.bloblist import BlobQuery
 from openbatchai.dataplane.blobtree import APPEND_BLOB, PAGE_BLOB, BlobProperties
@@ -27,6 +27,7 @@ from openbatchai.dataplane.pageranges import PageRange, changed_pages
 from openbatchai.dataplane.pages import NO_DEMANDS
 from openbatchai.dataplane.ranges import Span
 from openbatchai.dataplane.sharemoves import MoveJournal, Moves, Rename
+from openbatchai.dataplane.sharesnapshots import ShareSnapshots
 from openbatchai.dataplane.sharetree import FileSettings, ShareTree
 from openbatchai.dataplane.smb import PermissionWish, SmbWishes
 from openbatchai.dataplane.usage import Usage
@@ -136,6 +137,25 @@ def test_a_start_goes_on_where_a_half_added_block_cannot_be_looked_at(storage, t
         os.close(upload.fd)
 
 
+def test_a_start_keeps_what_was_deleted_though_a_job_has_another_link_to_it(tmp_path):
+    storage = open_storage(tmp_path)
+    storage.create_account("acct")
+    storage.create_container(blob())
+    item = put(storage, "b", b"bytes")
+    path = tmp_path / "acct/blob/data/b"
+    (tmp_path / "acct/blob/data/best").hardlink_to(path)
+    kept = KeptBlobs(storage.places, Fixed())
+    with beneath.open_directory_fd(path.parent) as parent:
+        kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
+    path.unlink()
+    storage.close()
+
+    again = open_storage(tmp_path)
+    again.snapshots.undelete(blob("b"))
+    assert path.read_bytes() == b"bytes"
+    again.close()
+
+
 @pytest.mark.parametrize("is_pages", [False, True])
 def test_a_start_leaves_alone_what_a_job_put_in_the_place_of_a_half_written_blob(storage, tmp_path, is_pages):
     path = tmp_path / "acct/blob/data/b"
@@ -167,9 +187,8 @@ def test_a_start_takes_back_what_was_kept_of_a_blob_that_is_still_there(tmp_path
     storage.create_container(blob())
     item = put(storage, "b", b"bytes")
     kept = KeptBlobs(storage.places, Fixed())
-    parent = os.open(tmp_path / "acct/blob/data", os.O_RDONLY)
-    kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
-    os.close(parent)
+    with beneath.open_directory_fd(tmp_path / "acct/blob/data") as parent:
+        kept.keep_former(blob("b"), item, "", parent, "b", 7, replaced=False)
     storage.close()
 
     again = open_storage(tmp_path)
@@ -177,6 +196,14 @@ def test_a_start_takes_back_what_was_kept_of_a_blob_that_is_still_there(tmp_path
     assert [item.listed for item in again.list_blobs("acct", "data", query).entries] == [None]
     assert list((tmp_path / "acct/.snapshots/blob/data").iterdir()) == []
     again.close()
+
+
+def test_a_container_made_anew_knows_nothing_of_one_that_was_removed_from_outside(storage, tmp_path):
+    put(storage, "b", metadata={"of": "the former"})
+    shutil.rmtree(tmp_path / "acct/blob/data")
+    storage.create_container(blob())
+    (tmp_path / "acct/blob/data/b").touch()
+    assert storage.blobs.properties(blob("b")).metadata == {}
 
 
 # --- requests that are refused
@@ -444,6 +471,24 @@ def test_a_rename_does_not_wait_long_for_a_snapshot(storage):
         moves.rename(file("f"), file("g"), Rename(directory=False))
     assert refused.value.code.status == 503
     assert moves.rename(file("f"), file("g"), Rename(directory=False)).size == 1
+
+
+def test_a_share_is_not_copied_while_something_in_it_is_renamed(storage):
+    tree = ShareTree(storage.places, storage.permissions, Fixed())
+    moves = Moves(tree, wait_s=0)
+    snapshots = ShareSnapshots(tree, storage.containers, moves, Fixed())
+    with moves.alone(file()), pytest.raises(StorageError) as refused:
+        snapshots.create(file(), None)
+    assert refused.value.code.status == 503
+    assert snapshots.create(file(), None).snapshot
+
+
+def test_a_name_that_was_taken_meanwhile_is_not_replaced(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    with beneath.open_directory_fd(tmp_path) as fd, pytest.raises(FileExistsError):
+        beneath.rename_to_new(fd, "a", fd, "b")
+    assert (tmp_path / "b").read_text() == "b"
 
 
 def test_a_snapshot_is_not_copied_again_under_the_lock_because_a_job_writes(storage, tmp_path):
