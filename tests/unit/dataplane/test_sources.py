@@ -16,9 +16,9 @@ from openbatchai.http.storage.sources import SourceRequest, Sources
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 LATER = datetime(2026, 11, 20, 11, tzinfo=UTC)
 BLOB, FILE = StorageService.BLOB, StorageService.FILE
-SOURCE = ItemRef(BLOB, "acct", "c", "dir/b é")
-URL = "https://acct.blob.core.windows.net/c/dir/b%20%C3%A9"
-HERE = "http://127.0.0.1:9001/acct/c/dir/b%20%C3%A9"
+SOURCE = ItemRef(BLOB, "acct", "con", "dir/b é")
+URL = "https://acct.blob.core.windows.net/con/dir/b%20%C3%A9"
+HERE = "http://127.0.0.1:9001/acct/con/dir/b%20%C3%A9"
 OWNER = Grant()
 HOLDER = Grant(frozenset("cw"), frozenset("o"), Means.SERVICE_SAS)
 
@@ -109,7 +109,7 @@ def test_a_bearer_token_for_the_source(sources):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "no url", "/c/b", "ftp://acct.blob.core.windows.net/c/b", "https://acct.blob.core.windows.net/"],
+    ["", "no url", "/con/b", "ftp://acct.blob.core.windows.net/con/b", "https://acct.blob.core.windows.net/"],
 )
 def test_what_is_no_url_of_an_item_is_a_bad_header(sources, url):
     assert refused(sources, url, grant=OWNER) == ("InvalidHeaderValue", 400)
@@ -118,9 +118,9 @@ def test_what_is_no_url_of_an_item_is_a_bad_header(sources, url):
 @pytest.mark.parametrize(
     "url",
     [
-        "https://example.org/acct/c/b",
-        "http://127.0.0.1:9003/acct/c/b",
-        "https://nobody.blob.core.windows.net/c/b",
+        "https://example.org/acct/con/b",
+        "http://127.0.0.1:9003/acct/con/b",
+        "https://nobody.blob.core.windows.net/con/b",
         "http://169.254.169.254/latest/meta-data",
     ],
 )
@@ -130,7 +130,7 @@ def test_nothing_is_fetched_from_elsewhere(sources, url):
 
 def test_names_may_come_unencoded(sources, storage):
     token = storage.read_sas(SOURCE, LATER)
-    assert resolve(sources, f"https://acct.blob.core.windows.net/c/dir/b é?{token}").ref == SOURCE
+    assert resolve(sources, f"https://acct.blob.core.windows.net/con/dir/b é?{token}").ref == SOURCE
 
 
 def test_a_refusal_does_not_repeat_the_token(sources, storage):
