@@ -72,12 +72,12 @@ def test_a_token_on_the_source_is_enough(sources, storage, url):
 
 
 def test_a_file_may_be_the_source_of_a_blob(sources, storage):
-    ref = ItemRef(FILE, "acct", "s", "dir/f")
+    ref = ItemRef(FILE, "acct", "sha", "dir/f")
     token = storage.read_sas(ref, LATER)
-    for url in ("https://acct.file.core.windows.net/s/dir/f", "http://127.0.0.1:9002/acct/s/dir/f"):
+    for url in ("https://acct.file.core.windows.net/sha/dir/f", "http://127.0.0.1:9002/acct/sha/dir/f"):
         assert resolve(sources, f"{url}?{token}").ref == ref
     # The same words at the port of the Blob service are a blob.
-    assert refused(sources, f"http://127.0.0.1:9001/acct/s/dir/f?{token}") == ("CannotVerifyCopySource", 403)
+    assert refused(sources, f"http://127.0.0.1:9001/acct/sha/dir/f?{token}") == ("CannotVerifyCopySource", 403)
 
 
 def test_a_broken_token_is_refused_even_for_an_owner(sources, storage):
