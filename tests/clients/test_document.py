@@ -30,7 +30,7 @@ def script(python, node):
             parts.append(
                 f"export connection\ncat > {node}/page.mjs <<'PROGRAM'\n{text}PROGRAM\nnode {node}/page.mjs"
             )
-        else:
+        elif language != "text":
             assert language == "sh", language
             parts.append(text)
     return "\n".join(parts)

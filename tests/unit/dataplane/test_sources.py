@@ -77,7 +77,8 @@ def test_a_file_may_be_the_source_of_a_blob(sources, storage):
     for url in ("https://acct.file.core.windows.net/sha/dir/f", "http://127.0.0.1:9002/acct/sha/dir/f"):
         assert resolve(sources, f"{url}?{token}").ref == ref
     # The same words at the port of the Blob service are a blob.
-    assert refused(sources, f"http://127.0.0.1:9001/acct/sha/dir/f?{token}") == ("CannotVerifyCopySource", 403)
+    elsewhere = f"http://127.0.0.1:9001/acct/sha/dir/f?{token}"
+    assert refused(sources, elsewhere) == ("CannotVerifyCopySource", 403)
 
 
 def test_a_broken_token_is_refused_even_for_an_owner(sources, storage):
