@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -357,13 +358,16 @@ def control(bench: Bench, peer: Server | None) -> None:
         parameters = {"api-version": "2018-05-01"}
         for busy in (False, True):
             # Processes: threads would make the client itself slow, not the service.
+            begun_ones = spawn.Semaphore(0)
             started = [
-                spawn.Process(target=download, args=(bench.ours.url, target)) for _ in range(DOWNLOADS)
+                spawn.Process(target=download, args=(bench.ours.url, target, begun_ones))
+                for _ in range(DOWNLOADS)
             ]
             workers = started if busy else []
             for worker in workers:
                 worker.start()
-            time.sleep(1.0 if busy else 0.0)
+            for _ in workers:
+                begun_ones.acquire()
             found = []
             for _ in range(CONTROL_CALLS):
                 begun = time.perf_counter()
@@ -378,13 +382,17 @@ def control(bench: Bench, peer: Server | None) -> None:
     file.unlink()
 
 
-def download(url: str, target: str) -> None:
-    """Download the same blob again and again, until the process is ended."""
+def download(url: str, target: str, begun: Semaphore) -> None:
+    """Download the same blob again and again, until the process is ended; `begun` is told of the first."""
     connection = connect(url)
     buffer = bytearray(MIB)
+    is_first = True
     while True:
         connection.request("GET", target)
         answer = connection.getresponse()
+        if is_first:
+            begun.release()
+            is_first = False
         while answer.readinto(buffer):
             pass
 

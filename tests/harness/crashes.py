@@ -421,7 +421,10 @@ def some_snapshots_gone(old: View, new: View, found: View) -> bool:
     return {key: value for key, value in found.items() if key != "kept"} == same
 
 
-NOTHING: Call = lambda data: None  # noqa: E731
+def nothing(data: Direct) -> None:
+    """The state before a case that begins with nothing."""
+
+
 X, Y = b"x" * 700, b"y" * 900
 BASE = put("a", X, x_ms_meta_k="old", content_type="text/old")
 BLOCKS = both(block("a", 1, X), block("a", 2, Y), commit("a", ("Latest", 1), ("Latest", 2)))
@@ -466,16 +469,16 @@ def pages_in_place(old: View, new: View, found: View) -> bool:
 
 
 CASES = [
-    Case("put", NOTHING, put("new", X, x_ms_meta_k="v")),
+    Case("put", nothing, put("new", X, x_ms_meta_k="v")),
     Case("put-over", BASE, put("a", Y, x_ms_meta_k="new", content_type="text/new")),
-    Case("put-deep", NOTHING, put("deep/er/new", X, x_ms_meta_k="v")),
+    Case("put-deep", nothing, put("deep/er/new", X, x_ms_meta_k="v")),
     Case(
         "put-over-directories",
         both(put("new/er/x", X), call("blob", "DELETE", "data/new/er/x")),
         put("new", X, x_ms_meta_k="v"),
     ),
     Case("put-append-over", BASE, put("a", b"", "AppendBlob")),
-    Case("block", NOTHING, block("new", 1, X)),
+    Case("block", nothing, block("new", 1, X)),
     Case("block-again", block("new", 1, X), block("new", 1, Y)),
     Case(
         "commit",
@@ -512,7 +515,7 @@ CASES = [
         both(KEEPING, BASE, call("blob", "DELETE", "data/a")),
         call("blob", "PUT", "data/a", "comp=undelete"),
     ),
-    Case("container", NOTHING, call("blob", "PUT", "fresh", "restype=container", x_ms_meta_k="v")),
+    Case("container", nothing, call("blob", "PUT", "fresh", "restype=container", x_ms_meta_k="v")),
     Case(
         "container-delete",
         both(KEEPING, BASE, SNAPSHOT, put("b/c", Y), call("blob", "DELETE", "data/b/c"), block("new", 1, X)),
@@ -520,7 +523,7 @@ CASES = [
     ),
     Case(
         "container-metadata",
-        NOTHING,
+        nothing,
         call("blob", "PUT", "data", "restype=container&comp=metadata", x_ms_meta_k="v"),
     ),
     Case("copy", BASE, call("blob", "PUT", "data/new", x_ms_copy_source=source("blob", "data/a"))),
@@ -529,24 +532,24 @@ CASES = [
         both(BASE, put("b", Y, x_ms_meta_k="b")),
         call("blob", "PUT", "data/b", x_ms_copy_source=source("blob", "data/a"), x_ms_meta_k="copy"),
     ),
-    Case("pages", NOTHING, page_blob("new", 2048, x_ms_meta_k="v")),
+    Case("pages", nothing, page_blob("new", 2048, x_ms_meta_k="v")),
     Case("pages-written", DISK, put_pages("a", 512, Y[:512] + X[:512]), pages_in_place),
     Case("pages-cleared", DISK, call("blob", "PUT", "data/a", "comp=page", **CLEAR_PAGES), pages_in_place),
     Case("pages-resized", DISK, call("blob", "PUT", "data/a", "comp=properties", **RESIZE_PAGES)),
     Case("tags", BASE, call("blob", "PUT", "data/a", "comp=tags", TAGS)),
     Case("tier", BASE, call("blob", "PUT", "data/a", "comp=tier", x_ms_access_tier="Cool")),
     Case("lease", BASE, call("blob", "PUT", "data/a", "comp=lease", **LEASE)),
-    Case("lease-container", NOTHING, call("blob", "PUT", "data", "restype=container&comp=lease", **LEASE)),
+    Case("lease-container", nothing, call("blob", "PUT", "data", "restype=container&comp=lease", **LEASE)),
     Case("name-of-a-directory", both(put("new/x", X)), put("new", Y, x_ms_meta_k="v")),
     Case("name-below-a-blob", put("new", X), put("new/x", Y, x_ms_meta_k="v")),
     Case("delete-escaped", both(put("new", X), put("new/x", Y)), call("blob", "DELETE", "data/new/x")),
-    Case("directory", NOTHING, call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v")),
+    Case("directory", nothing, call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v")),
     Case(
         "directory-delete",
         call("file", "PUT", "share/d", "restype=directory", x_ms_meta_k="v"),
         call("file", "DELETE", "share/d", "restype=directory"),
     ),
-    Case("file", NOTHING, create_file("f", 5000, x_ms_meta_k="v", x_ms_content_type="text/new")),
+    Case("file", nothing, create_file("f", 5000, x_ms_meta_k="v", x_ms_content_type="text/new")),
     Case("file-over", FILE, create_file("f", 900, x_ms_meta_k="new", x_ms_content_type="text/new"), emptied),
     Case("range", FILE, put_range("f", 100, Y[:300]), in_place),
     Case("range-last", FILE, put_range("f", 400, Y[:300]), in_place),

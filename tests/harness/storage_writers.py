@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -170,7 +171,7 @@ def offered(client: Client) -> set[str]:
     return {name for name, answer in answers.items() if answer.status < 300}
 
 
-class Writer:
+class Writer(ABC):
     """One client with names of its own, `w{number}/…`, in a container or a share."""
 
     service = ""
@@ -185,15 +186,15 @@ class Writer:
         self.acknowledged = 0
         self.client: Client
 
+    @abstractmethod
     def step(self) -> None:
         """One or more requests that belong together."""
-        raise NotImplementedError
 
-    def read(self, name: str) -> State | None:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, name: str) -> State | None: ...
 
-    def listed(self) -> set[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def listed(self) -> set[str]: ...
 
     # --- asking
 

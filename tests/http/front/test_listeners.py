@@ -141,11 +141,12 @@ def test_a_slow_answer_is_not_the_clients_fault(serve, ca, raw_exchange):
 
 
 def test_a_body_that_comes_slowly_but_steadily_is_taken(serve, app, ca):
-    listener = serve(Listener(app, ca, limits=Limits(stalled_s=0.5)))
+    listener = serve(Listener(app, ca, limits=Limits(stalled_s=1.0)))
     with socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client:
-        client.sendall(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nConnection: close\r\n\r\n")
-        for _ in range(14):
+        client.sendall(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\nConnection: close\r\n\r\n")
+        for _ in range(24):
             client.sendall(b"x")
+            # The slowness is the case: the whole takes longer than any pause may.
             time.sleep(0.05)
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
