@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..internal.checks import required, typed, vector
 from ..internal.evaluate import argument_map, feeds_of
+from ..internal.infer import ALL_AXES
 from ..internal.lower import Program, lower
-from ..internal.missing import module_getattr, unavailable
+from ..internal.missing import module_getattr
+from ..internal.modelfile import dump_model, restore_model
+from ..internal.opcodes import Op
+from ..internal.proto import AxisValue, SizeT
 from ..learners import Learner
 from ..logging.progress_writer import ProgressWriter
 from ..ops import combine
-from ..ops.functions import Function, to_variable
+from ..ops.functions import CompositeFunction, Function, PrimitiveFunction, to_variable
 from ..variables import Variable
+from .checkpoint import from_dictionary_value, read_state, settle, to_dictionary_value, write_pair
+
+
+_CHECKPOINT_VERSION = 1
+_CHECKPOINT_KIND = "N4CNTK7TrainerE"
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -55,7 +66,7 @@ class Trainer:
         self._graph = combine(results if model is None else [*model.outputs, *results])
         for learner in self._learners:
             learner.add_progress_writers(self._writers)
-        self._samples = 0
+        self._aggregates: list[CompositeFunction] | None = None
         self._last: tuple[int, torch.Tensor, torch.Tensor | None] | None = None
 
     def _check(self) -> None:
@@ -103,7 +114,7 @@ class Trainer:
 
     @property
     def total_number_of_samples_seen(self) -> int:
-        return self._samples
+        return self._learners[0].total_number_of_samples_seen()
 
     def _previous(self) -> tuple[int, torch.Tensor, torch.Tensor | None]:
         if self._last is None:
@@ -170,7 +181,6 @@ class Trainer:
         loss = total.detach()
         metric = _per_batch(values[1]) if self._metric is not None else None
         self._last = (samples, loss, metric)
-        self._samples += samples
         for writer in reversed(self._writers):
             writer.update_training(samples, loss, metric)
         if outputs is None:
@@ -208,11 +218,67 @@ class Trainer:
         for writer in reversed(self._writers):
             writer.write_test_summary()
 
-    def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
-        raise unavailable("Trainer.save_checkpoint")
+    # Checkpoints
+    def _stored_graph(self) -> CompositeFunction:
+        """What a checkpoint's model file holds: the outputs with loss and metric, and their sums."""
+        if self._aggregates is None:
+            self._aggregates = [_batch_sum(self._loss, "aggregateLoss")]
+            if self._metric is not None:
+                self._aggregates.append(_batch_sum(self._metric, "aggregateEvalMetric"))
+        parts = [] if self._model is None else list(self._model.outputs)
+        for value, total in zip((self._loss, self._metric), self._aggregates, strict=False):
+            parts += [value, total.output]
+        return combine(parts)
+
+    def save_checkpoint(self, filename: str, external_state: dict[str, Any] | None = None) -> None:
+        """Write `filename` (a model) and `filename`.ckp; `external_state` is given back when restoring.
+
+        Raises ValueError for state that the format cannot hold, RuntimeError when a file cannot be written.
+        """
+        state = {
+            "Version": SizeT(_CHECKPOINT_VERSION),
+            "Learners": [learner.create_checkpoint() for learner in self._learners],
+            "ExternalState": to_dictionary_value(dict(external_state or {})),
+            "DistributedState": {},
+        }
+        write_pair(filename, dump_model(self._stored_graph().root_function), state)
 
     def restore_from_checkpoint(self, filename: str) -> Any:
-        raise unavailable("Trainer.restore_from_checkpoint")
+        """Continue from a checkpoint; returns its external state.
+
+        Raises RuntimeError for files that are missing or damaged, ValueError for those of another graph.
+        Nothing has changed then.
+        """
+        settle(Path(filename))
+        restore = restore_model(self._stored_graph(), filename, check_only=True)
+        state = read_state(filename)
+        stored = vector(required(state, "Learners", _CHECKPOINT_KIND, _CHECKPOINT_VERSION), dict)
+        external = typed(state.get("ExternalState", {}), dict)
+        if len(stored) != len(self._learners):
+            raise RuntimeError(
+                f"Trainer::RestoreFromCheckpoint: {len(stored)} learners in the checkpoint, but "
+                f"{len(self._learners)} in this trainer."
+            )
+        before = [learner.create_checkpoint() for learner in self._learners]
+        try:
+            for learner, dictionary in zip(self._learners, stored, strict=True):
+                learner.restore_from_checkpoint(dictionary)
+        except Exception:
+            for learner, dictionary in zip(self._learners, before, strict=True):
+                learner.restore_from_checkpoint(dictionary)
+            raise
+        restore()
+        self._last = None
+        return from_dictionary_value(external)
+
+
+def _batch_sum(value: Variable, name: str) -> CompositeFunction:
+    attributes = {
+        "axis": AxisValue(ALL_AXES, "AllAxes", False),
+        "reductionOpName": "Sum",
+        "reductionKeepDimensions": False,
+    }
+    return PrimitiveFunction(Op.ReduceElements, [value], attributes, name).composite()
 
 
 __getattr__ = module_getattr("cntk.train.trainer")
