@@ -62,6 +62,18 @@ examples:
     - name: The same on another home
       text: batchai run --home /data/batchai -- python script.py --epochs 3
 """
+helps["login"] = """
+type: command
+short-summary: Log the Azure command line in as this home's service principal.
+long-summary: >
+    Then `batchai run az …` works. What az keeps of it is in the home, apart from a login at Azure, unless
+    AZURE_CONFIG_DIR names another directory.
+examples:
+    - name: Once, and then any command
+      text: |
+        batchai login
+        batchai run az group list --output table
+"""
 helps["secret"] = """
 type: group
 short-summary: The local secret store behind Key Vault's URLs.
@@ -103,6 +115,8 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("down", "down")
             group.command("env", "env")
             group.command("run", "run")
+        with CommandGroup(self, "", "openbatchai.cli.login#{}") as group:
+            group.command("login", "login")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
