@@ -44,6 +44,14 @@ async def wait(name, method, *arguments):
     return result
 
 
+async def running(client):
+    while True:
+        found = await done(client.jobs.get(GROUP, WORK, TRIAL, "one"))
+        if found.execution_state == "running":
+            return
+        await asyncio.sleep(0.05)
+
+
 async def main():
     identity = (values["tenant"], values["client_id"], values["client_secret"])
     credential = ClientSecretCredential(*identity, **options())
@@ -72,8 +80,7 @@ async def main():
         "custom_toolkit_settings": {"command_line": "sleep 600"},
     }
     await wait("create job", client.jobs.begin_create, GROUP, WORK, TRIAL, "one", job)
-    while (await done(client.jobs.get(GROUP, WORK, TRIAL, "one"))).execution_state != "running":
-        await asyncio.sleep(0.05)
+    await running(client)
     await wait("terminate job", client.jobs.begin_terminate, GROUP, WORK, TRIAL, "one")
     await wait("delete job", client.jobs.begin_delete, GROUP, WORK, TRIAL, "one")
     await wait("create job", client.jobs.begin_create, GROUP, WORK, TRIAL, "two", job)
