@@ -305,6 +305,8 @@ def problems(made, got):
         return ["a failure of the service"]
     if got.content == b"Invalid HTTP request received.":
         return []  # what is no HTTP never reached the API
+    if not made.target.lower().startswith(("/subscriptions", "/providers")):
+        return []  # nor did what is no path of it; the root is a page for people
     body = json.loads(got.content) if got.content else None
     if got.status >= 400:
         if made.method == "HEAD":
