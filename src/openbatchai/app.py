@@ -27,6 +27,7 @@ from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
 from openbatchai.http.hosts import azure_host_kind
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
+from openbatchai.http.names import own_host_name
 from openbatchai.http.proxy import Proxy
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
@@ -218,15 +219,23 @@ class Service:
                 host=self._host,
                 port=self._wanted[name],
                 credentials=self._proxy_credentials(),
+                names=self._names(),
                 limits=limits,
             )
-        app = TlsOnly(apps[name])
-        return Listener(app, self._ca, host=self._host, port=self._wanted[name], limits=limits)
+        app, port = TlsOnly(apps[name]), self._wanted[name]
+        return Listener(app, self._ca, host=self._host, port=port, names=self._names(), limits=limits)
+
+    def _names(self) -> tuple[str, ...]:
+        """By which other machines may know this one; none while only this one is served."""
+        return () if self._on_loopback() else (*own_host_name(), *self._settings.names)
+
+    def _on_loopback(self) -> bool:
+        return self._host in ("127.0.0.1", "localhost", "::1")
 
     def _proxy_credentials(self) -> tuple[str, str] | None:
         """Beyond loopback the proxy lets in only who knows its password. That is in the environment of every
         job, so it opens nothing else."""
-        if self._host in ("127.0.0.1", "localhost", "::1"):
+        if self._on_loopback():
             return None
         path = self.home.keys / "proxy.password"
         if not path.exists():

@@ -13,6 +13,8 @@ from knack.help_files import helps
 from openbatchai import __version__
 from openbatchai.config import FSYNC_POLICIES
 
+from .words import OwnFlags, with_command_apart
+
 helps[""] = """
 type: group
 short-summary: Azure Batch AI, self-hosted.
@@ -46,13 +48,19 @@ short-summary: Print the environment that sends Azure clients to this service.
 examples:
     - name: Point this shell's Azure clients at the service
       text: eval "$(batchai env)"
+    - name: For another machine, which has a copy of ca/bundle.pem
+      text: batchai env --address 192.0.2.7 --ca-bundle /etc/batchai.pem
 """
 helps["run"] = """
 type: command
 short-summary: Run one command whose Azure clients reach this service.
+long-summary: >
+    Options of batchai stand before COMMAND; everything from COMMAND on is its own. `--` may part the two.
 examples:
     - name: A script from 2018, unmodified
-      text: batchai run -- python script.py
+      text: batchai run python script.py --epochs 3
+    - name: The same on another home
+      text: batchai run --home /data/batchai -- python script.py --epochs 3
 """
 helps["secret"] = """
 type: group
@@ -129,9 +137,14 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 choices=["sh", "json", "dotenv"],
                 help="Output form.",
             )
+            c.argument(
+                "address",
+                help="Print it for another machine, which reaches this one by this address or name.",
+            )
+            c.argument("ca_bundle", help="With --address: where that machine has a copy of ca/bundle.pem.")
         with ArgumentsContext(self, "run") as c:
             c.positional(
-                "words", metavar="COMMAND", nargs="+", help="The command and its arguments, after `--`."
+                "words", metavar="COMMAND", nargs="+", help="The command and its arguments, options included."
             )
         with ArgumentsContext(self, "secret") as c:
             c.argument("vault_name", help="The key vault's name, as in https://VAULT.vault.azure.net.")
@@ -173,10 +186,11 @@ class BatchAICLI(CLI):  # type: ignore[misc]
             config_env_var_prefix="BATCHAI",
             commands_loader_cls=_Loader,
             help_cls=_Help,
+            logging_cls=OwnFlags,
         )
 
     def invoke(self, args: list[str], **options: Any) -> int:
-        code: int = super().invoke(args, **options)
+        code: int = super().invoke(with_command_apart(args), **options)
         interrupted = self.result is not None and isinstance(self.result.error, KeyboardInterrupt)
         return _INTERRUPTED if interrupted else code
 

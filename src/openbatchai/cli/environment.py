@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from openbatchai.http.variables import proxy_variables
 
@@ -34,6 +35,19 @@ def client_environment(
     # The service's own commands, too, are to mean this home.
     variables["BATCHAI_HOME"] = str(home)
     return {**variables, "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ))}
+
+
+def remote_environment(endpoint: Mapping[str, Any], address: str, ca_bundle: str) -> dict[str, str]:
+    """The same for another machine, which reaches this one by `address` and has `ca_bundle` as a file.
+
+    Raises ValueError when the service listens on this machine only.
+    """
+    proxy = urlsplit(str(endpoint["proxy"]))
+    if proxy.password is None:
+        raise ValueError("The service listens on this machine only; `batchai up --host ADDRESS` opens it.")
+    host = f"[{address}]" if ":" in address else address
+    url = f"https://{proxy.username}:{proxy.password}@{host}:{proxy.port}"
+    return proxy_variables(url, ca_bundle)
 
 
 def run_with_environment(command: Sequence[str], env: Mapping[str, str]) -> int:

@@ -18,7 +18,7 @@ from knack.util import CLIError
 from openbatchai import config
 from openbatchai.config import Home, HomeInUseError, HomeUnusableError
 
-from .environment import FORMATS, client_environment, run_with_environment
+from .environment import FORMATS, client_environment, remote_environment, run_with_environment
 
 # Exit codes of `status`, after those of init scripts.
 NOT_RUNNING = 3
@@ -162,10 +162,21 @@ def stop(pid: int) -> None:
         raise CLIError(f"the service with pid {pid} did not stop within {_DOWN_LIMIT_S:.0f} s")
 
 
-def env(home: str | None = None, format_: str = "sh") -> None:
+def env(
+    home: str | None = None, format_: str = "sh", address: str | None = None, ca_bundle: str | None = None
+) -> None:
     """Print the client environment."""
     place = Home.named(home)
-    variables = client_environment(running_endpoint(place), place.path)
+    endpoint = running_endpoint(place)
+    if (address is None) != (ca_bundle is None):
+        raise CLIError("--address and --ca-bundle go together: both are for another machine.")
+    if address is not None and ca_bundle is not None:
+        try:
+            variables = remote_environment(endpoint, address, ca_bundle)
+        except ValueError as error:
+            raise CLIError(str(error)) from None
+    else:
+        variables = client_environment(endpoint, place.path)
     print(FORMATS[format_](variables).rstrip("\n"))
 
 
