@@ -83,7 +83,7 @@ class Service:
         self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
-        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
+        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync), keys.rules)
         self._storage.create_account(self.credentials.storage_account)
         self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
