@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: api-coverage install lint format type contract test test-slow test-clients test-golden check quickstart
+.PHONY: api-coverage install lint format type contract test test-slow test-campaign test-clients test-golden check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -21,6 +21,9 @@ test:
 test-slow:
 	# Of this, 500 kills of the service take about 15 minutes.
 	$(BIN)pytest -m slow
+test-campaign:
+	# 20,000 made-up requests for each api-version, in about ten minutes.
+	$(BIN)pytest -m slow -rP tests/http/arm/test_campaign.py
 test-clients:
 	$(BIN)pytest -m clients tests/clients
 test-golden:

@@ -33,6 +33,7 @@ class StorageAccount:
     tags: Json
     created: datetime
     secrets: Json = field(repr=False)
+    properties: Json = field(default_factory=dict)
 
 
 @dataclass
