@@ -19,6 +19,9 @@ from . import (
     device as device,
 )
 from . import (
+    eval as eval,
+)
+from . import (
     initializer as initializer,
 )
 from . import (
@@ -52,6 +55,7 @@ from .axis import Axis
 from .core import Value
 from .default_options import default_options, default_options_for, default_override_or, get_default_override
 from .device import all_devices, cpu, gpu, try_set_default_device, use_default_device
+from .eval import Evaluator
 from .initializer import (
     glorot_normal,
     glorot_uniform,
@@ -77,6 +81,7 @@ __all__ = [
     "BlockFunction",
     "CloneMethod",
     "Constant",
+    "Evaluator",
     "Function",
     "ModelFormat",
     "Parameter",

@@ -220,13 +220,12 @@ def rmsprop(
     epoch_size: int | None = None,
 ) -> Learner:
     """RMSProp with a step size per element; see `rules.RmsPropLearner`."""
-    return RmsPropLearner(
-        parameters, lr, gamma, inc, dec, max, min, need_ave_multiplier, _options(locals())
-    )
+    return RmsPropLearner(parameters, lr, gamma, inc, dec, max, min, need_ave_multiplier, _options(locals()))
 
 
 __all__ = [
-    "IGNORE", "Learner", "TrainingParameterSchedule", "UnitType", "UserLearner", "adadelta", "adagrad", "adam",
+    "IGNORE", "Learner", "TrainingParameterSchedule", "UnitType", "UserLearner", "adadelta", "adagrad",
+    "adam",
     "default_unit_gain_value", "fsadagrad", "learning_parameter_schedule",
     "learning_parameter_schedule_per_sample", "learning_rate_schedule", "momentum_as_time_constant_schedule",
     "momentum_schedule", "momentum_schedule_per_sample", "momentum_sgd", "nesterov", "rmsprop",

@@ -75,7 +75,9 @@ class Learner:
             self._schedule.minibatch_size = IGNORE
         self._options = options
         noise = options.noise
-        self._noise = noise if isinstance(noise, TrainingParameterSchedule) else infer_schedule(noise, None, None)
+        self._noise = (
+            noise if isinstance(noise, TrainingParameterSchedule) else infer_schedule(noise, None, None)
+        )
         self._noise_seed = 2  # CNTK's first one
         self._generators: dict[torch.device, torch.Generator] = {}
         self._samples = self._minibatches = self._sweeps = 0
@@ -165,19 +167,19 @@ class Learner:
         return self.apply(gradients, training_sample_count, is_sweep_end)
 
     def apply(self, gradients: Sequence[torch.Tensor], samples: int, is_sweep_end: bool) -> bool:
-        """One update; False when the rate is zero, which stops the training."""
+        """One update; False when the rate is zero, which stops the training: nothing is counted then."""
         self._report_all()
+        if self.learning_rate() == 0.0:
+            return False
         rate = self._effective_rate(samples)
-        proceed = self.learning_rate() != 0.0
-        if proceed:
-            with torch.no_grad():
-                values = [p.tensor for p in self._parameters]
-                self._rule(values, self._prepare(values, list(gradients), samples), rate, samples)
-                self._finish(values, rate, samples)
+        with torch.no_grad():
+            values = [p.tensor for p in self._parameters]
+            self._rule(values, self._prepare(values, list(gradients), samples), rate, samples)
+            self._finish(values, rate, samples)
         self._samples += samples
         self._minibatches += 1
         self._sweeps += int(is_sweep_end)
-        return proceed
+        return True
 
     def _prepare(self, values: Tensors, gradients: Tensors, samples: int) -> Tensors:
         """Averaging, clipping and weight decay, in CNTK's order."""
@@ -254,7 +256,7 @@ class Learner:
         if not self.slots:
             return np.zeros((), parameter.dtype)
         if self._state is None:
-            parts = [np.zeros(parameter.shape, parameter.dtype)] * self.slots
+            parts: list[np.ndarray] = [np.zeros(parameter.shape, parameter.dtype)] * self.slots
         else:
             parts = [slot[index].cpu().contiguous().numpy() for slot in self._state]
         return np.stack(parts).reshape(self._smoothed_shape(parameter.shape))
@@ -272,13 +274,16 @@ class Learner:
 
         Raises RuntimeError when the dictionary is not one of a learner for these parameters.
         """
+
         def get(key: str) -> Any:
             return required(checkpoint, key, _KIND, _VERSION)
 
         get("version")
         if typed(get("type"), str) != "Learner":
             raise RuntimeError(f"Unexpected 'type':'{checkpoint['type']}' in place of 'Learner'.")
-        samples, minibatches = (int(typed(get(key), SizeT, int)) for key in ("sample_count", "minibatchCount"))
+        samples, minibatches = (
+            int(typed(get(key), SizeT, int)) for key in ("sample_count", "minibatchCount")
+        )
         sweeps = int(typed(checkpoint.get("sweepCount", SizeT(0)), SizeT, int))
         schedule = schedule_from_dictionary(get("learnig_rate_schedule"))
         stored = vector(get("smoothed_gradients"), np.ndarray)
@@ -292,8 +297,9 @@ class Learner:
             shape = self._smoothed_shape(parameter.shape)
             if array.shape != shape:
                 raise RuntimeError(
-                    f"Shape '{shape_text(shape)}' of the smoothed gradient value restored from checkpoint for "
-                    f"the parameter '{parameter!r}' (uid = {parameter.uid}) does not match the expected value."
+                    f"Shape '{shape_text(shape)}' of the smoothed gradient value restored from checkpoint "
+                    f"for the parameter '{parameter!r}' (uid = {parameter.uid}) does not match the expected "
+                    "value."
                 )
             for slot, tensors in enumerate(state):
                 part = array.reshape(self.slots, *parameter.shape)[slot]

@@ -81,9 +81,7 @@ class AdaGradLearner(Learner):
 
     slots = 1
 
-    def __init__(
-        self, parameters: Sequence[Parameter], lr: Any, need_ave_multiplier: bool, options: Options
-    ):
+    def __init__(self, parameters: Sequence[Parameter], lr: Any, need_ave_multiplier: bool, options: Options):
         super().__init__(parameters, lr, options)
         self._average = need_ave_multiplier
 
@@ -93,7 +91,9 @@ class AdaGradLearner(Learner):
         for value, gradient, total in zip(values, gradients, sums, strict=True):
             factor = (total + 1e-16).rsqrt_()
             step = gradient * factor
-            value.sub_(step * (rate / factor.mean()) if self._average else step, alpha=1.0 if self._average else rate)
+            value.sub_(
+                step * (rate / factor.mean()) if self._average else step, alpha=1.0 if self._average else rate
+            )
 
 
 class AdaDeltaLearner(Learner):

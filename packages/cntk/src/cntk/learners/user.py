@@ -48,7 +48,8 @@ class UserLearner(Learner):
 def _view(array: np.ndarray) -> Any:
     from .. import core
 
-    return core.NDArrayView.from_dense(array)
+    view: Any = core.NDArrayView
+    return view.from_dense(array)
 
 
 class UniversalLearner(Learner):
@@ -78,8 +79,8 @@ def universal(
     for parameter in parameters:
         if not parameter.known_shape:
             raise ValueError(
-                f"parameter {parameter} has inferred dimensions. Please create the learner after all parameter "
-                "shapes have been determined"
+                f"parameter {parameter} has inferred dimensions. Please create the learner after all "
+                "parameter shapes have been determined"
             )
     gradients = [Constant(0.0, p.shape, p.dtype, name="grad") for p in parameters]
     result = update_func(list(parameters), list(gradients))
