@@ -38,4 +38,4 @@ def test_an_impossible_event_tells_the_story():
     with pytest.raises(
         ImpossibleTransitionError, match=r"node n1: prepared is impossible in state idle.*abc"
     ):
-        NODE.step("n1", NodeState.IDLE, NodeEvent.PREPARED, "abc")
+        NODE.step("n1", NodeState.IDLE, NodeEvent.PREPARED, lambda: "abc")
