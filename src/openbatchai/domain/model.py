@@ -34,6 +34,7 @@ class StorageAccount:
     tags: Json
     created: datetime
     secrets: Json = field(repr=False)
+    properties: Json = field(default_factory=dict)
 
 
 @dataclass

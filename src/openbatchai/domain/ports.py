@@ -49,6 +49,15 @@ class DirectoryEntry:
     last_modified: datetime
 
 
+@dataclass(frozen=True)
+class AccountRules:
+    """How an account may be used: only by https, with its keys, by everybody where a container says so."""
+
+    https_only: bool = False
+    shared_key: bool = True
+    public_access: bool = True
+
+
 class KeyRing(Protocol):
     """Account keys for the data plane. Asked per request, so a regenerated key dies at once."""
 

@@ -126,6 +126,7 @@ storage_accounts = Table(
     _json("tags"),
     _time("created"),
     Column("secrets", Text, nullable=False),
+    _json("properties"),
 )
 
 workspaces = Table(
