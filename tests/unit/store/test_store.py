@@ -1,5 +1,6 @@
 """The control store: transactions, secrets at rest, newer homes."""
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 
@@ -244,11 +245,10 @@ def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
         connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-        connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
         insert(connection, "workspaces", id=1, group_key="g", key="w", **a_parent(moment))
         experiment = {"id": 1, "workspace_id": 1, "key": "e", "name": "e", "deleting": 0, "etag": ""}
         insert(connection, "experiments", created=moment, changed=moment, **experiment)
-        hour, week = ('{"constraints": {"maxWallClockTime": "%s"}}' % text for text in ("PT1H", "P7D"))
+        hour, week = (json.dumps({"constraints": {"maxWallClockTime": text}}) for text in ("PT1H", "P7D"))
         insert(connection, "jobs", key="a", spec=hour, run_id="r1", stop_reason="", **job)
         insert(connection, "jobs", key="b", spec=week, run_id="r2", stop_reason="peerFailed", **job)
     upgrade(engine)

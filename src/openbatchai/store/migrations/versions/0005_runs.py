@@ -6,8 +6,8 @@ import math
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 # As services/jobs.py writes it: seconds, 7 days where nothing else is said, 10 years at most.
 _DEFAULT_S = 7 * 24 * 3600
