@@ -85,7 +85,7 @@ class _Workers:
     def close(self) -> None:
         for process in self._processes:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 _running: list[_Workers] = []
