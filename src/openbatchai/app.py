@@ -178,7 +178,7 @@ class Service:
     def _apps(self) -> dict[str, ASGIApp]:
         management = Front(
             aad.create_app(self._identity),
-            arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
+            arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
         storage: dict[str, Any] = {

@@ -24,6 +24,16 @@ SKUS: Mapping[str, tuple[str, ...]] = {
     "FileStorage": (*_PREMIUM, *_PROVISIONED, *_PROVISIONED_PREMIUM),
 }
 KINDS = tuple(SKUS)
+# The api-versions that brought a kind or SKU; older clients have no word for it.
+_SINCE = {
+    "StorageV2": "2017-10-01",
+    "BlockBlobStorage": "2018-07-01",
+    "FileStorage": "2018-07-01",
+    "Premium_ZRS": "2018-07-01",
+    "Standard_GZRS": "2019-04-01",
+    "Standard_RAGZRS": "2019-04-01",
+    **dict.fromkeys((*_PROVISIONED, *_PROVISIONED_PREMIUM), "2024-01-01"),
+}
 DEFAULT_KIND = "Storage"
 # The one change of an account's kind that there is.
 _UPGRADABLE = ("Storage", "BlobStorage")
@@ -50,6 +60,16 @@ class AccountRequest:
 
 def limit(quotas: Mapping[str, int]) -> int:
     return quotas.get(USAGE, _DEFAULT_LIMIT)
+
+
+def offered(version: str) -> list[tuple[str, str]]:
+    """Kinds and their SKUs that clients of an api-version know."""
+    return [
+        (kind, sku)
+        for kind, skus in SKUS.items()
+        for sku in skus
+        if version >= max(_SINCE.get(kind, ""), _SINCE.get(sku, ""))
+    ]
 
 
 def tier(sku: str) -> str:

@@ -3,18 +3,23 @@
 Any api-version is served with the same shape (clients.md sections 0, 5, 6 and 9).
 """
 
+from openbatchai.dataplane import Storage
 from openbatchai.services import groups, operations
 from openbatchai.wire import arm, resources
 
 from .calls import Answer, Call, Route, Routes
 from .own_routes import own_routes
-from .storage_accounts import account_routes
+from .storage_rm.absent import absent_routes
+from .storage_rm.accounts import account_routes
+from .storage_rm.containers import ContainerRoutes
+from .storage_rm.services import ServiceRoutes
+from .storage_rm.shares import ShareRoutes
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _GROUP = f"{_SUBSCRIPTION}/resourcegroups/{{group}}"
 
 
-def routes() -> Routes:
+def routes(storage: Storage) -> Routes:
     return Routes(
         [
             Route("GET", "/subscriptions", list_subscriptions),
@@ -33,6 +38,10 @@ def routes() -> Routes:
             Route("POST", f"{_SUBSCRIPTION}/providers/{{namespace}}/register", register),
             Route("POST", f"{_SUBSCRIPTION}/providers/{{namespace}}/unregister", unregister),
             *account_routes(),
+            *ContainerRoutes(storage).routes(),
+            *ShareRoutes(storage).routes(),
+            *ServiceRoutes(storage).routes(),
+            *absent_routes(),
             *own_routes(),
         ]
     )

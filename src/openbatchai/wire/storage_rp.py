@@ -210,7 +210,7 @@ def usage(found: Usage) -> Json:
     }
 
 
-def skus(locations: list[str]) -> list[Json]:
+def skus(locations: list[str], version: str) -> list[Json]:
     return [
         {
             "resourceType": "storageAccounts",
@@ -221,7 +221,6 @@ def skus(locations: list[str]) -> list[Json]:
             "capabilities": [],
             "restrictions": [],
         }
-        for kind, names in storage_accounts.SKUS.items()
-        for sku in names
+        for kind, sku in storage_accounts.offered(version)
         for location in locations
     ]

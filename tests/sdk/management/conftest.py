@@ -1,5 +1,7 @@
 """azure-mgmt-storage of today against the running service, and the data plane's clients beside it."""
 
+from collections.abc import Callable
+
 import pytest
 from azure.identity import ClientSecretCredential
 from azure.mgmt.storage import StorageManagementClient
@@ -61,24 +63,30 @@ def group(arm):
     return arm.group("storage")
 
 
-@pytest.fixture
-def new_account(arm, management, group):
-    def make(name=None, **parameters):
+NewAccount = Callable[..., Account]
+
+
+@pytest.fixture(scope="module")
+def make_account(arm, management, group) -> NewAccount:
+    def make(prefix, name=None, **parameters):
         body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, **parameters}
-        made = Account(arm, management, group, name or unique("armacct"))
+        made = Account(arm, management, group, name or unique(prefix))
         management.storage_accounts.begin_create(*made.place, body).result()
         return made
 
     return make
 
 
+@pytest.fixture
+def new_account(make_account) -> NewAccount:
+    """Makes one that the test may change; by its name, one that is there already is changed."""
+    return lambda name=None, **parameters: make_account("armacct", name, **parameters)
+
+
 @pytest.fixture(scope="module")
-def account(arm, management, group):
+def account(make_account) -> Account:
     """One for the tests that leave the account itself as it is."""
-    body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
-    made = Account(arm, management, group, unique("armshared"))
-    management.storage_accounts.begin_create(*made.place, body).result()
-    return made
+    return make_account("armshared")
 
 
 @pytest.fixture

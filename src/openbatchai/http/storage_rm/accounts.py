@@ -6,10 +6,9 @@ from dataclasses import replace
 from openbatchai.dataplane import sas
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import StorageAccount
+from openbatchai.http.calls import Answer, Call, Route
 from openbatchai.services import accounts, groups
 from openbatchai.wire import arm, storage_operations, storage_rp, storage_signatures
-
-from .calls import Answer, Call, Route
 
 PROVIDER = "/providers/Microsoft.Storage"
 _SUBSCRIPTION = "/subscriptions/{subscription}"
@@ -45,7 +44,7 @@ def list_operations(call: Call) -> Answer:
 
 
 def list_skus(call: Call, subscription: str) -> Answer:
-    return Answer(200, arm.list_body(storage_rp.skus([*groups.LOCATIONS])))
+    return Answer(200, arm.list_body(storage_rp.skus([*groups.LOCATIONS], call.api_version)))
 
 
 def list_usages(call: Call, subscription: str, location: str | None = None) -> Answer:
