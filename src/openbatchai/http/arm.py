@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openbatchai.dataplane import Storage
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.services.context import Context
@@ -40,15 +41,17 @@ _BATCHAI = re.compile(
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?")
 
 
-def create_app(context: Context, identity: Identity, storage_urls: StorageUrls) -> ASGIApp:
-    return _Arm(context, identity, storage_urls)
+def create_app(context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls) -> ASGIApp:
+    return _Arm(context, identity, storage, storage_urls)
 
 
 class _Arm:
-    def __init__(self, context: Context, identity: Identity, storage_urls: StorageUrls) -> None:
+    def __init__(
+        self, context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls
+    ) -> None:
         self._context = context
         self._identity = identity
-        self._platform = platform_routes.routes()
+        self._platform = platform_routes.routes(storage)
         self._batchai = {
             name: batchai_routes.routes_of(version, storage_urls) for name, version in VERSIONS.items()
         }
@@ -103,6 +106,7 @@ class _Arm:
             zero_edit=request.headers.get("host", "").partition(":")[0].lower() == AZURE_HOST,
             actor=_actor(claims),
             api_version=version,
+            headers=request.headers,
         )
         return handler(call, **names)
 

@@ -406,7 +406,10 @@ class TestRequests:
 
     @pytest.mark.parametrize("body", [[], "text", 1, None])
     def test_json_that_is_no_object(self, lab, refused, body):
-        refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=json.dumps(body).encode())
+        workspace = f"{lab.arm.provider(lab.group)}/workspaces/{unique('refused')}"
+        content = json.dumps(body).encode()
+        for method, path in (("PUT", new_job(lab)), ("PUT", workspace), ("PATCH", lab.workspace)):
+            refused(method, path, 400, "InvalidRequestContent", content=content)
 
     def test_deeply_nested_json(self, lab, refused):
         refused("PUT", new_job(lab), 400, "InvalidRequestContent", content=b"[" * 100_000)
