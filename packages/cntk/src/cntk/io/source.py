@@ -12,7 +12,7 @@ import torch
 from ..core import Value
 from ..internal.missing import unavailable
 from ..variables import Record, sanitize_shape
-from .ctf import Field, StreamData, parse_file, read_start
+from .ctf import Field, StreamData, read_file, read_start
 from .streams import MinibatchData, StreamInformation
 
 INFINITELY_REPEAT = 2**64 - 1
@@ -198,7 +198,7 @@ class MinibatchSource:
         if self._lengths is not None:
             return
         fields = [stream.field for stream in self._streams]
-        parsed = parse_file(self._deserializer.filename, fields)
+        parsed = read_file(self._deserializer.filename, fields)
         for stream, data in zip(self._streams, parsed, strict=True):
             stream.data = data
         if self._frames:
