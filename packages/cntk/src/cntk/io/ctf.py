@@ -287,7 +287,9 @@ def _parse_uniform(data: bytes, fields: list[Field]) -> list[StreamData] | None:
     buffer = np.frombuffer(data, np.uint8)
 
     def attempt(dtype: type) -> list[StreamData] | None:
-        results: dict[str, np.ndarray] = {field.alias: np.empty((int(starts[-1]), field.dim), dtype) for field in order}
+        results: dict[str, np.ndarray] = {
+            field.alias: np.empty((int(starts[-1]), field.dim), dtype) for field in order
+        }
 
         failed: list[int] = []
 
