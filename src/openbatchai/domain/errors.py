@@ -34,6 +34,15 @@ class Code(StrEnum):
     MISSING_API_VERSION = "MissingApiVersionParameter"
     INVALID_API_VERSION = "InvalidApiVersionParameter"
     NO_REGISTERED_PROVIDER = "NoRegisteredProviderFound"
+    MISSING_REGISTRATION = "MissingSubscriptionRegistration"
+    LOCATION_OF_GROUP = "LocationNotAvailableForResourceGroup"
+    LOCATION_OF_RESOURCE = "LocationNotAvailableForResourceType"
+    INVALID_GROUP_LOCATION = "InvalidResourceGroupLocation"
+    INVALID_RESOURCE_LOCATION = "InvalidResourceLocation"
+    INVALID_FILTER = "InvalidFilterInQueryString"
+    UNSUPPORTED_MEDIA_TYPE = "UnsupportedMediaType"
+    PRECONDITION_FAILED = "PreconditionFailed"
+    OPERATION_NOT_SUPPORTED = "OperationNotSupported"
     INVALID_RESOURCE_NAMESPACE = "InvalidResourceNamespace"
     INVALID_RESOURCE_TYPE = "InvalidResourceType"
     METHOD_NOT_ALLOWED = "HttpMethodNotAllowed"
@@ -65,6 +74,7 @@ class Fault(StrEnum):
 class ErrorDetail:
     code: str
     message: str
+    target: str | None = None
 
 
 class ServiceError(Exception):

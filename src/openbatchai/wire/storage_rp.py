@@ -18,7 +18,7 @@ def account_request(body: Any) -> tuple[str, str, str, dict[str, str]]:
     """Location, kind, SKU name and tags. Raises 400 naming the property."""
     if not isinstance(body, dict):
         raise ServiceError(400, Code.INVALID_REQUEST_CONTENT, "The request content must be a JSON object.")
-    location = ids.check_location(body.get("location"))
+    location = ids.check_location(body.get("location"), "Microsoft.Storage/storageAccounts")
     kind = body.get("kind") or "Storage"
     if kind not in _KINDS:
         raise invalid_property("kind", f"The value '{kind}' is not allowed.", *_KINDS)
