@@ -25,10 +25,11 @@ from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
 from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
-from openbatchai.http.hosts import azure_host_kind
+from openbatchai.http.hosts import azure_host_kind, normal_host
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
 from openbatchai.http.names import own_host_name
 from openbatchai.http.proxy import Proxy
+from openbatchai.http.samples import DATA, SCRIPT, RealHost, SampleApp, trusting
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
 from openbatchai.http.storage.foreign import Reach
@@ -82,7 +83,7 @@ class Service:
         self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
-        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
+        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync), keys.rules)
         self._storage.create_account(self.credentials.storage_account)
         self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
@@ -103,6 +104,8 @@ class Service:
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
+        trusted = self._settings.trusted_certificates
+        self._script_host = RealHost(SCRIPT.host, lambda: trusting(trusted))
         self._listeners: dict[str, Listener | Proxy] = {}
         self._urls: dict[str, str] = {}
 
@@ -131,6 +134,7 @@ class Service:
     async def stop(self) -> None:
         """Finish the requests in flight, then close everything. Running jobs go on."""
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        await self._script_host.close()
         if self._urls:
             self.home.endpoint.unlink(missing_ok=True)
             await asyncio.to_thread(self.reconciler.stop)
@@ -174,7 +178,7 @@ class Service:
     def _apps(self) -> dict[str, ASGIApp]:
         management = Front(
             aad.create_app(self._identity),
-            arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
+            arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
         storage: dict[str, Any] = {
@@ -208,8 +212,14 @@ class Service:
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
         limits = Limits(self._settings.connections, self._settings.stalled_s)
         if name == "proxy":
+            samples = {
+                sample.host: SampleApp(sample, self.home.samples, others)
+                for sample, others in ((DATA, apps["blob"]), (SCRIPT, self._script_host))
+            }
 
             def resolve(host: str) -> ASGIApp | None:
+                if (sample := samples.get(normal_host(host))) is not None and sample.is_enabled():
+                    return TlsOnly(sample)
                 kind = azure_host_kind(host)
                 return None if kind is None else TlsOnly(apps[kind])
 

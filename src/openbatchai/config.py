@@ -104,6 +104,11 @@ class Home:
         return self.path / "access.log"
 
     @property
+    def samples(self) -> Path:
+        """What the proxy answers in place of the documents' sample files; see http/samples.py."""
+        return self.path / "samples"
+
+    @property
     def lock(self) -> Path:
         return self.path / "service.lock"
 
@@ -174,6 +179,8 @@ class Settings:
     each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
     `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service
     did. `names`: by which other machines know this one, besides its host name and addresses.
+    `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
+    which the service asks in a client's place (an office's own, for instance).
     """
 
     ports: dict[str, int]
@@ -186,6 +193,7 @@ class Settings:
     stalled_s: float = DEFAULT_STALLED_S
     recorded_creates: bool = False
     names: tuple[str, ...] = ()
+    trusted_certificates: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -212,6 +220,7 @@ class Settings:
                 stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
                 recorded_creates=bool(content.get("recordedCreates", False)),
                 names=tuple(map(_host_name, content.get("names", []))),
+                trusted_certificates=_readable(content.get("trustedCertificates")),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -231,6 +240,7 @@ class Settings:
             "stalledSeconds": self.stalled_s,
             "recordedCreates": self.recorded_creates,
             "names": list(self.names),
+            "trustedCertificates": self.trusted_certificates,
         }
 
 
@@ -238,6 +248,13 @@ def _check_names(what: str, given: Collection[str], known: Collection[str]) -> N
     """Raises ValueError with what is `given` and not `known`."""
     if unknown := [name for name in given if name not in known]:
         raise ValueError(f"{what} {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+
+
+def _readable(path: str | None) -> str | None:
+    """Raises ValueError for what is no file."""
+    if path is not None and not Path(path).is_file():
+        raise ValueError(f"trustedCertificates: {path!r} is no file")
+    return path
 
 
 def _host_name(text: str) -> str:

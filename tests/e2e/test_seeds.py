@@ -130,8 +130,8 @@ def check(report, text, trained, service):
     assert {"stdout.txt", "stderr.txt"} <= set(files)
     models = {name: file["content"] for name, file in files.items() if name.endswith(".dnn")}
     if trained:
-        assert "Finished Epoch[40 of 40]: [Training]" in files["stdout.txt"]["content"]
-        assert f"* {TEST_ROWS}" in files["stdout.txt"]["content"]
+        assert "Finished Epoch[40 of 40]: [Training]" in files["stderr.txt"]["content"]
+        assert f"* {TEST_ROWS}" in files["stderr.txt"]["content"]
         assert all(content for content in models.values())
     else:
         assert f"{TRAIN_ROWS} rows" in files["stdout.txt"]["content"]

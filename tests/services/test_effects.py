@@ -36,6 +36,7 @@ class Unreachable(FakeEngine):
 
 def on(plane, engine):
     plane.engine = engine
+    engine.on_change(plane._note)
     plane.context = Context(**{**vars(plane.context), "engine": engine})
     plane.reconciler = Reconciler(plane.context)
 

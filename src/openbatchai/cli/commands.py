@@ -62,6 +62,45 @@ examples:
     - name: The same on another home
       text: batchai run --home /data/batchai -- python script.py --epochs 3
 """
+helps["login"] = """
+type: command
+short-summary: Log the Azure command line in as this home's service principal.
+long-summary: >
+    Then `batchai run az …` works. What az keeps of it is in the home, apart from a login at Azure, unless
+    AZURE_CONFIG_DIR names another directory.
+examples:
+    - name: Once, and then any command
+      text: |
+        batchai login
+        batchai run az group list --output table
+"""
+helps["samples"] = """
+type: group
+short-summary: Files that a document of 2018 fetches by URL, answered by this service's proxy.
+long-summary: >
+    The quickstart for az fetches a data set from the account `batchaisamples` and a training script from
+    `raw.githubusercontent.com`. Enabled, these two URLs give a data set (MNIST when the home has it, else the
+    digits that come with the package) and a training script of ours. Every other path of the script's host
+    comes from the real host. Disabled, as at first, connections to that host pass untouched.
+"""
+helps["samples enable"] = """
+type: command
+short-summary: Answer the two URLs; given again, with the data that is chosen then.
+examples:
+    - name: The document's own commands
+      text: |
+        batchai samples enable
+        batchai run wget https://raw.githubusercontent.com/Azure/BatchAI/master/recipes/CNTK/\
+        CNTK-GPU-Python/ConvNet_MNIST.py
+"""
+helps["samples disable"] = """
+type: command
+short-summary: Answer them no more.
+"""
+helps["samples show"] = """
+type: command
+short-summary: Show which URL is answered, and by which file.
+"""
 helps["secret"] = """
 type: group
 short-summary: The local secret store behind Key Vault's URLs.
@@ -103,8 +142,14 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("down", "down")
             group.command("env", "env")
             group.command("run", "run")
+        with CommandGroup(self, "", "openbatchai.cli.login#{}") as group:
+            group.command("login", "login")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
+        with CommandGroup(self, "samples", "openbatchai.cli.samples#{}") as group:
+            group.command("enable", "enable_samples")
+            group.command("disable", "disable_samples")
+            group.command("show", "show_samples")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -153,10 +198,14 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             c.argument(
                 "file", options_list=["--file", "-f"], help="Where the value is. Default: standard input."
             )
+        for each in ("quickstart", "samples enable"):
+            with ArgumentsContext(self, each) as c:
+                c.argument("mnist_dir", help="Directory with the four IDX files of MNIST (.gz or not).")
+                c.argument(
+                    "download", action="store_true", help="Fetch MNIST, check it, keep it in the home."
+                )
         with ArgumentsContext(self, "quickstart") as c:
             c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")
-            c.argument("mnist_dir", help="Directory with the four IDX files of MNIST (.gz or not).")
-            c.argument("download", action="store_true", help="Fetch MNIST, check it, keep it in the home.")
             c.argument(
                 "keep", action="store_true", help="Leave what was made (group, share, files) in place."
             )

@@ -233,15 +233,13 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
         ("storage account", "storage_account"),
     ):
         print(f"  {label:<30}{without_login(endpoint[name])}")
-    print(
-        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
-    )
     home = Path(endpoint["ca_bundle"]).parents[1]
     option = "" if home == Home.named(None).path else f" --home {home}"
     print(
-        f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND',
-        flush=True,
+        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
     )
+    print(f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND')
+    print(f"Log the Azure command line in:  batchai login{option}", flush=True)
 
 
 class _JsonLines(logging.Formatter):

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openbatchai.dataplane import Storage
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.regions import REGIONS
@@ -46,15 +47,17 @@ _OF_PROVIDER = re.compile(
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?")
 
 
-def create_app(context: Context, identity: Identity, storage_urls: StorageUrls) -> ASGIApp:
-    return _Arm(context, identity, storage_urls)
+def create_app(context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls) -> ASGIApp:
+    return _Arm(context, identity, storage, storage_urls)
 
 
 class _Arm:
-    def __init__(self, context: Context, identity: Identity, storage_urls: StorageUrls) -> None:
+    def __init__(
+        self, context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls
+    ) -> None:
         self._context = context
         self._identity = identity
-        self._platform = platform_routes.routes()
+        self._platform = platform_routes.routes(storage)
         self._batchai = {
             name: batchai_routes.routes_of(version, storage_urls) for name, version in VERSIONS.items()
         }
@@ -109,10 +112,12 @@ class _Arm:
             zero_edit=request.headers.get("host", "").partition(":")[0].lower() == AZURE_HOST,
             actor=_actor(claims),
             api_version=version,
-            headers={name.lower(): value for name, value in request.headers.items()},
+            headers=request.headers,
         )
         self._check_registration(request.method, path)
-        answer = handler(preconditions.applied(call, names), **names)
+        if _BATCHAI.fullmatch(path):
+            call = preconditions.applied(call, names)
+        answer = handler(call, **names)
         if preconditions.unchanged(call, answer):
             return Answer(304, None, answer.headers)
         if request.method == "HEAD" and answer.status == 200:

@@ -3,25 +3,28 @@
 Any api-version is served with the same shape (clients.md sections 0, 5, 6 and 9).
 """
 
-from openbatchai.domain.errors import invalid_property
+from openbatchai.dataplane import Storage
 from openbatchai.domain.regions import REGIONS
-from openbatchai.services import accounts, groups, operations
+from openbatchai.services import groups, operations
 from openbatchai.services import resources as tracked
-from openbatchai.wire import arm, filters, resources, storage_rp
+from openbatchai.wire import arm, filters, resources
 
 from .calls import Answer, Call, Route, Routes, page
 from .own_routes import own_routes
 from .provider_routes import provider_routes
+from .storage_rm.absent import absent_routes
+from .storage_rm.accounts import account_routes
+from .storage_rm.containers import ContainerRoutes
+from .storage_rm.services import ServiceRoutes
+from .storage_rm.shares import ShareRoutes
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _GROUP = f"{_SUBSCRIPTION}/resourcegroups/{{group}}"
 # The most that ARM's own lists give at a time.
 _PAGE = 1000
-_STORAGE = "/providers/Microsoft.Storage"
-_ACCOUNT = f"{_GROUP}{_STORAGE}/storageAccounts/{{account}}"
 
 
-def routes() -> Routes:
+def routes(storage: Storage) -> Routes:
     return Routes(
         [
             Route("GET", "/subscriptions", list_subscriptions),
@@ -37,14 +40,11 @@ def routes() -> Routes:
             Route("GET", f"{_SUBSCRIPTION}/resources", list_resources),
             Route("GET", f"{_GROUP}/resources", list_resources),
             *provider_routes(),
-            Route("POST", f"{_SUBSCRIPTION}{_STORAGE}/checkNameAvailability", check_name),
-            Route("GET", f"{_SUBSCRIPTION}{_STORAGE}/storageAccounts", list_accounts),
-            Route("GET", f"{_GROUP}{_STORAGE}/storageAccounts", list_accounts),
-            Route("PUT", _ACCOUNT, put_account),
-            Route("GET", _ACCOUNT, get_account),
-            Route("DELETE", _ACCOUNT, delete_account),
-            Route("POST", f"{_ACCOUNT}/listKeys", list_keys),
-            Route("POST", f"{_ACCOUNT}/regenerateKey", regenerate_key),
+            *account_routes(),
+            *ContainerRoutes(storage).routes(),
+            *ShareRoutes(storage).routes(),
+            *ServiceRoutes(storage).routes(),
+            *absent_routes(),
             *own_routes(),
         ]
     )
@@ -130,42 +130,3 @@ def _group_operation_headers(call: Call, operation: str, retry_after: str) -> di
         "Location": f"{call.base_url}{path}?api-version={call.api_version}",
         "Retry-After": retry_after,
     }
-
-
-def check_name(call: Call, subscription: str) -> Answer:
-    body = call.json()
-    name = body.get("name") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise invalid_property("name", "The required property 'name' is missing.")
-    return Answer(200, storage_rp.name_availability(accounts.name_problem(call.context, name)))
-
-
-def put_account(call: Call, subscription: str, group: str, account: str) -> Answer:
-    location, kind, sku, tags = storage_rp.account_request(call.json())
-    found = accounts.put(call.context, group, account, location, kind, sku, tags, call.actor)
-    return Answer(200, storage_rp.account(found, call.subscription))
-
-
-def get_account(call: Call, subscription: str, group: str, account: str) -> Answer:
-    return Answer(200, storage_rp.account(accounts.get(call.context, group, account), call.subscription))
-
-
-def list_accounts(call: Call, subscription: str, group: str | None = None) -> Answer:
-    found = accounts.listing(call.context, group)
-    return Answer(200, arm.list_body(storage_rp.account(item, call.subscription) for item in found))
-
-
-def delete_account(call: Call, subscription: str, group: str, account: str) -> Answer:
-    return Answer(200 if accounts.delete(call.context, group, account, call.actor) else 204)
-
-
-def list_keys(call: Call, subscription: str, group: str, account: str) -> Answer:
-    return Answer(200, storage_rp.keys(accounts.get(call.context, group, account)))
-
-
-def regenerate_key(call: Call, subscription: str, group: str, account: str) -> Answer:
-    body = call.json()
-    name = body.get("keyName") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise invalid_property("keyName", "The required property 'keyName' is missing.")
-    return Answer(200, storage_rp.keys(accounts.regenerate_key(call.context, group, account, name)))

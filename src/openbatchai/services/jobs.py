@@ -8,6 +8,7 @@ from openbatchai.domain.jobs import FINISHED, ExecutionState
 from openbatchai.domain.model import Cluster, Experiment, Job, JobResource, Operation, Submission, Workspace
 from openbatchai.domain.outputs import FLAT_LAYOUT
 from openbatchai.domain.ports import MountLevel
+from openbatchai.domain.tasks import limit_s
 from openbatchai.store.unit import Unit
 
 from . import clusters, deletion, mounting, workspaces
@@ -116,6 +117,7 @@ def _add(
             cluster_id=cluster.id,
             priority=priority,
             node_count=wanted.spec["nodeCount"],
+            limit_s=limit_s(wanted.spec),
             segment=_segment(context, parent, experiment, name, wanted, layout),
             layout=layout,
             deleting=False,

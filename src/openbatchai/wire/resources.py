@@ -123,7 +123,22 @@ _TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         ("tenants", "subscriptions", "subscriptions/locations", "providers", "resourceGroups", "resources"),
         _RESOURCES,
     ),
-    "Microsoft.Storage": dict.fromkeys(("storageAccounts", "checkNameAvailability"), _STORAGE),
+    "Microsoft.Storage": dict.fromkeys(
+        (
+            "operations",
+            "checkNameAvailability",
+            "skus",
+            "usages",
+            "locations",
+            "locations/usages",
+            "storageAccounts",
+            "storageAccounts/blobServices",
+            "storageAccounts/blobServices/containers",
+            "storageAccounts/fileServices",
+            "storageAccounts/fileServices/shares",
+        ),
+        _STORAGE,
+    ),
 }
 
 

@@ -43,6 +43,15 @@ def test_no_proxy_keeps_the_users_entries_but_not_those_that_hide_us(make):
     assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,::1,10.0.0.1,.corp.example"
 
 
+def test_az_keeps_its_login_in_the_home_unless_the_user_chose(make, tmp_path):
+    own = str(tmp_path / "azure")
+    assert make()["AZURE_CONFIG_DIR"] == own
+    assert "AZURE_CONFIG_DIR" not in make(AZURE_CONFIG_DIR="/theirs")
+    # In the environment of this home, and in that of another one.
+    assert make(AZURE_CONFIG_DIR=own, BATCHAI_HOME=str(tmp_path))["AZURE_CONFIG_DIR"] == own
+    assert make(AZURE_CONFIG_DIR="/other/azure", BATCHAI_HOME="/other")["AZURE_CONFIG_DIR"] == own
+
+
 def test_wgetrc_keeps_the_users_lines(make, tmp_path):
     own = tmp_path / "user" / ".wgetrc"
     own.parent.mkdir()
