@@ -148,9 +148,9 @@ def run_task(
         secrets=hidden,
         directories=(f"${jobenv.STDOUTERR_DIR}", *created),
         files={_HOST_FILE: hosts(job.spec, nodes)},
-        # A job of 2017-09-01-preview writes where one of the same name wrote before. What this job itself
-        # wrote in an earlier attempt, or writes on another node, stays.
-        fresh_output=job.attempt == 1 and len(nodes) == 1,
+        # A job of 2017-09-01-preview writes where one of the same name wrote before; the later versions
+        # have a place for each job. What this job itself wrote in an earlier attempt stays.
+        fresh_output=job.attempt == 1 and job.layout == FLAT_LAYOUT,
         container=_container(job.spec.get("containerSettings"), job.secrets),
         log=None if job.layout == FLAT_LAYOUT else f"${jobenv.STDOUTERR_DIR}/{log_name}",
         wall_clock_s=limit.total_seconds() if limit else None,

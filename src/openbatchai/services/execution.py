@@ -40,6 +40,8 @@ from .transitions import (
 
 log = logging.getLogger(__name__)
 
+_REASON_LENGTH = 500
+
 _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 
 
@@ -190,7 +192,8 @@ def _provision(context: Context, node_id: str) -> None:
     if node is None or cluster is None or node.state is not NodeState.PREPARING:
         return
     size = vmsizes.CATALOGUE[cluster.spec["vmSize"]]
-    [facts] = context.engine.provision([NodeRequest(node_id, size.cores, size.gpus)])
+    request = NodeRequest(node_id, size.cores, size.gpus, whole_machine=size is vmsizes.LOCAL)
+    [facts] = context.engine.provision([request])
 
     def work(unit: Unit) -> None:
         current = unit.nodes.get(id=node_id)
@@ -342,11 +345,17 @@ def _end_preparation(context: Context, unit: Unit, task: Task) -> None:
     if task.fault is None:
         move_node(unit, node, NodeEvent.PREPARED, context.clock.now())
         return
-    move_node(unit, node, NodeEvent.PREPARATION_FAILED, context.clock.now(), task.fault["message"])
+    move_node(unit, node, NodeEvent.PREPARATION_FAILED, context.clock.now(), _words(task.fault))
     error = error_of(task.fault)
     error["details"] = [*error.get("details", []), {"name": "nodeId", "value": node.id}]
     cluster.errors = [*cluster.errors, error]
     unit.clusters.save(cluster)
+
+
+def _words(fault: Json) -> str:
+    """For a line of the object's story, which has room for so much."""
+    details = (f"{name}: {value}" for name, value in fault["details"])
+    return "; ".join((fault["message"], *details))[:_REASON_LENGTH]
 
 
 def error_of(fault: Json) -> Json:
