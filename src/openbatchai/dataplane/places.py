@@ -32,6 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _META = ".meta"
 _SNAPSHOTS = ".snapshots"
 _STAGING = ".staging"
+_RETAINED = ".retained"
 _UPLOADS = "uploads"
 _BLOCKS = "blocks"
 _DELETED = "deleted"
@@ -87,7 +88,8 @@ class Places:
         for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
             (home / _STAGING / name).mkdir(parents=True, exist_ok=True)
         (home / _SNAPSHOTS).mkdir(exist_ok=True)
-        for private in (_STAGING, _SNAPSHOTS):
+        (home / _RETAINED).mkdir(exist_ok=True)
+        for private in (_STAGING, _SNAPSHOTS, _RETAINED):
             (home / private).chmod(0o700)
 
     def accounts(self) -> list[str]:
@@ -189,11 +191,20 @@ class Places:
 
     def make_snapshots_home(self, account: str, service: StorageService, container: str) -> Path:
         home = self.snapshots_home(account, service, container)
-        for directory in (home.parent, home):
-            with suppress(FileExistsError):
-                directory.mkdir()
-                self.sync_path(directory.parent)
+        self.make_parent(home)
+        with suppress(FileExistsError):
+            home.mkdir()
+            self.sync_path(home.parent)
         return home
+
+    def make_parent(self, home: Path) -> None:
+        with suppress(FileExistsError):
+            home.parent.mkdir()
+            self.sync_path(home.parent.parent)
+
+    def retained_home(self, account: str) -> Path:
+        """Where deleted containers and shares lie that can come back."""
+        return self.root / account / _RETAINED
 
     def remove_leftovers(self, account: str, service: StorageService, container: str) -> None:
         """What lies elsewhere of a container that is not there: snapshots and uncommitted blocks."""
