@@ -124,7 +124,7 @@ class RetainedContainers:
         self._come(ref.account, found[0], target)
 
     def recover(self, account: str) -> None:
-        """Finish what a killed service had begun; what is of no row goes."""
+        """Finish what a killed service had begun. A tree without a row stays: the side store may be lost."""
         for row in self._rows(account):
             is_here = (self._home(account, row) / "tree").exists()
             if row.state == _KEPT and is_here:
@@ -135,10 +135,10 @@ class RetainedContainers:
                 self._come(account, row, row.target)
             else:
                 self._forget(account, row)
-        known = {self._home(account, row) for row in self._rows(account)}
         for home in self._places.retained_home(account).glob("*/*/*"):
-            if home not in known:
-                self._places.bury(home)
+            with suppress(OSError):
+                # Made for a tree that never came.
+                home.rmdir()
 
     def remove_expired(self, account: str) -> None:
         """Let go of what need not be kept any longer."""
@@ -147,15 +147,8 @@ class RetainedContainers:
                 continue
             with self._places.locked_all():
                 if row in self._rows(account):
-                    tables = [
-                        (
-                            f"DELETE FROM {table} WHERE service = ? AND {column} = ?",
-                            (row.service_of_rows, row.name),
-                        )
-                        for table, column in ROWS_OF_CONTAINERS
-                    ]
-                    self._change(account, [*tables, (f"DELETE FROM retained WHERE {_WHERE}", row.key)])
-                    self._places.bury(self._home(account, row))
+                    self._places.discard(account, self._home(account, row))
+                    self._forget(account, row)
 
     # --- steps
 
@@ -194,11 +187,17 @@ class RetainedContainers:
         self._forget(account, row)
 
     def _forget(self, account: str, row: Retained) -> None:
-        self._change(account, [(f"DELETE FROM retained WHERE {_WHERE}", row.key)])
+        """The tree is elsewhere by now, or gone for good, and then its rows go, too."""
+        of_tree = (row.service_of_rows, row.name)
+        tables = [
+            (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", of_tree)
+            for table, column in ROWS_OF_CONTAINERS
+        ]
+        self._change(account, [*tables, (f"DELETE FROM retained WHERE {_WHERE}", row.key)])
         home = self._home(account, row)
-        with suppress(OSError):
-            home.rmdir()
-            home.parent.rmdir()
+        for directory in (home, home.parent):
+            with suppress(OSError):
+                directory.rmdir()
 
     # --- parts
 

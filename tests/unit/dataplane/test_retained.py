@@ -103,12 +103,21 @@ def test_it_outlives_a_start(opened, storage):
     assert deleted(again) == []
 
 
-def test_what_lies_there_without_a_row_goes(opened, storage, tmp_path):
-    stray = tmp_path / ACCOUNT / ".retained" / "file" / "stray" / "01D64EB9886F00C4"
-    stray.mkdir(parents=True)
+def test_a_lost_side_store_loses_no_tree(opened, storage, tmp_path):
+    storage.containers.delete(REF, UNCONDITIONAL)
+    storage.close()
+    for file in (tmp_path / ACCOUNT / ".meta").iterdir():
+        file.unlink()
     opened()
     opened()
-    assert not stray.exists()
+    assert len(trees(tmp_path)) == 1
+
+
+def test_a_place_for_what_never_came_goes(opened, storage, tmp_path):
+    empty = tmp_path / ACCOUNT / ".retained" / "file" / "stray" / "01D64EB9886F00C4"
+    empty.mkdir(parents=True)
+    opened()
+    assert not empty.exists()
 
 
 def test_versions_of_the_same_moment_differ(storage):
