@@ -90,3 +90,15 @@ def workspace(unit: Unit, group_name: str, name: str) -> Workspace:
 def refuse_while_deleting(kind: str, name: str, deleting: bool) -> None:
     if deleting:
         raise ServiceError(409, Code.CONFLICT, f"The {kind} {name} is being deleted.")
+
+
+def other_location(name: str, location: str, group_name: str, wanted: str) -> ServiceError:
+    """What ARM answers to a PUT of an existing resource with another location than it has."""
+    return ServiceError(
+        409,
+        Code.INVALID_RESOURCE_LOCATION,
+        f"The resource '{name}' already exists in location '{location}' in resource group '{group_name}'. A "
+        f"resource with the same name cannot be created in location '{wanted}'. Please select a new resource "
+        "name.",
+        target="location",
+    )
