@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
@@ -37,7 +37,7 @@ from openbatchai.http.samples import DATA, SCRIPT, RealHost, SampleApp, trusting
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
 from openbatchai.http.storage.foreign import Reach
-from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
+from openbatchai.http.storage.observing import AccessLog, StorageMetrics, observe_all
 from openbatchai.http.storage.unserved import Unserved
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
@@ -72,8 +72,10 @@ class Service:
         host: str = config.DEFAULT_HOST,
         first_port: int | None = None,
         fsync: str | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.home = home
+        self._access_log = access_log
         self._host = host
         self._settings = Settings.load(home.configuration)
         if fsync is not None:
@@ -193,11 +195,14 @@ class Service:
             arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
+        observers = [self._storage_metrics.record]
+        if self._access_log is not None:
+            observers.append(self._access_log.record)
         storage: dict[str, Any] = {
             "tenant": self.credentials.tenant,
             "delegation_secret": self._secrets.derived("storage user delegation keys"),
             "ports": self._storage_ports,
-            "observe": observe_all(AccessLog().record, self._storage_metrics.record),
+            "observe": observe_all(*observers),
         }
         reach = Reach(self._settings.copy_sources)
         return {
@@ -347,8 +352,8 @@ def run(
     with ExitStack() as stack:
         home.create()
         stack.enter_context(home.locked())
-        stack.enter_context(access_log_in(home.access_log))
-        uvloop.run(_serve(home, host, first_port, fsync, ready))
+        access_log = stack.enter_context(closing(AccessLog(home.access_log)))
+        uvloop.run(_serve(home, host, first_port, fsync, access_log, ready))
 
 
 async def _serve(
@@ -356,13 +361,14 @@ async def _serve(
     host: str,
     first_port: int | None,
     fsync: str | None,
+    access_log: AccessLog,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    service = Service(home, host, first_port, fsync)
+    service = Service(home, host, first_port, fsync, access_log)
     await service.start()
     log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
     ready(service.endpoint() | service.notice())

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _META = ".meta"
 _SNAPSHOTS = ".snapshots"
 _STAGING = ".staging"
+_RETAINED = ".retained"
 _UPLOADS = "uploads"
 _BLOCKS = "blocks"
 _DELETED = "deleted"
@@ -51,6 +52,21 @@ class FsyncPolicy(StrEnum):
     ALWAYS = "always"
     CLOSE = "close"
     NEVER = "never"
+
+
+class _Opened(AbstractContextManager[int]):
+    """A descriptor, closed at the end. No generator: on every request's way."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 class Places:
@@ -87,7 +103,8 @@ class Places:
         for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
             (home / _STAGING / name).mkdir(parents=True, exist_ok=True)
         (home / _SNAPSHOTS).mkdir(exist_ok=True)
-        for private in (_STAGING, _SNAPSHOTS):
+        (home / _RETAINED).mkdir(exist_ok=True)
+        for private in (_STAGING, _SNAPSHOTS, _RETAINED):
             (home / private).chmod(0o700)
 
     def accounts(self) -> list[str]:
@@ -138,10 +155,9 @@ class Places:
             raise missing_container(service)
         return self.root / account / _SNAPSHOTS / service.value / container
 
-    @contextmanager
     def container(
         self, account: str, service: StorageService, container: str, snapshot: str = ""
-    ) -> Iterator[int]:
+    ) -> "_Opened":
         """The descriptor of a container's directory, or of a share snapshot's; 404 when there is none."""
         if not is_account_name(account) or not is_container_name(container):
             raise missing_container(service)
@@ -152,15 +168,11 @@ class Places:
                 raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "sharesnapshot"})
             path = f"{self._root}/{account}/{_SNAPSHOTS}/{service.value}/{container}/{snapshot}"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return _Opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except (FileNotFoundError, NotADirectoryError):
             if snapshot:
                 raise StorageError(StorageCode.SHARE_SNAPSHOT_NOT_FOUND) from None
             raise missing_container(service) from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
     def remove_container(self, account: str, service: StorageService, container: str) -> None:
         """Take the tree away in one rename; its content goes in the background.
@@ -189,32 +201,41 @@ class Places:
 
     def make_snapshots_home(self, account: str, service: StorageService, container: str) -> Path:
         home = self.snapshots_home(account, service, container)
-        for directory in (home.parent, home):
-            with suppress(FileExistsError):
-                directory.mkdir()
-                self.sync_path(directory.parent)
+        self.make_parent(home)
+        with suppress(FileExistsError):
+            home.mkdir()
+            self.sync_path(home.parent)
         return home
+
+    def make_parent(self, home: Path) -> None:
+        with suppress(FileExistsError):
+            home.parent.mkdir()
+            self.sync_path(home.parent.parent)
+
+    def retained_home(self, account: str) -> Path:
+        """Where deleted containers and shares lie that can come back."""
+        return self.root / account / _RETAINED
 
     def remove_leftovers(self, account: str, service: StorageService, container: str) -> None:
         """What lies elsewhere of a container that is not there: snapshots and uncommitted blocks."""
         if service is StorageService.BLOB:
-            self._discard(account, self.root / account / _STAGING / _BLOCKS / container)
+            self.discard(account, self.root / account / _STAGING / _BLOCKS / container)
         home = self.snapshots_home(account, service, container)
-        self._discard(account, home)
+        self.discard(account, home)
         with suppress(FileNotFoundError):
             self.sync_path(home.parent)
 
     def remove_snapshot(self, ref: ItemRef) -> None:
         """One snapshot of a share."""
         home = self.snapshots_home(ref.account, ref.service, ref.container)
-        self._discard(ref.account, home / ref.snapshot)
+        self.discard(ref.account, home / ref.snapshot)
         self.sync_path(home)
 
     def bury(self, grave: Path) -> None:
         """Remove a tree in the background."""
         self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
 
-    def _discard(self, account: str, path: Path) -> None:
+    def discard(self, account: str, path: Path) -> None:
         """Remove a tree at once for everybody who looks, and in the background from the disk."""
         grave = self.root / account / _STAGING / _DELETED / uuid.uuid4().hex
         with suppress(FileNotFoundError):
@@ -223,23 +244,27 @@ class Places:
 
     # --- staging
 
-    def upload_path(self, account: str) -> Path:
+    def upload_path(self, account: str) -> str:
         self.store(account)
-        return Path(f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{uuid.uuid4().hex}")
+        # Text here and below where it is on the way of every write: see container().
+        return f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{os.urandom(16).hex()}"
 
     def blocks_home(self, ref: ItemRef) -> Path:
         """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""
+        return Path(self._blocks_home(ref))
+
+    def _blocks_home(self, ref: ItemRef) -> str:
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
-        return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
+        return f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}"
 
     def all_blocks(self, account: str, container: str) -> list[Path]:
         """The places of uncommitted blocks of all blobs of a container."""
         return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
 
     def drop_blocks(self, ref: ItemRef) -> None:
-        home = self.blocks_home(ref)
-        if home.exists():
-            self._discard(ref.account, home)
+        home = self._blocks_home(ref)
+        if os.access(home, os.F_OK):
+            self.discard(ref.account, Path(home))
 
     def append_path(self, account: str) -> Path:
         """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""
@@ -258,11 +283,9 @@ class Places:
 
     # --- locks and durability
 
-    @contextmanager
-    def locked(self, account: str, key: Key) -> Iterator[None]:
+    def locked(self, account: str, key: Key) -> AbstractContextManager[bool]:
         """One writer at a time per item within this process; between processes the rename decides."""
-        with self._locks[hash((account, key)) % _LOCKS]:
-            yield
+        return self._locks[hash((account, key)) % _LOCKS]
 
     @contextmanager
     def locked_all(self) -> Iterator[None]:
@@ -330,7 +353,7 @@ class Places:
             shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
             (staging / _DELETED).mkdir(parents=True, exist_ok=True)
             # Among what was being made may be the copy of a whole share.
-            self._discard(account, staging / _MADE)
+            self.discard(account, staging / _MADE)
             for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE):
                 (staging / name).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)

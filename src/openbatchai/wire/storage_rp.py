@@ -38,7 +38,7 @@ _NETWORK_DEFAULTS = {
 def put_request(body: Any, version: str) -> AccountRequest:
     """What a PUT asks for. Raises 400 naming the property."""
     wanted = _request(body, version)
-    location = ids.check_location(wanted.location)
+    location = ids.check_location(wanted.location, "Microsoft.Storage/storageAccounts")
     if wanted.sku is None:
         raise refused("properties.accountType" if version == OLDEST else "sku.name")
     return AccountRequest(location, wanted.kind, wanted.sku, wanted.tags, wanted.properties)
@@ -103,7 +103,7 @@ def _refuse_identity(identity: Any) -> None:
 
 def account(record: StorageAccount, subscription: str, version: str, created: "KeyCreated") -> Json:
     """`created` tells when a key got its value."""
-    said = {name: value for name, value in record.properties.items() if name not in _INTERNAL}
+    said = {name: value for name, value in record.properties.items() if name not in storage_accounts.INTERNAL}
     properties: Json = {
         "provisioningState": "Succeeded",
         "creationTime": instant(record.created),
@@ -132,7 +132,6 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
 
 
 KeyCreated = Callable[[StorageAccount, str], datetime]
-_INTERNAL = ("keysCreated",)
 
 
 def _endpoints(name: str) -> Json:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from openbatchai.dataplane import sas
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import StorageAccount
+from openbatchai.domain.regions import REGIONS
 from openbatchai.http.calls import Answer, Call, Route
-from openbatchai.services import accounts, groups
+from openbatchai.services import accounts
 from openbatchai.wire import arm, storage_operations, storage_rp, storage_signatures
 
 PROVIDER = "/providers/Microsoft.Storage"
@@ -34,6 +35,7 @@ def account_routes() -> list[Route]:
         Route("DELETE", ACCOUNT, delete_account),
         Route("POST", f"{ACCOUNT}/listKeys", list_keys),
         Route("POST", f"{ACCOUNT}/regenerateKey", regenerate_key),
+        Route("POST", f"{ACCOUNT}/revokeUserDelegationKeys", revoke_delegation_keys),
         Route("POST", f"{ACCOUNT}/listAccountSas", list_account_sas),
         Route("POST", f"{ACCOUNT}/listServiceSas", list_service_sas),
     ]
@@ -44,7 +46,7 @@ def list_operations(call: Call) -> Answer:
 
 
 def list_skus(call: Call, subscription: str) -> Answer:
-    return Answer(200, arm.list_body(storage_rp.skus([*groups.LOCATIONS], call.api_version)))
+    return Answer(200, arm.list_body(storage_rp.skus([*REGIONS], call.api_version)))
 
 
 def list_usages(call: Call, subscription: str, location: str | None = None) -> Answer:
@@ -96,6 +98,11 @@ def list_keys(call: Call, subscription: str, group: str, account: str) -> Answer
 def regenerate_key(call: Call, subscription: str, group: str, account: str) -> Answer:
     name = storage_rp.key_name(call.json())
     return _keys(call, accounts.regenerate_key(call.context, group, account, name, call.actor))
+
+
+def revoke_delegation_keys(call: Call, subscription: str, group: str, account: str) -> Answer:
+    accounts.revoke_delegation_keys(call.context, group, account, call.actor)
+    return Answer(200)
 
 
 def list_account_sas(call: Call, subscription: str, group: str, account: str) -> Answer:
