@@ -42,7 +42,7 @@ def _common_routes(h: "_Handlers", version: Version) -> list[Route]:
     location = f"{_SUBSCRIPTION}{_PROVIDER}/locations/{{location}}"
     return [
         Route("GET", f"{location}/operationresults/{{operation}}", h.operation),
-        Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation),
+        Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation_result),
         *([Route("GET", f"{location}/usages", h.list_usages)] if version.has_usages else ()),
         Route("GET", f"{_PROVIDER}/operations", h.list_operations),
     ]
@@ -348,6 +348,15 @@ class _Handlers:
         found = operations.get(call.context, names["operation"])
         headers = {"Retry-After": arm.POLL_RETRY_AFTER} if found.ended is None else {}
         return Answer(200, arm.operation_status(f"{call.base_url}{call.path}", found), headers)
+
+    def operation_result(self, call: Call, **names: str) -> Answer:
+        """ARM's older protocol, for clients that know the Location header alone: 202 until it is over. Nobody
+        asked for it in the recordings."""
+        found = operations.get(call.context, names["operation"])
+        if found.ended is not None:
+            return self.operation(call, **names)
+        headers = arm.operation_headers(call.base_url, provider_path(call), found, call.api_version)
+        return Answer(202, None, headers | {"Retry-After": arm.POLL_RETRY_AFTER})
 
     def _created(self, call: Call, names: dict[str, str], parent: Workspace) -> Answer | None:
         """The recorded answer to a create, where the settings ask for it."""
