@@ -8,7 +8,7 @@ from openbatchai.domain.model import ClusterResource, FileServerResource, JobRes
 from openbatchai.domain.ports import ItemRef
 from openbatchai.services import clusters, file_servers, jobs, logins, operations, outputs, usages, workspaces
 from openbatchai.services.jobs import Place
-from openbatchai.wire import arm
+from openbatchai.wire import arm, filters
 from openbatchai.wire.batchai import provider
 from openbatchai.wire.batchai import version as wire
 from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUpdate
@@ -210,7 +210,8 @@ class _Handlers:
             found = clusters.list_of_workspace(call.context, names["group"], names["workspace"])
         else:
             found = clusters.list_flat(call.context, names.get("group"))
-        return self._page(call, [self._version.cluster(item, call.subscription) for item in found])
+        items = [self._version.cluster(item, call.subscription) for item in found]
+        return self._page(call, self._asked(call, items))
 
     def delete_cluster(self, call: Call, **names: str) -> Answer:
         operation = clusters.delete(
@@ -252,7 +253,8 @@ class _Handlers:
             found = file_servers.list_of_workspace(call.context, names["group"], names["workspace"])
         else:
             found = file_servers.list_flat(call.context, names.get("group"))
-        return self._page(call, [self._version.file_server(item, call.subscription) for item in found])
+        items = [self._version.file_server(item, call.subscription) for item in found]
+        return self._page(call, self._asked(call, items))
 
     def delete_file_server(self, call: Call, **names: str) -> Answer:
         operation = file_servers.delete(
@@ -289,7 +291,8 @@ class _Handlers:
             found = jobs.list_flat(call.context, names.get("group"))
         else:
             found = jobs.list_of_experiment(call.context, names["group"], place)
-        return self._page(call, [self._version.job(item, call.subscription) for item in found])
+        items = [self._version.job(item, call.subscription) for item in found]
+        return self._page(call, self._asked(call, items))
 
     def delete_job(self, call: Call, **names: str) -> Answer:
         operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
@@ -343,6 +346,14 @@ class _Handlers:
     def list_usages(self, call: Call, **names: str) -> Answer:
         found = usages.listing(call.context, names["location"])
         return self._page(call, provider.usages(found, self._version.name))
+
+    def _asked(self, call: Call, items: Sequence[Json]) -> list[Json]:
+        """What `$filter` and `$select` leave; 2018-05-01 has neither."""
+        if not self._version.flat:
+            return list(items)
+        kept = filters.parse_of_properties(call.query.get("$filter", ""))
+        names = filters.selection(call.query.get("$select", ""))
+        return [filters.selected(item, names) for item in items if kept(item)]
 
     def operation(self, call: Call, **names: str) -> Answer:
         found = operations.get(call.context, names["operation"])
