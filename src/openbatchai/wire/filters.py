@@ -1,9 +1,9 @@
 """`$filter`: which items of a list are kept.
 
 Of ARM's own lists, the words that `az` and the SDKs send: `eq` and `ne` on name, resourceType, resourceGroup
-and location, `tagName eq 'a' and tagValue eq 'b'`, `substringof('x', name)`, `startswith(tagName, 'x')`, `and`, `or` and
-parentheses. Names of fields and functions in any case. Source: the REST reference of Microsoft.Resources
-(Resources - List) and azure-cli's command_modules/resource.
+and location, `tagName eq 'a' and tagValue eq 'b'`, `substringof('x', name)`,
+`startswith(tagName, 'x')`, `and`, `or` and parentheses. Names of fields and functions in any case. Source:
+the REST reference of Microsoft.Resources (Resources - List) and azure-cli's command_modules/resource.
 
 The two older versions of Batch AI have `$filter` and `$select` in their lists, too; no client was recorded
 with one. Here a filter compares any property (`name`, `properties/vmSize`, or `vmSize` for short) by the same
