@@ -8,7 +8,7 @@ import uuid
 from datetime import timedelta
 
 from openbatchai.domain.clusters import AllocationEvent
-from openbatchai.domain.errors import Fault
+from openbatchai.domain.errors import Code, Fault
 from openbatchai.domain.jobs import FINISHED, STOP_MESSAGES, JobEvent
 from openbatchai.domain.model import Cluster, Experiment, FileServer, Job, Operation, ResourceGroup, Workspace
 from openbatchai.store.unit import Unit
@@ -244,7 +244,17 @@ def _end_operations(context: Context, unit: Unit) -> None:
     for operation in unit.operations.list(ended=None):
         if _is_done(unit, operation):
             operation.ended = context.clock.now()
+            operation.error = _failure(unit, operation)
             unit.operations.save(operation)
+
+
+def _failure(unit: Unit, operation: Operation) -> dict[str, str] | None:
+    """What a poller is told of an operation that came to another end than it was asked for."""
+    if operation.kind == MAKE and unit.file_servers.get(id=operation.target) is None:
+        name = operation.resource_id.rpartition("$")[2]
+        message = f"The file server {name} was deleted while it was being made."
+        return {"code": Code.FILE_SERVER_NOT_FOUND, "message": message}
+    return None
 
 
 def _is_done(unit: Unit, operation: Operation) -> bool:
