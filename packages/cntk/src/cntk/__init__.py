@@ -79,9 +79,10 @@ from .learners import (
     sgd,
     training_parameter_schedule,
 )
-from .losses import cross_entropy_with_softmax, squared_error
-from .metrics import classification_error
+from .losses import *  # noqa: F403
+from .metrics import *  # noqa: F403
 from .ops import *  # noqa: F403
+from .ops import sequence as sequence
 from .ops.functions import BlockFunction, CloneMethod, Function, ModelFormat, load_model
 from .train import Trainer, minibatch_size_schedule
 from .variables import Constant, Parameter, Record, Variable
@@ -102,9 +103,7 @@ __all__ = [
     "Value",
     "Variable",
     "all_devices",
-    "classification_error",
     "cpu",
-    "cross_entropy_with_softmax",
     "default_options",
     "default_options_for",
     "default_override_or",
@@ -126,7 +125,6 @@ __all__ = [
     "nesterov",
     "normal",
     "sgd",
-    "squared_error",
     "training_parameter_schedule",
     "truncated_normal",
     "try_set_default_device",
@@ -134,6 +132,6 @@ __all__ = [
     "use_default_device",
     "xavier",
 ]
-__all__ += ["minibatch_size_schedule", *ops.__all__]
+__all__ += ["minibatch_size_schedule", *ops.__all__, *losses.__all__, *metrics.__all__]
 
 __getattr__ = module_getattr("cntk")
