@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: api-coverage install lint format type contract test test-slow test-clients test-golden check quickstart
+.PHONY: api-coverage install lint format type contract test test-slow test-campaign test-clients test-az test-golden check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -21,8 +21,14 @@ test:
 test-slow:
 	# Of this, 500 kills of the service take about 15 minutes.
 	$(BIN)pytest -m slow
+test-campaign:
+	# 20,000 made-up requests for each api-version, in about ten minutes.
+	$(BIN)pytest -m slow -rP tests/http/arm/test_campaign.py
 test-clients:
 	$(BIN)pytest -m clients tests/clients
+test-az:
+	# A part of test-clients: the Azure command line, which is half a gigabyte.
+	$(BIN)pytest -m clients tests/clients/test_az.py tests/clients/test_az_document.py tests/clients/test_az_batchai.py
 test-golden:
 	# Another recording in the layout of ../shared/data/cntk/golden: make test-golden GOLDEN=directory
 	GOLDEN=$(GOLDEN) $(BIN)pytest -q packages/cntk/tests/test_golden.py

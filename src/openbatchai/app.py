@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
@@ -25,13 +25,15 @@ from openbatchai.domain.ports import Engine, StorageService
 from openbatchai.http import aad, arm
 from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
-from openbatchai.http.hosts import azure_host_kind
+from openbatchai.http.hosts import azure_host_kind, normal_host
 from openbatchai.http.listeners import AddressError, Listener, PortInUseError
+from openbatchai.http.names import own_host_name
 from openbatchai.http.proxy import Proxy
+from openbatchai.http.samples import DATA, SCRIPT, RealHost, SampleApp, trusting
 from openbatchai.http.storage import blob, files
 from openbatchai.http.storage.account_info import AccountFacts
 from openbatchai.http.storage.foreign import Reach
-from openbatchai.http.storage.observing import AccessLog, StorageMetrics, access_log_in, observe_all
+from openbatchai.http.storage.observing import AccessLog, StorageMetrics, observe_all
 from openbatchai.http.storage.unserved import Unserved
 from openbatchai.http.tls import CertificateAuthority, write_file
 from openbatchai.http.variables import proxy_variables
@@ -66,8 +68,10 @@ class Service:
         host: str = config.DEFAULT_HOST,
         first_port: int | None = None,
         fsync: str | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.home = home
+        self._access_log = access_log
         self._host = host
         self._settings = Settings.load(home.configuration)
         if fsync is not None:
@@ -81,7 +85,7 @@ class Service:
         self._store = Store(database, self._secrets)
         self.credentials = self._ensure_credentials(clock)
         keys = StoredKeys(self._store)
-        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync))
+        self._storage = Storage(home.storage, keys, clock, FsyncPolicy(self._settings.fsync), keys.rules)
         self._storage.create_account(self.credentials.storage_account)
         self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
@@ -102,6 +106,8 @@ class Service:
         )
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
+        trusted = self._settings.trusted_certificates
+        self._script_host = RealHost(SCRIPT.host, lambda: trusting(trusted))
         self._listeners: dict[str, Listener | Proxy] = {}
         self._urls: dict[str, str] = {}
 
@@ -130,6 +136,7 @@ class Service:
     async def stop(self) -> None:
         """Finish the requests in flight, then close everything. Running jobs go on."""
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        await self._script_host.close()
         if self._urls:
             self.home.endpoint.unlink(missing_ok=True)
             await asyncio.to_thread(self.reconciler.stop)
@@ -173,14 +180,17 @@ class Service:
     def _apps(self) -> dict[str, ASGIApp]:
         management = Front(
             aad.create_app(self._identity),
-            arm.create_app(self.context, self._identity, lambda service: self._urls[service]),
+            arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
+        observers = [self._storage_metrics.record]
+        if self._access_log is not None:
+            observers.append(self._access_log.record)
         storage: dict[str, Any] = {
             "tenant": self.credentials.tenant,
             "delegation_secret": self._secrets.derived("storage user delegation keys"),
             "ports": self._storage_ports,
-            "observe": observe_all(AccessLog().record, self._storage_metrics.record),
+            "observe": observe_all(*observers),
         }
         reach = Reach(self._settings.copy_sources)
         return {
@@ -207,8 +217,14 @@ class Service:
     def _listener(self, name: str, apps: dict[str, ASGIApp]) -> Listener | Proxy:
         limits = Limits(self._settings.connections, self._settings.stalled_s)
         if name == "proxy":
+            samples = {
+                sample.host: SampleApp(sample, self.home.samples, others)
+                for sample, others in ((DATA, apps["blob"]), (SCRIPT, self._script_host))
+            }
 
             def resolve(host: str) -> ASGIApp | None:
+                if (sample := samples.get(normal_host(host))) is not None and sample.is_enabled():
+                    return TlsOnly(sample)
                 kind = azure_host_kind(host)
                 return None if kind is None else TlsOnly(apps[kind])
 
@@ -218,15 +234,23 @@ class Service:
                 host=self._host,
                 port=self._wanted[name],
                 credentials=self._proxy_credentials(),
+                names=self._names(),
                 limits=limits,
             )
-        app = TlsOnly(apps[name])
-        return Listener(app, self._ca, host=self._host, port=self._wanted[name], limits=limits)
+        app, port = TlsOnly(apps[name]), self._wanted[name]
+        return Listener(app, self._ca, host=self._host, port=port, names=self._names(), limits=limits)
+
+    def _names(self) -> tuple[str, ...]:
+        """By which other machines may know this one; none while only this one is served."""
+        return () if self._on_loopback() else (*own_host_name(), *self._settings.names)
+
+    def _on_loopback(self) -> bool:
+        return self._host in ("127.0.0.1", "localhost", "::1")
 
     def _proxy_credentials(self) -> tuple[str, str] | None:
         """Beyond loopback the proxy lets in only who knows its password. That is in the environment of every
         job, so it opens nothing else."""
-        if self._host in ("127.0.0.1", "localhost", "::1"):
+        if self._on_loopback():
             return None
         path = self.home.keys / "proxy.password"
         if not path.exists():
@@ -300,8 +324,8 @@ def run(
     with ExitStack() as stack:
         home.create()
         stack.enter_context(home.locked())
-        stack.enter_context(access_log_in(home.access_log))
-        uvloop.run(_serve(home, host, first_port, fsync, ready))
+        access_log = stack.enter_context(closing(AccessLog(home.access_log)))
+        uvloop.run(_serve(home, host, first_port, fsync, access_log, ready))
 
 
 async def _serve(
@@ -309,13 +333,14 @@ async def _serve(
     host: str,
     first_port: int | None,
     fsync: str | None,
+    access_log: AccessLog,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    service = Service(home, host, first_port, fsync)
+    service = Service(home, host, first_port, fsync, access_log)
     await service.start()
     log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
     ready(service.endpoint())

@@ -1,10 +1,11 @@
 """One installation: its directories, its settings and every default."""
 
 import fcntl
+import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,11 @@ class Home:
         return self.path / "access.log"
 
     @property
+    def samples(self) -> Path:
+        """What the proxy answers in place of the documents' sample files; see http/samples.py."""
+        return self.path / "samples"
+
+    @property
     def lock(self) -> Path:
         return self.path / "service.lock"
 
@@ -172,7 +178,9 @@ class Settings:
     blob to copy may lead besides this service, one of COPY_SOURCES. `connections` at most are served by
     each port; one on which a client neither sends nor takes anything for `stalled_s` is cut.
     `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service
-    did.
+    did. `names`: by which other machines know this one, besides its host name and addresses.
+    `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
+    which the service asks in a client's place (an office's own, for instance).
     """
 
     ports: dict[str, int]
@@ -184,12 +192,17 @@ class Settings:
     connections: int = DEFAULT_CONNECTIONS
     stalled_s: float = DEFAULT_STALLED_S
     recorded_creates: bool = False
+    names: tuple[str, ...] = ()
+    trusted_certificates: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
-        """Raises HomeUnusableError when the file is damaged; it is the user's to mend."""
+        """Raises HomeUnusableError when the file is damaged or has a setting that there is not, which would
+        else be dropped when the file is next written; it is the user's to mend."""
         try:
             content: Any = json.loads(path.read_text()) if path.exists() else {}
+            _check_names("it has no setting", content, cls({}, {})._content())
+            _check_names("there is no port", content.get("ports", {}), LISTENERS)
             fsync = content.get("fsync", DEFAULT_FSYNC)
             if fsync not in FSYNC_POLICIES:
                 raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
@@ -206,25 +219,57 @@ class Settings:
                 connections=int(content.get("connections", DEFAULT_CONNECTIONS)),
                 stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
                 recorded_creates=bool(content.get("recordedCreates", False)),
+                names=tuple(map(_host_name, content.get("names", []))),
+                trusted_certificates=_readable(content.get("trustedCertificates")),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
 
     def save(self, path: Path) -> None:
-        write_private(
-            path,
-            {
-                "ports": self.ports,
-                "images": self.images,
-                "idleTimeoutSeconds": self.idle_timeout_s,
-                "quotas": self.quotas,
-                "fsync": self.fsync,
-                "copySources": self.copy_sources,
-                "connections": self.connections,
-                "stalledSeconds": self.stalled_s,
-                "recordedCreates": self.recorded_creates,
-            },
-        )
+        write_private(path, self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "ports": self.ports,
+            "images": self.images,
+            "idleTimeoutSeconds": self.idle_timeout_s,
+            "quotas": self.quotas,
+            "fsync": self.fsync,
+            "copySources": self.copy_sources,
+            "connections": self.connections,
+            "stalledSeconds": self.stalled_s,
+            "recordedCreates": self.recorded_creates,
+            "names": list(self.names),
+            "trustedCertificates": self.trusted_certificates,
+        }
+
+
+def _check_names(what: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raises ValueError with what is `given` and not `known`."""
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"{what} {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+
+
+def _readable(path: str | None) -> str | None:
+    """Raises ValueError for what is no file."""
+    if path is not None and not Path(path).is_file():
+        raise ValueError(f"trustedCertificates: {path!r} is no file")
+    return path
+
+
+def _host_name(text: str) -> str:
+    """Raises ValueError for what no certificate can name."""
+    if not text or not text.isascii() or (re.search(r"[\s/:]", text) and not _is_address(text)):
+        raise ValueError(f"{text!r} is neither a host name nor an address")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:

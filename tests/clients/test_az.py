@@ -9,14 +9,8 @@ import pytest
 from harness.arm import unique
 from harness.service import clean_environment
 
+from .azure_cli import PINS, SETTINGS
 from .conftest import connection_string, environment_with
-
-PINS = ("azure-cli==2.91.0",)
-SETTINGS = {
-    "AZURE_CORE_COLLECT_TELEMETRY": "no",
-    "AZURE_CORE_NO_COLOR": "1",
-    "AZURE_CORE_ONLY_SHOW_ERRORS": "1",
-}
 
 
 @pytest.fixture(scope="module")

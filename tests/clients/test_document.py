@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from harness.service import clean_environment
 
+from .azure_cli import PINS as AZ
 from .conftest import environment_with
-from .test_az import PINS as AZ
 from .test_fsspec import PINS as FSSPEC
 from .test_node import home as node_home  # noqa: F401 - a fixture
 from .test_sdks import NEWEST

@@ -145,6 +145,13 @@ class TestEnvironment:
         seen = json.loads(done.stdout)
         assert seen | self.expected(service) == seen
 
+    def test_run_takes_the_options_of_the_command_without_a_mark(self, service):
+        code = "import sys; print(sys.argv[1:])"
+        words = [sys.executable, "-c", code, "--home", "elsewhere", "-h", "--", "--debug"]
+        done = service.batchai("run", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "['--home', 'elsewhere', '-h', '--', '--debug']\n"
+
     def test_run_of_a_command_that_is_not_there(self, service):
         done = service.run(["no-such-command"])
         assert done.returncode == 127
@@ -160,6 +167,40 @@ class TestEnvironment:
         done = service.run([*words, url])
         assert done.returncode == 0, done.stderr
         assert tenant in json.loads(done.stdout)["token_endpoint"]
+
+
+class TestAnotherMachine:
+    @pytest.fixture
+    def open_service(self, new_service):
+        service = new_service()
+        done = service.batchai("up", "--detach", "--host", "0.0.0.0")
+        assert done.returncode == 0, done.stderr
+        return service.read_endpoint()
+
+    def test_it_gets_through_by_our_address(self, open_service, tmp_path):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))
+            except OSError:
+                pytest.skip("this machine has no address but loopback")
+            address = probe.getsockname()[0]
+        bundle = shutil.copy(open_service.home / "ca/bundle.pem", tmp_path / "copied.pem")
+        words = ["--address", address, "--ca-bundle", str(bundle), "--format", "json"]
+        environment = json.loads(open_service.batchai("env", *words).stdout)
+        assert str(open_service.home) not in json.dumps(environment)
+        tenant = open_service.endpoint["tenant"]
+        url = f"https://login.microsoftonline.com/{tenant}/v2.0/.well-known/openid-configuration"
+        code = "import requests, sys; print(requests.get(sys.argv[1]).json()['issuer'])"
+        command = [sys.executable, "-c", code, url]
+        environment = {**clean_environment(), **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        assert tenant in done.stdout, done.stderr
+
+    def test_a_service_of_this_machine_has_nothing_for_it(self, service):
+        done = service.batchai("env", "--address", "box", "--ca-bundle", "/b.pem")
+        assert done.returncode == 1
+        assert "--host" in done.stderr
+        assert service.batchai("env", "--address", "box").returncode == 1
 
 
 class TestStartAndStop:
@@ -277,6 +318,16 @@ class TestRefusedHomes:
         service.up()
         for name, port in ports.items():
             assert service.endpoint[name].endswith(f":{port}")
+
+    def test_a_setting_that_there_is_not(self, new_service):
+        """Dropped in silence, it would have seemed to hold."""
+        service = new_service({"quota": {"Clusters": 5}})
+        before = (service.home / "config.json").read_text()
+        done = service.batchai("up", "--detach")
+        assert done.returncode == 1
+        assert "no setting 'quota'" in done.stderr
+        assert "quotas" in done.stderr
+        assert (service.home / "config.json").read_text() == before
 
     def test_a_configuration_that_is_damaged(self, new_service):
         service = new_service()

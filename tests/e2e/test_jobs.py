@@ -1,5 +1,6 @@
 """The life of jobs on real nodes: what they see, how they end, and what is left of them."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -324,7 +325,7 @@ class TestClusters:
             nodeSetup={
                 "mountVolumes": mount(lab.arm.service, lab.share),
                 "setupTask": {
-                    "commandLine": "exit 6",
+                    "commandLine": "echo no such driver >&2; exit 6",
                     "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs",
                 },
             },
@@ -332,7 +333,14 @@ class TestClusters:
         until(lambda: counts(lab, path)["unusableNodeCount"] == 1, "an unusable node")
         [error] = lab.arm.get(path)["properties"]["errors"]
         assert error["code"] == "NodePreparationFailed"
-        assert "nodeId" in {detail["name"] for detail in error["details"]}
+        details = {detail["name"]: detail["value"] for detail in error["details"]}
+        assert details.pop("nodeId").startswith("tvm-")
+        assert details == {"ExitCode": "6", "stderr": "no such driver"}
+
+    def test_the_size_of_this_machine(self, lab):
+        path = lab.new_cluster(unique("local"), vmSize="Local")
+        assert lab.arm.get(path)["properties"]["vmSize"] == "local"
+        assert lab.succeeds("nproc", cluster={"id": path}) == f"{len(os.sched_getaffinity(0))}\n"
 
 
 class TestDelete:

@@ -1,6 +1,5 @@
 """`batchai quickstart` as a user runs it: a process of its own, on a home of its own."""
 
-import gzip
 import os
 import re
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from harness.arm import Arm
+from harness.mnist import write_noise
 from harness.service import clean_environment
 
 STEPS = (
@@ -49,21 +49,6 @@ def groups(service):
     return [group["name"] for group in listed if group["name"].startswith("quickstart-")]
 
 
-def write_noise(directory):
-    """Files as MNIST has them, whose images say nothing of their labels."""
-    directory.mkdir()
-    for which, count in (("train", 320), ("t10k", 100)):
-        images = bytes((0, 0, 8, 3)) + b"".join(number.to_bytes(4, "big") for number in (count, 28, 28))
-        labels = bytes((0, 0, 8, 1)) + count.to_bytes(4, "big")
-        files = {
-            "images-idx3": images + os.urandom(count * 784),
-            "labels-idx1": labels + bytes(number % 10 for number in range(count)),
-        }
-        for name, content in files.items():
-            (directory / f"{which}-{name}-ubyte.gz").write_bytes(gzip.compress(content, 1))
-    return directory
-
-
 def test_a_run_does_every_step_and_leaves_nothing_but_the_model(new_service):
     service = new_service()
     done = service.batchai("quickstart", "--epochs", "1")
@@ -82,7 +67,7 @@ def test_a_run_does_every_step_and_leaves_nothing_but_the_model(new_service):
         "stderr.txt",
         "stdout.txt",
     }
-    assert "Final Results" in (logs / "stdout.txt").read_text()
+    assert "Final Results" in (logs / "stderr.txt").read_text()
     assert status(service) == NOT_RUNNING
     assert shares(service) == []
     service.up()

@@ -4,19 +4,16 @@ They are not part of this repository: they are looked for beside it (OPENBATCHAI
 """
 
 import json
-import os
 import random
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from harness.documents import SHARED, example_script
 from harness.service import Service
 from harness.venvs import era_pins, interpreter, python_with
 
-ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("OPENBATCHAI_SHARED") or ROOT.parent / "shared")
 DRIVER = Path(__file__).with_name("seed_driver.py")
 # 003 is the document of the command line. 000 and 001 use what only 0.2.0 has.
 RUNS = [
@@ -33,17 +30,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(interpreter() is None, reason="there is no python3.11, on which their packages run"),
 ]
-
-
-def example_script():
-    """The script of our cntk package when jobs of this interpreter can import it, else None.
-
-    Asked of an isolated interpreter: a job sees what is installed, not this process's PYTHONPATH.
-    """
-    ask = "import cntk, pathlib; print(pathlib.Path(cntk.__file__).parent / 'examples' / 'convnet_mnist.py')"
-    done = subprocess.run([sys.executable, "-I", "-c", ask], capture_output=True, text=True)
-    script = Path(done.stdout.strip())
-    return script if done.returncode == 0 and script.is_file() else None
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +116,8 @@ def check(report, text, trained, service):
     assert {"stdout.txt", "stderr.txt"} <= set(files)
     models = {name: file["content"] for name, file in files.items() if name.endswith(".dnn")}
     if trained:
-        assert "Finished Epoch[40 of 40]: [Training]" in files["stdout.txt"]["content"]
-        assert f"* {TEST_ROWS}" in files["stdout.txt"]["content"]
+        assert "Finished Epoch[40 of 40]: [Training]" in files["stderr.txt"]["content"]
+        assert f"* {TEST_ROWS}" in files["stderr.txt"]["content"]
         assert all(content for content in models.values())
     else:
         assert f"{TRAIN_ROWS} rows" in files["stdout.txt"]["content"]

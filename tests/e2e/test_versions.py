@@ -18,10 +18,10 @@ def flat(arm):
     return group, share, cluster, body
 
 
-def run(arm, flat, version, **properties):
+def run(arm, flat, version, name=None, **properties):
     """A finished job of a flat version: its path and body."""
     group, _, cluster, _ = flat
-    path = f"{arm.provider(group)}/jobs/{unique('job')}"
+    path = f"{arm.provider(group)}/jobs/{name or unique('job')}"
     body = {
         "location": "eastus",
         "properties": {
@@ -76,6 +76,26 @@ class TestOldest:
         directory = arm.service.share(share) / subscription / group / "jobs" / body["name"]
         assert (directory / "stdout.txt").read_text() == "out\n"
         assert "jobOutputDirectoryPathSegment" not in body["properties"]
+
+    def test_a_job_of_several_nodes_writes_its_output_anew(self, arm, flat):
+        """Where the job of the same name before it wrote; other files there stay."""
+        group, share, _, _ = flat
+        cluster = f"{arm.provider(group)}/clusters/two"
+        properties = cluster_properties(arm.service, share, nodes=2)
+        arm.put(cluster, {"location": "eastus", "properties": properties}, OLDEST)
+        name = unique("job")
+        directory = arm.service.share(share) / arm.service.endpoint["subscription_id"] / group / "jobs" / name
+        for word in ("first", "second"):
+            # On both nodes `echo WORD`, as ranks of one MPI program.
+            echo = {"pythonInterpreterPath": "echo", "pythonScriptFilePath": word, "processCount": 2}
+            wide = {"cluster": {"id": cluster}, "nodeCount": 2, "customToolkitSettings": None}
+            path, body = run(arm, flat, OLDEST, name, **wide, chainerSettings=echo)
+            assert body["properties"]["executionState"] == "Succeeded"
+            assert (directory / "stdout.txt").read_text() == f"{word}\n" * 2
+            (directory / "kept").touch()
+            arm.delete(path, OLDEST)
+        arm.delete(cluster, OLDEST)
+        assert (directory / "kept").exists()
 
     def test_what_only_it_has_comes_back(self, arm, flat):
         directories = [

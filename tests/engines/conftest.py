@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,8 +27,10 @@ from openbatchai.domain.ports import (
     TaskEventKind,
     TaskKind,
 )
+from openbatchai.engines import machine
 from openbatchai.engines.fake import FakeEngine
 from openbatchai.engines.local import LocalEngine
+from openbatchai.engines.machine import Machine
 
 DEADLINE_S = 30.0
 KEY = "c2VjcmV0LWFjY291bnQta2V5"
@@ -138,6 +140,11 @@ def a_task(*steps: Step | str, **changes: object) -> Task:
     return Task(**{**values, **changes})
 
 
+def with_two_gpus(nvml: object) -> Machine:
+    """This machine, as if it had them."""
+    return replace(machine.look(None), gpus=(0, 1))
+
+
 @pytest.fixture
 def build() -> object:
     """The builders, as one value, since test modules cannot import each other."""
@@ -188,9 +195,15 @@ def local(open_engine: Callable[..., LocalEngine], shares: Shares) -> Bench:
     return Bench(open_engine(), shares)
 
 
+@pytest.fixture
+def with_gpus(open_engine: Callable[..., LocalEngine], shares: Shares) -> Bench:
+    """The local engine on a machine of two GPUs; the node of a bench has none."""
+    return Bench(open_engine(look=with_two_gpus), shares)
+
+
 @pytest.fixture(params=["fake", "local"])
 def bench(request: pytest.FixtureRequest, shares: Shares) -> Bench:
     """Every engine there is, for the conformance suite."""
     if request.param == "fake":
-        return Bench(FakeEngine(SystemClock(), shares), shares)
-    return request.getfixturevalue("local")
+        return Bench(FakeEngine(SystemClock(), shares, gpus=2), shares)
+    return request.getfixturevalue("with_gpus")

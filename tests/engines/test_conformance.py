@@ -9,6 +9,7 @@ from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import (
     MountKind,
     NodeRequest,
+    NoRoomError,
     Signal,
     StepKind,
     TaskEventKind,
@@ -46,6 +47,25 @@ def test_a_node_never_has_more_than_the_engine(bench):
 
     assert fact.cores <= most.cores
     assert fact.gpus <= most.gpus
+
+
+def test_no_gpu_is_given_to_two_nodes(bench):
+    """The engines of this suite have two."""
+    bench.engine.provision([NodeRequest("one", cores=1, gpus=1), NodeRequest("other", cores=1, gpus=1)])
+
+    with pytest.raises(NoRoomError, match="GPU"):
+        bench.engine.provision([NodeRequest("third", cores=1, gpus=1)])
+
+    bench.engine.release(["one"])
+    assert bench.engine.provision([NodeRequest("third", cores=1, gpus=1)])[0].gpus == 1
+
+
+def test_the_whole_machine_is_what_the_engine_has(bench):
+    most = bench.engine.capabilities()
+
+    (fact,) = bench.engine.provision([NodeRequest("all", cores=0, gpus=0, whole_machine=True)])
+
+    assert (fact.cores, fact.gpus) == (most.cores, most.gpus)
 
 
 def test_a_task_reports_each_step_in_order(bench, build):

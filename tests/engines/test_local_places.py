@@ -341,7 +341,7 @@ def test_a_setup_task_that_fails_tells_its_last_words(local, build):
     end = local.run(build.task(step, kind=TaskKind.NODE_PREPARATION))
 
     assert (end.exit_code, end.fault.code) == (7, Fault.NODE_PREPARATION_FAILED)
-    assert ("stderr", "cannot find it") in end.fault.details
+    assert end.fault.details == (("ExitCode", "7"), ("stderr", "cannot find it"))
 
 
 def test_events_are_one_json_object_per_line(local, build, root):
@@ -404,3 +404,37 @@ def test_output_begins_empty_only_when_the_task_says_so(local, build, out, fresh
     local.run(build.task("echo new", id="task-2", fresh_output=fresh))
 
     assert printed(out) == expected
+
+
+def test_the_tasks_of_a_run_empty_their_common_output_once(local, build, out):
+    """Also under a path of its own on each node."""
+    local.run(build.task("echo old"))
+    local.engine.provision([NodeRequest("node-2", cores=1, gpus=0)])
+
+    local.run(build.task("echo one", id="task-2", run_id="run-2", fresh_output=True))
+    local.run(build.task("echo two", id="task-3", run_id="run-2", fresh_output=True, node_id="node-2"))
+    local.run(build.task("echo three", id="task-4", run_id="run-3", fresh_output=True))
+
+    assert printed(out) == "three\n"
+
+
+def test_each_task_of_a_run_keeps_what_the_others_wrote(local, build, out):
+    local.run(build.task("echo old"))
+    local.engine.provision([NodeRequest("node-2", cores=1, gpus=0)])
+
+    for task_id, node_id in (("task-2", "node-1"), ("task-3", "node-2")):
+        local.run(
+            build.task(f"echo {task_id}", id=task_id, run_id="run-2", fresh_output=True, node_id=node_id)
+        )
+
+    assert printed(out) == "task-2\ntask-3\n"
+
+
+def test_a_node_sees_its_own_gpus_and_no_others(with_gpus, build, out):
+    with_gpus.engine.provision([NodeRequest("node-2", 1, 1), NodeRequest("node-3", 1, 1)])
+
+    for node_id in ("node-1", "node-2", "node-3"):
+        line = 'echo "$AZ_BATCHAI_NUM_GPUS: $CUDA_VISIBLE_DEVICES ($CUDA_DEVICE_ORDER)"'
+        with_gpus.run(build.task(line, id=f"on-{node_id}", node_id=node_id))
+
+    assert printed(out) == "0:  (PCI_BUS_ID)\n1: 0 (PCI_BUS_ID)\n1: 1 (PCI_BUS_ID)\n"

@@ -95,6 +95,7 @@ class Plane:
         )
         self.changed = False
         self.store.after_commit(self._note)
+        self.engine.on_change(self._note)
         self.reconciler = Reconciler(self.context)
         groups.put(self.context, "rg", "eastus", {}, "me")
         workspaces.put(self.context, "rg", "ws", "eastus", {}, "me")

@@ -9,6 +9,7 @@ import pytest
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.domain.ports import DirectoryEntry
+from openbatchai.domain.storage_accounts import AccountRequest
 from openbatchai.engines.fake import FakeEngine
 from openbatchai.services import accounts, clusters, groups, jobs, operations, outputs
 from openbatchai.wire.batchai.versions import LATEST
@@ -233,7 +234,9 @@ class TestAccounts:
 
 
 def put_account(plane, group="rg"):
-    return accounts.put(plane.context, group, "acct", "eastus", "Storage", "Standard_LRS", {}, "me")
+    return accounts.put(
+        plane.context, group, "acct", AccountRequest("eastus", "Storage", "Standard_LRS", {}, {}), "me"
+    )
 
 
 def test_a_key_that_died_while_it_was_being_looked_up_is_not_remembered(plane):

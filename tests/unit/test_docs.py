@@ -7,12 +7,13 @@ import pytest
 
 from openbatchai.domain.clusters import ALLOCATION, NODE
 from openbatchai.domain.jobs import JOB
+from openbatchai.domain.runs import RUN
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-@pytest.mark.parametrize("machine", [JOB, NODE, ALLOCATION], ids=lambda machine: machine.kind)
+@pytest.mark.parametrize("machine", [JOB, RUN, NODE, ALLOCATION], ids=lambda machine: machine.kind)
 def test_the_state_diagrams_are_those_of_the_tables(machine):
     text = (ROOT / "docs/architecture.md").read_text()
     diagrams = re.findall(r"```mermaid\n(.*?)\n```", text, re.DOTALL)

@@ -98,8 +98,45 @@ def test_learner_mistakes() -> None:
         C.sgd([], 0.1)
     with pytest.raises(ValueError, match=r"^Learner's parameters list must not contain duplicates"):
         C.sgd([p, p], 0.1)
-    with pytest.raises(NotImplementedError, match="gaussian_noise_injection_std_dev is not available"):
-        C.sgd([p], 0.1, gaussian_noise_injection_std_dev=0.1)
+    learner = C.sgd([p], 0.1)
+    with pytest.raises(RuntimeError, match=r"^Learner\.update: no gradient for"):
+        learner.update({}, 1)
+    with pytest.raises(RuntimeError, match=r"^Shape '\[4\]' of the smoothed gradient value restored from"):
+        C.momentum_sgd([C.parameter((4,))], 0.1, 0.9).restore_from_checkpoint(learner.create_checkpoint())
+
+
+def test_noise_is_added_once_per_update_and_is_the_same_in_every_run() -> None:
+    def noisy() -> np.ndarray:
+        parameter = C.parameter((200, 50), init=0)
+        learner = C.sgd([parameter], 0.1, gaussian_noise_injection_std_dev=0.5)
+        for _ in range(4):
+            learner.update({parameter: np.zeros((200, 50))}, 2)
+        return parameter.value
+
+    first = noisy()
+    # Four independent draws: the deviation of their sum is twice that of one.
+    assert first.std() == pytest.approx(1.0, rel=0.03)
+    assert abs(first.mean()) < 0.05
+    np.testing.assert_array_equal(first, noisy())
+
+
+class HalfRate(C.UserLearner):
+    """Plain gradient descent, written by a user."""
+
+    def update(self, gradient_values: Any, training_sample_count: int, sweep_end: bool = False) -> bool:
+        for parameter, gradient in gradient_values.items():
+            parameter.value = parameter.value - 0.5 * self.learning_rate() * gradient / training_sample_count
+        return training_sample_count > 1
+
+
+def test_user_learner(linear: Any) -> None:
+    _, y, z, data = linear
+    learner = HalfRate(z.parameters, C.learning_parameter_schedule(0.02))
+    trainer = C.Trainer(z, C.squared_error(z, y), learner)
+    assert trainer.train_minibatch(data) is True
+    np.testing.assert_allclose(z.W.value[:, 0], [0.5 - 0.01 * 8, 0.5 - 0.01 * 11], rtol=1e-5)
+    assert trainer.total_number_of_samples_seen == 2
+    assert trainer.train_minibatch({variable: value[:1] for variable, value in data.items()}) is False
 
 
 @pytest.fixture
@@ -157,8 +194,6 @@ def test_trainer_mistakes(linear: Any) -> None:
         ValueError, match=r"^Evaluator::TestMinibatch: Cannot test when no evaluation function"
     ):
         C.Trainer(z, loss, learner).test_minibatch(data)
-    with pytest.raises(NotImplementedError, match=r"Trainer\.save_checkpoint is not available"):
-        C.Trainer(z, loss, learner).save_checkpoint("f")
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,65 @@ def test_mistakes(ten: Path) -> None:
         source(ten, max_samples=5, max_sweeps=1)
     with pytest.raises(AttributeError, match="record has no attribute 'nosuch'"):
         _ = source(ten).streams.nosuch
-    with pytest.raises(NotImplementedError, match="frame_mode and truncation_length is not available"):
-        source(ten, frame_mode=True)
+    with pytest.raises(NotImplementedError, match=r"truncation_length=\) is not available"):
+        source(ten, truncation_length=2)
+    with pytest.raises(ValueError, match="partition 2 of 2 does not exist"):
+        source(ten).next_minibatch(4, num_data_partitions=2, partition_index=2)
+
+
+def first_values(reader: Any, size: int, **options: Any) -> list[int]:
+    data = reader.next_minibatch(size, **options)[reader.streams.x]
+    return [int(v) for v in data.asarray()[:, 0, 0]]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_deliver_every_sample_once_a_sweep(ten: Path, workers: int) -> None:
+    seen: list[int] = []
+    for rank in range(workers):
+        reader = source(ten, max_sweeps=2)
+        while minibatch := reader.next_minibatch(4, num_data_partitions=workers, partition_index=rank):
+            data = minibatch[reader.streams.x]
+            seen.extend(int(v) for v in data.asarray()[:, 0, 0])
+    assert sorted(seen) == sorted(2 * list(range(10)))
+
+
+def test_a_window_bounds_how_far_samples_move(ten: Path) -> None:
+    order = first_values(source(ten, randomization_window_in_samples=3), 10)
+    assert sorted(order) == list(range(10)) != order
+    assert all(abs(place - value) < 3 for place, value in enumerate(order))
+
+
+def test_frame_mode_takes_sequences_apart(tmp_path: Path) -> None:
+    file = tmp_path / "sequences.txt"
+    file.write_text("0 |x 1\n0 |x 2\n0 |x 3\n1 |x 4\n")
+    streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=1))
+    reader = C.io.MinibatchSource(
+        C.io.CTFDeserializer(str(file), streams), randomize=False, frame_mode=True, max_sweeps=1
+    )
+    assert first_values(reader, 2) == [1, 2]
+    assert first_values(reader, 4) == [3, 4]
+
+
+def test_arrays_as_a_source() -> None:
+    rows = np.arange(10, dtype=np.float32).reshape(5, 2)
+    sequences = [np.full((n, 1), n, np.float32) for n in (1, 3, 2, 1, 1)]
+    reader = C.io.MinibatchSourceFromData({"rows": rows, "sequences": sequences}, max_samples=14)
+    sizes = []
+    while minibatch := reader.next_minibatch(4):
+        data = minibatch[reader["sequences"]]
+        assert minibatch[reader.streams.rows].num_samples == data.num_sequences
+        assert [len(s) for s in data.as_sequences()] == [int(s[0, 0]) for s in data.as_sequences()]
+        sizes.append((data.num_samples, data.end_of_sweep))
+        if len(sizes) == 1:
+            state = reader.get_checkpoint_state()
+    # A minibatch ends with the sweep; the last sweep is cut where 14 samples would be passed.
+    assert sizes == [(4, False), (4, True), (4, False), (2, False)]
+    reader.restore_from_checkpoint(state)
+    assert reader.next_minibatch(4)[reader["sequences"]].num_samples == 4
+    with pytest.raises(TypeError, match="all data items must have the same first dimension"):
+        C.io.MinibatchSourceFromData({"a": rows, "b": rows[:3]})
+    with pytest.raises(ValueError, match="Checkpoint misses required fields"):
+        reader.restore_from_checkpoint({"cursor": 9, "total_num_samples": 1})
 
 
 @pytest.mark.parametrize("shape", [0, -1, (2, 0)])

@@ -46,5 +46,6 @@ def step_failed(step: str, exit_code: int, last_words: Details) -> TaskFailed:
         return TaskFailed(JOB_PREPARATION_FAILED, message, exit_code=exit_code)
     if step == "setup":
         message = f"The setup task failed with exit code {exit_code}"
-        return TaskFailed(NODE_PREPARATION_FAILED, message, last_words, exit_code)
+        details = [("ExitCode", str(exit_code)), *last_words]
+        return TaskFailed(NODE_PREPARATION_FAILED, message, details, exit_code)
     return TaskFailed(JOB_FAILED, "Job failed with non-zero exit code", exit_code=exit_code)

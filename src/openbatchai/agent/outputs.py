@@ -1,16 +1,40 @@
 """Files of a task: those processes write to exist at once, so that a client may list and stream them."""
 
 import contextlib
+import fcntl
 import os
 
 _TAIL_BYTES = 2048
 _TAIL_LINES = 10
 
 
-def create(path: str, *, empty: bool) -> None:
+def create(path: str, emptied: str | None) -> None:
+    """Make a file; with `emptied`, where the tasks of the run note what they emptied, it begins empty."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    how = os.O_TRUNC if empty else os.O_APPEND
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666))
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        if emptied is not None:
+            _empty_once(file, emptied)
+    finally:
+        os.close(file)
+
+
+def _empty_once(file: int, emptied: str) -> None:
+    """Several tasks of a run may write to one file, each under a path of its own node: whoever comes first
+    empties it, before any of them can have written to it."""
+    found = os.fstat(file)
+    name = f"{found.st_dev}:{found.st_ino}\n".encode()
+    os.makedirs(os.path.dirname(emptied), exist_ok=True)
+    notes = os.open(emptied, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        fcntl.flock(notes, fcntl.LOCK_EX)
+        with open(emptied, "rb") as known:
+            if name in known:
+                return
+        os.ftruncate(file, 0)
+        os.write(notes, name)
+    finally:
+        os.close(notes)
 
 
 def write(path: str, content: str) -> None:

@@ -12,7 +12,7 @@ secrets                            the user's, verbatim; in no log
 identity                           set last, by which processes of a lost agent are found
 mounts                             level, path, what (for the log), target (or null: run `command`)
 directories, files, log            to be made; their paths may refer to variables
-fresh_output                       whether output files begin empty
+emptied                            output files begin empty: where the run notes which did; or null
 steps                              kind, processes: command_line, stdout, stderr, environment, service
 container                          null, or name, image, runtimes, client_environment (of the runtime's
                                    own program), volumes, gpus, shm_size, login

@@ -121,7 +121,7 @@ class Run:
                 for name in ("stdout", "stderr")
             ]
             for path in paths:
-                outputs.create(path, empty=self._spec["fresh_output"])
+                outputs.create(path, self._spec["emptied"])
             if self._spec["log"]:
                 path = self._place(self._spec["log"], self._variables)
                 os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -13,6 +13,8 @@ from knack.help_files import helps
 from openbatchai import __version__
 from openbatchai.config import FSYNC_POLICIES
 
+from .words import OwnFlags, with_command_apart
+
 helps[""] = """
 type: group
 short-summary: Azure Batch AI, self-hosted.
@@ -46,13 +48,58 @@ short-summary: Print the environment that sends Azure clients to this service.
 examples:
     - name: Point this shell's Azure clients at the service
       text: eval "$(batchai env)"
+    - name: For another machine, which has a copy of ca/bundle.pem
+      text: batchai env --address 192.0.2.7 --ca-bundle /etc/batchai.pem
 """
 helps["run"] = """
 type: command
 short-summary: Run one command whose Azure clients reach this service.
+long-summary: >
+    Options of batchai stand before COMMAND; everything from COMMAND on is its own. `--` may part the two.
 examples:
     - name: A script from 2018, unmodified
-      text: batchai run -- python script.py
+      text: batchai run python script.py --epochs 3
+    - name: The same on another home
+      text: batchai run --home /data/batchai -- python script.py --epochs 3
+"""
+helps["login"] = """
+type: command
+short-summary: Log the Azure command line in as this home's service principal.
+long-summary: >
+    Then `batchai run az …` works. What az keeps of it is in the home, apart from a login at Azure, unless
+    AZURE_CONFIG_DIR names another directory.
+examples:
+    - name: Once, and then any command
+      text: |
+        batchai login
+        batchai run az group list --output table
+"""
+helps["samples"] = """
+type: group
+short-summary: Files that a document of 2018 fetches by URL, answered by this service's proxy.
+long-summary: >
+    The quickstart for az fetches a data set from the account `batchaisamples` and a training script from
+    `raw.githubusercontent.com`. Enabled, these two URLs give a data set (MNIST when the home has it, else the
+    digits that come with the package) and a training script of ours. Every other path of the script's host
+    comes from the real host. Disabled, as at first, connections to that host pass untouched.
+"""
+helps["samples enable"] = """
+type: command
+short-summary: Answer the two URLs; given again, with the data that is chosen then.
+examples:
+    - name: The document's own commands
+      text: |
+        batchai samples enable
+        batchai run wget https://raw.githubusercontent.com/Azure/BatchAI/master/recipes/CNTK/\
+        CNTK-GPU-Python/ConvNet_MNIST.py
+"""
+helps["samples disable"] = """
+type: command
+short-summary: Answer them no more.
+"""
+helps["samples show"] = """
+type: command
+short-summary: Show which URL is answered, and by which file.
 """
 helps["secret"] = """
 type: group
@@ -76,6 +123,22 @@ helps["secret delete"] = """
 type: command
 short-summary: Remove a secret with all its versions.
 """
+helps["events"] = """
+type: command
+short-summary: Show what happened to a job, cluster, node or run, and why.
+examples:
+    - name: A job with its runs and tasks
+      text: batchai events myjob --all -o table
+    - name: A resource by its id, when several have the name
+      text: batchai events /resourceGroups/rg/providers/Microsoft.BatchAI/workspaces/ws/clusters/nodes
+"""
+helps["why"] = """
+type: command
+short-summary: "Say why a job waits: its place in the queue, what it needs, what is free."
+examples:
+    - name: In a sentence
+      text: batchai why myjob --query message -o tsv
+"""
 helps["quickstart"] = """
 type: command
 short-summary: Train CNTK's MNIST ConvNet through the service, as the 2018 quickstart did.
@@ -95,8 +158,17 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("down", "down")
             group.command("env", "env")
             group.command("run", "run")
+        with CommandGroup(self, "", "openbatchai.cli.login#{}") as group:
+            group.command("login", "login")
         with CommandGroup(self, "", "openbatchai.cli.quickstart#{}") as group:
             group.command("quickstart", "quickstart")
+        with CommandGroup(self, "samples", "openbatchai.cli.samples#{}") as group:
+            group.command("enable", "enable_samples")
+            group.command("disable", "disable_samples")
+            group.command("show", "show_samples")
+        with CommandGroup(self, "", "openbatchai.cli.story#{}") as group:
+            group.command("events", "list_events")
+            group.command("why", "why")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -129,9 +201,14 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 choices=["sh", "json", "dotenv"],
                 help="Output form.",
             )
+            c.argument(
+                "address",
+                help="Print it for another machine, which reaches this one by this address or name.",
+            )
+            c.argument("ca_bundle", help="With --address: where that machine has a copy of ca/bundle.pem.")
         with ArgumentsContext(self, "run") as c:
             c.positional(
-                "words", metavar="COMMAND", nargs="+", help="The command and its arguments, after `--`."
+                "words", metavar="COMMAND", nargs="+", help="The command and its arguments, options included."
             )
         with ArgumentsContext(self, "secret") as c:
             c.argument("vault_name", help="The key vault's name, as in https://VAULT.vault.azure.net.")
@@ -140,10 +217,26 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             c.argument(
                 "file", options_list=["--file", "-f"], help="Where the value is. Default: standard input."
             )
+        for each in ("quickstart", "samples enable"):
+            with ArgumentsContext(self, each) as c:
+                c.argument("mnist_dir", help="Directory with the four IDX files of MNIST (.gz or not).")
+                c.argument(
+                    "download", action="store_true", help="Fetch MNIST, check it, keep it in the home."
+                )
+        named = "A name, or a resource id; nodes, runs and tasks by their ids."
+        with ArgumentsContext(self, "events") as c:
+            c.positional("name", metavar="OBJECT", help=named)
+            c.argument("top", type=int, help="The newest events only, so many at most. Default: 1000.")
+            c.argument(
+                "all_",
+                options_list=["--all"],
+                action="store_true",
+                help="Also those of a job's runs and tasks, or of a cluster's nodes.",
+            )
+        with ArgumentsContext(self, "why") as c:
+            c.positional("name", metavar="JOB", help="The job's name, or its resource id.")
         with ArgumentsContext(self, "quickstart") as c:
             c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")
-            c.argument("mnist_dir", help="Directory with the four IDX files of MNIST (.gz or not).")
-            c.argument("download", action="store_true", help="Fetch MNIST, check it, keep it in the home.")
             c.argument(
                 "keep", action="store_true", help="Leave what was made (group, share, files) in place."
             )
@@ -173,10 +266,11 @@ class BatchAICLI(CLI):  # type: ignore[misc]
             config_env_var_prefix="BATCHAI",
             commands_loader_cls=_Loader,
             help_cls=_Help,
+            logging_cls=OwnFlags,
         )
 
     def invoke(self, args: list[str], **options: Any) -> int:
-        code: int = super().invoke(args, **options)
+        code: int = super().invoke(with_command_apart(args), **options)
         interrupted = self.result is not None and isinstance(self.result.error, KeyboardInterrupt)
         return _INTERRUPTED if interrupted else code
 

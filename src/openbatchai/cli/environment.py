@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from openbatchai.http.variables import proxy_variables
 
@@ -18,6 +19,8 @@ _OURS = (
     "account.blob.core.windows.net",
     "account.file.core.windows.net",
 )
+# Of a home: what `az` keeps of its login.
+_AZURE_DIRECTORY = "azure"
 _COMMAND_NOT_FOUND = 127
 _COMMAND_NOT_EXECUTABLE = 126
 
@@ -27,13 +30,30 @@ def client_environment(
 ) -> dict[str, str]:
     """The variables to set, from the contents of `endpoint.json`. Writes `<home>/wgetrc`, which one names.
 
-    `environ` is the user's environment: their NO_PROXY entries and wgetrc lines are kept.
+    `environ` is the user's environment: their NO_PROXY entries and wgetrc lines are kept, and the directory
+    they chose for `az`. Otherwise it gets one of its own: a login here is not to mix with one at Azure.
     """
     proxy, bundle = str(endpoint["proxy"]), str(endpoint["ca_bundle"])
     variables = proxy_variables(proxy, bundle, _users_exceptions(environ))
     # The service's own commands, too, are to mean this home.
     variables["BATCHAI_HOME"] = str(home)
+    if not _has_own_azure_directory(environ):
+        variables["AZURE_CONFIG_DIR"] = str(home / _AZURE_DIRECTORY)
     return {**variables, "WGETRC": str(_write_wgetrc(home / "wgetrc", bundle, environ))}
+
+
+def remote_environment(endpoint: Mapping[str, Any], address: str, ca_bundle: str) -> dict[str, str]:
+    """The same for another machine, which reaches this one by `address` and has `ca_bundle` as a file.
+
+    Raises ValueError when the service listens on this machine only.
+    """
+    proxy = urlsplit(str(endpoint["proxy"]))
+    if proxy.password is None:
+        raise ValueError("The service listens on this machine only; `batchai up --host ADDRESS` opens it.")
+    host = f"[{address}]" if ":" in address else address
+    url = f"https://{proxy.username}:{proxy.password}@{host}:{proxy.port}"
+    # The other ports are reached as they are.
+    return proxy_variables(url, ca_bundle, [address])
 
 
 def run_with_environment(command: Sequence[str], env: Mapping[str, str]) -> int:
@@ -74,6 +94,12 @@ FORMATS: dict[str, Callable[[Mapping[str, str]], str]] = {
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _has_own_azure_directory(environ: Mapping[str, str]) -> bool:
+    """Whether the user chose one; a directory that came with another home's variables is none."""
+    chosen, other_home = environ.get("AZURE_CONFIG_DIR"), environ.get("BATCHAI_HOME")
+    return bool(chosen) and not (other_home and chosen == str(Path(other_home) / _AZURE_DIRECTORY))
 
 
 def _users_exceptions(environ: Mapping[str, str]) -> list[str]:

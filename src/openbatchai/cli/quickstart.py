@@ -13,6 +13,7 @@ from openbatchai import config
 from openbatchai.config import Home
 
 from . import service
+from .datasets import choose_dataset
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def quickstart(
     """Train CNTK's MNIST ConvNet through the service."""
     if epochs is not None and epochs < 1:
         raise CLIError("--epochs must be at least 1.")
-    if mnist_dir is not None and download:
-        raise CLIError("Give --mnist-dir or --download, not both.")
     from openbatchai.quickstart.clients import INSTALL, missing
 
     if lacking := missing():
@@ -59,21 +58,7 @@ def quickstart(
 
 
 def _dataset(screen: "Screen", home: Home, mnist_dir: str | None, download: bool) -> "Dataset":
-    from openbatchai.quickstart import digits, mnist
-
-    cache = home.path / "cache" / "mnist"
-    try:
-        if mnist_dir is not None:
-            dataset = mnist.load(Path(mnist_dir).expanduser())
-        elif mnist.complete(cache):
-            dataset = mnist.load(cache)
-        elif download:
-            mnist.fetch(cache, lambda url: screen.say(f"Fetching {url}"))
-            dataset = mnist.load(cache)
-        else:
-            dataset = digits.load()
-    except (mnist.MnistError, OSError) as error:
-        raise CLIError(str(error)) from None
+    dataset = choose_dataset(home, mnist_dir, download, screen.say)
     screen.say(f"Data: {dataset.name}, {len(dataset.train):,} to train on, {len(dataset.test):,} to test on.")
     return dataset
 

@@ -18,7 +18,7 @@ from knack.util import CLIError
 from openbatchai import config
 from openbatchai.config import Home, HomeInUseError, HomeUnusableError
 
-from .environment import FORMATS, client_environment, run_with_environment
+from .environment import FORMATS, client_environment, remote_environment, run_with_environment
 
 # Exit codes of `status`, after those of init scripts.
 NOT_RUNNING = 3
@@ -162,10 +162,21 @@ def stop(pid: int) -> None:
         raise CLIError(f"the service with pid {pid} did not stop within {_DOWN_LIMIT_S:.0f} s")
 
 
-def env(home: str | None = None, format_: str = "sh") -> None:
+def env(
+    home: str | None = None, format_: str = "sh", address: str | None = None, ca_bundle: str | None = None
+) -> None:
     """Print the client environment."""
     place = Home.named(home)
-    variables = client_environment(running_endpoint(place), place.path)
+    endpoint = running_endpoint(place)
+    if (address is None) != (ca_bundle is None):
+        raise CLIError("--address and --ca-bundle go together: both are for another machine.")
+    if address is not None and ca_bundle is not None:
+        try:
+            variables = remote_environment(endpoint, address, ca_bundle)
+        except ValueError as error:
+            raise CLIError(str(error)) from None
+    else:
+        variables = client_environment(endpoint, place.path)
     print(FORMATS[format_](variables).rstrip("\n"))
 
 
@@ -222,15 +233,13 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
         ("storage account", "storage_account"),
     ):
         print(f"  {label:<30}{without_login(endpoint[name])}")
-    print(
-        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
-    )
     home = Path(endpoint["ca_bundle"]).parents[1]
     option = "" if home == Home.named(None).path else f" --home {home}"
     print(
-        f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND',
-        flush=True,
+        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
     )
+    print(f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND')
+    print(f"Log the Azure command line in:  batchai login{option}", flush=True)
 
 
 class _JsonLines(logging.Formatter):

@@ -20,7 +20,7 @@ from openbatchai.dataplane.sharedkey import (
     shared_key_lite_strings,
     shared_key_strings,
 )
-from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.domain.ports import AccountRules, ItemRef, StorageService
 
 __all__ = ["Authority", "ContainerRules", "Credentials", "Grant", "Means", "VerifyBearer"]
 
@@ -42,6 +42,10 @@ class ContainerRules:
 
 
 FindRules = Callable[[ItemRef], ContainerRules]
+# What the account of this name says of access to it; asked per request, so it answers from memory.
+FindAccountRules = Callable[[str], AccountRules]
+
+_BY_KEY = frozenset({Means.SHARED_KEY, Means.ACCOUNT_SAS, Means.SERVICE_SAS})
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Authority:
     find_rules: FindRules
     tenant: str = ""
     delegation_secret: bytes = b""
+    account_rules: FindAccountRules = lambda account: AccountRules()
     max_skew: timedelta = MAX_SKEW
 
     @property
@@ -82,7 +87,19 @@ class Authority:
         )
 
     def authorise(self, credentials: Credentials, keys: tuple[str, ...], now: datetime) -> Grant:
-        """Raises the services' 400, 401, 403 and 404 for credentials that are none."""
+        """Raises the services' 400, 401, 403 and 404 for credentials that are none, or that the account does
+        not take."""
+        rules = self.account_rules(credentials.ref.account)
+        if rules.https_only and credentials.scheme != "https":
+            raise StorageError(StorageCode.ACCOUNT_REQUIRES_HTTPS)
+        grant = self._granted(credentials, keys, now)
+        if grant.means in _BY_KEY and not rules.shared_key:
+            raise StorageError(StorageCode.KEY_NOT_PERMITTED)
+        if grant.means is Means.ANONYMOUS and not rules.public_access:
+            raise StorageError(StorageCode.PUBLIC_ACCESS_NOT_PERMITTED)
+        return grant
+
+    def _granted(self, credentials: Credentials, keys: tuple[str, ...], now: datetime) -> Grant:
         header = credentials.signed.header("authorization")
         query = credentials.query
         if sas.is_sas(query) and (not header or query.get("sduoid")):

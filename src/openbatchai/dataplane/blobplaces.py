@@ -178,15 +178,21 @@ class NewPlace:
 
     def _move(self, path: str) -> None:
         parent_path, entry = beneath.split(path)
+        if not parent_path:
+            self._move_within(self._container, entry)
+            return
         with beneath.directory_beneath(self._container, parent_path) as parent:
-            try:
-                self._move_to(entry, parent)
-            except IsADirectoryError:
-                # Deleting the last blob under a prefix leaves its directories; empty ones give way.
-                if not _gives_way(parent, entry):
-                    raise
-                self._move_to(entry, parent)
-            self._sync(parent)
+            self._move_within(parent, entry)
+
+    def _move_within(self, parent: int, entry: str) -> None:
+        try:
+            self._move_to(entry, parent)
+        except IsADirectoryError:
+            # Deleting the last blob under a prefix leaves its directories; empty ones give way.
+            if not _gives_way(parent, entry):
+                raise
+            self._move_to(entry, parent)
+        self._sync(parent)
 
     def _directory(self, base: str, component: str) -> str:
         """The directory for blobs below a component; NotADirectoryError when jobs hold every form of it."""

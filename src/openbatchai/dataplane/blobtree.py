@@ -100,7 +100,7 @@ class BlobTree:
         """The container's directory; ContainerNotFound when there is none."""
         return self.places.container(ref.account, _BLOB, ref.container)
 
-    def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+    def locked(self, ref: ItemRef) -> AbstractContextManager[bool]:
         """Taken before container(): while it is held, the container is not taken away."""
         return self.places.locked(ref.account, key_of(ref))
 

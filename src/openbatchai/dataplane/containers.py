@@ -206,7 +206,7 @@ class Containers:
         lease = _lease(self._document(ref))
         check_use(lease, self._now_ns(), conditions.lease_id, CONTAINER_CODES, needed=needed)
 
-    def _locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+    def _locked(self, ref: ItemRef) -> AbstractContextManager[bool]:
         return self._places.locked(ref.account, (ref.service, ref.container, ""))
 
     def _document(self, ref: ItemRef) -> dict[str, Any]:

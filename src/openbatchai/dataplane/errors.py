@@ -36,6 +36,11 @@ class StorageCode(Enum):
         400,
         "One of the query parameters specified in the request URI is outside the permissible range.",
     )
+    ACCOUNT_REQUIRES_HTTPS = (
+        "AccountRequiresHttps",
+        400,
+        "The account being accessed does not support http.",
+    )
     INVALID_URI = ("InvalidUri", 400, "The requested URI does not represent any resource on the server.")
     INVALID_RESOURCE_NAME = (
         "InvalidResourceName",
@@ -229,6 +234,11 @@ class StorageCode(Enum):
         403,
         "The request to the copy source is not authorized.",
     )
+    KEY_NOT_PERMITTED = (
+        "KeyBasedAuthenticationNotPermitted",
+        403,
+        "Key based authentication is not permitted on this storage account.",
+    )
     RESOURCE_NOT_FOUND = ("ResourceNotFound", 404, "The specified resource does not exist.")
     SOURCE_CONDITION_FAILED = (
         "CannotVerifyCopySource",
@@ -238,6 +248,11 @@ class StorageCode(Enum):
     CANNOT_VERIFY_SOURCE = ("CannotVerifyCopySource", 404, "The source of the copy could not be read.")
     SHARE_SNAPSHOT_NOT_FOUND = ("ShareSnapshotNotFound", 404, "The specified share snapshot does not exist.")
     UNSUPPORTED_VERB = ("UnsupportedHttpVerb", 405, "The resource doesn't support specified Http Verb.")
+    PUBLIC_ACCESS_NOT_PERMITTED = (
+        "PublicAccessNotPermitted",
+        409,
+        "Public access is not permitted on this storage account.",
+    )
     CONTAINER_EXISTS = ("ContainerAlreadyExists", 409, "The specified container already exists.")
     SHARE_EXISTS = ("ShareAlreadyExists", 409, "The specified share already exists.")
     RESOURCE_EXISTS = ("ResourceAlreadyExists", 409, "The specified resource already exists.")

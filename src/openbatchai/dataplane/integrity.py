@@ -45,7 +45,7 @@ class Sums:
 
     @property
     def md5(self) -> str:
-        """Base64; "" when it was not computed."""
+        """Base64, of all bytes so far; "" when it was not computed."""
         return base64.b64encode(self._md5.digest()).decode("ascii") if self._md5 else ""
 
     @property

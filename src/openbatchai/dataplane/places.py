@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -51,6 +51,21 @@ class FsyncPolicy(StrEnum):
     ALWAYS = "always"
     CLOSE = "close"
     NEVER = "never"
+
+
+class _Opened(AbstractContextManager[int]):
+    """A descriptor, closed at the end. No generator: on every request's way."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 class Places:
@@ -138,10 +153,9 @@ class Places:
             raise missing_container(service)
         return self.root / account / _SNAPSHOTS / service.value / container
 
-    @contextmanager
     def container(
         self, account: str, service: StorageService, container: str, snapshot: str = ""
-    ) -> Iterator[int]:
+    ) -> "_Opened":
         """The descriptor of a container's directory, or of a share snapshot's; 404 when there is none."""
         if not is_account_name(account) or not is_container_name(container):
             raise missing_container(service)
@@ -152,15 +166,11 @@ class Places:
                 raise StorageError(StorageCode.INVALID_QUERY, detail={"QueryParameterName": "sharesnapshot"})
             path = f"{self._root}/{account}/{_SNAPSHOTS}/{service.value}/{container}/{snapshot}"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return _Opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except (FileNotFoundError, NotADirectoryError):
             if snapshot:
                 raise StorageError(StorageCode.SHARE_SNAPSHOT_NOT_FOUND) from None
             raise missing_container(service) from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
     def remove_container(self, account: str, service: StorageService, container: str) -> None:
         """Take the tree away in one rename; its content goes in the background.
@@ -223,23 +233,27 @@ class Places:
 
     # --- staging
 
-    def upload_path(self, account: str) -> Path:
+    def upload_path(self, account: str) -> str:
         self.store(account)
-        return Path(f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{uuid.uuid4().hex}")
+        # Text here and below where it is on the way of every write: see container().
+        return f"{self._root}/{account}/{_STAGING}/{_UPLOADS}/{os.urandom(16).hex()}"
 
     def blocks_home(self, ref: ItemRef) -> Path:
         """Where a blob's uncommitted blocks lie. They outlive a restart: a client may be in mid-upload."""
+        return Path(self._blocks_home(ref))
+
+    def _blocks_home(self, ref: ItemRef) -> str:
         name = hashlib.sha256(ref.path.encode("utf-8")).hexdigest()
-        return Path(f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}")
+        return f"{self._root}/{ref.account}/{_STAGING}/{_BLOCKS}/{ref.container}/{name}"
 
     def all_blocks(self, account: str, container: str) -> list[Path]:
         """The places of uncommitted blocks of all blobs of a container."""
         return list((self.root / account / _STAGING / _BLOCKS / container).glob("*"))
 
     def drop_blocks(self, ref: ItemRef) -> None:
-        home = self.blocks_home(ref)
-        if home.exists():
-            self._discard(ref.account, home)
+        home = self._blocks_home(ref)
+        if os.access(home, os.F_OK):
+            self._discard(ref.account, Path(home))
 
     def append_path(self, account: str) -> Path:
         """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""
@@ -258,11 +272,9 @@ class Places:
 
     # --- locks and durability
 
-    @contextmanager
-    def locked(self, account: str, key: Key) -> Iterator[None]:
+    def locked(self, account: str, key: Key) -> AbstractContextManager[bool]:
         """One writer at a time per item within this process; between processes the rename decides."""
-        with self._locks[hash((account, key)) % _LOCKS]:
-            yield
+        return self._locks[hash((account, key)) % _LOCKS]
 
     @contextmanager
     def locked_all(self) -> Iterator[None]:

@@ -29,6 +29,8 @@ _LATEST_NS = (1 << 63) - 1
 # What a calendar, and an HTTP date, can tell.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _OWN_COLUMNS = frozenset({"identity", "content"})
+# json.dumps makes one of these for each document.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Record:
         content = {name: value for name, value in vars(self.content).items() if value}
         if content:
             values["content"] = content
-        return json.dumps(values, separators=(",", ":"))
+        return _encode(values)
 
     @classmethod
     def parse(cls, identity: Identity, document: str) -> "Record":

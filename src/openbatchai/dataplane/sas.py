@@ -288,6 +288,21 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return mapped or found
 
 
+def account_token(account: str, key: bytes, fields: Mapping[str, str]) -> str:
+    """The query of an account SAS of the given fields."""
+    return _token(fields, signature(key, account_string(account, fields)))
+
+
+def service_token(service: StorageService, resource: str, key: bytes, fields: Mapping[str, str]) -> str:
+    """The query of a service SAS; `resource` is canonical, as canonical_resources() gives it."""
+    return _token(fields, signature(key, service_string(service, resource, fields)))
+
+
+def _token(fields: Mapping[str, str], signed: str) -> str:
+    pairs = [*fields.items(), ("sig", signed)]
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs if value)
+
+
 def read_token(ref: ItemRef, key: bytes, expiry: datetime) -> str:
     """The query of a read-only SAS for one item, as the real service's download URLs carry it."""
     fields = {

@@ -98,7 +98,9 @@ def _key_bytes(key: str) -> bytes:
 
 def shared_key_strings(request: SignedRequest) -> Iterator[str]:
     """The accepted strings to sign of a SharedKey request, the commonest spelling first."""
-    seen: set[str] = set()
+    commonest = _commonest(request)
+    yield commonest
+    seen = {commonest}
     # No itertools.product, which makes everything before it gives the first.
     for headers in _header_forms(request):
         for resource in _resources(request):
@@ -107,6 +109,20 @@ def shared_key_strings(request: SignedRequest) -> Iterator[str]:
                 if text not in seen:
                     seen.add(text)
                     yield text
+
+
+def _commonest(request: SignedRequest) -> str:
+    """What nearly every request signs: the first of every form below, at a third of their cost."""
+    headers, get = request.headers, request.headers.get
+    names = sorted([name for name in headers if name.startswith("x-ms-")])
+    date = "" if "x-ms-date" in headers else get("date", "")
+    length = get("content-length", "")
+    special = {"date": date, "content-length": "" if length == "0" else length}
+    standard = "\n".join([special[name] if name in special else get(name, "") for name in _SIGNED_HEADERS])
+    lines = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
+    query = [(_decode(name), _decode(value)) for name, value in request.query]
+    resource = f"/{request.account}{request.path}{_canonical_query(query)}"
+    return f"{request.method}\n{standard}\n{lines}{resource}"
 
 
 def shared_key_lite_strings(request: SignedRequest) -> Iterator[str]:

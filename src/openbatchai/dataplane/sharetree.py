@@ -59,7 +59,7 @@ class ShareTree:
     def share(self, ref: ItemRef) -> AbstractContextManager[int]:
         return self.places.container(ref.account, ref.service, ref.container, ref.snapshot)
 
-    def locked(self, ref: ItemRef) -> AbstractContextManager[None]:
+    def locked(self, ref: ItemRef) -> AbstractContextManager[bool]:
         """For a change of the item."""
         refuse_snapshot(ref)
         return self.places.locked(ref.account, key_of(ref, filenames.fold(ref.path)))

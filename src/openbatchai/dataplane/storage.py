@@ -18,7 +18,7 @@ from openbatchai.dataplane.blobtree import BlobTree
 from openbatchai.dataplane.containers import Containers, ContainerSettings
 from openbatchai.dataplane.copies import Copies
 from openbatchai.dataplane.directories import Directories
-from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.filecopies import FileCopies
 from openbatchai.dataplane.files import Files
 from openbatchai.dataplane.names import check_path
@@ -34,6 +34,7 @@ from openbatchai.dataplane.sharetree import ShareTree
 from openbatchai.dataplane.tagged import Tagged
 from openbatchai.dataplane.usage import Usage
 from openbatchai.domain.ports import (
+    AccountRules,
     Clock,
     DirectoryEntry,
     ItemRef,
@@ -50,13 +51,20 @@ _DELETED_SNAPSHOTS = "deleted snapshots"
 class Storage:
     """Implements domain.ports.StorageContent over the directories below `root`.
 
-    `keys` is asked on the server's event loop for each request, so it must answer from memory.
+    `keys` and `rules` (of an account) are asked on the server's event loop for each request, so they must
+    answer from memory.
     """
 
     def __init__(
-        self, root: Path, keys: KeyRing, clock: Clock, fsync: FsyncPolicy = FsyncPolicy.CLOSE
+        self,
+        root: Path,
+        keys: KeyRing,
+        clock: Clock,
+        fsync: FsyncPolicy = FsyncPolicy.CLOSE,
+        rules: Callable[[str], AccountRules] = lambda account: AccountRules(),
     ) -> None:
         self.keys = keys
+        self.rules = rules
         self.clock = clock
         self.places = Places(root, fsync)
         recovery.finish_appends(self.places)
@@ -91,6 +99,11 @@ class Storage:
 
     def close(self) -> None:
         self.places.close()
+
+    def check_public_access(self, account: str, access: str) -> None:
+        """409 when the account lets no container be public."""
+        if access and not self.rules(account).public_access:
+            raise StorageError(StorageCode.PUBLIC_ACCESS_NOT_PERMITTED)
 
     def list_blobs(self, account: str, container: str, query: BlobQuery) -> Page[Item | str]:
         if query.include >= {"snapshots", "deleted"}:
@@ -167,6 +180,10 @@ class Storage:
         if not any(hmac.compare_digest(key.encode("utf-8"), given) for key in keys):
             raise MountRefusedError(
                 f"the key of account '{ref.account}' is not valid ({share} '{ref.container}')"
+            )
+        if not self.rules(ref.account).shared_key:
+            raise MountRefusedError(
+                f"account '{ref.account}' does not permit its keys to be used ({share} '{ref.container}')"
             )
         try:
             path = self.places.container_path(ref.account, ref.service, ref.container)

@@ -17,15 +17,25 @@ _PIECES = 1024
 class Upload:
     """Bytes arriving in order. `discard` is safe at any time, also after the file was taken by a rename."""
 
-    def __init__(self, path: Path, *, hashing: bool, checks: Checks = NO_CHECKS) -> None:
+    def __init__(self, path: str | Path, *, hashing: bool, checks: Checks = NO_CHECKS) -> None:
         """`hashing`: compute the MD5 even when `checks` do not need it."""
-        self.path = path
+        # Text: a Path costs as much as what is done to the file, and hardly anybody asks for one.
+        self._path = os.fspath(path)
         self.is_staged = True
         self.size = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         # The umask of the service must not keep the jobs of its group from writing.
         os.fchmod(self.fd, FILE_MODE)
         self._sums = Sums(checks, hashing=hashing)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is staged."""
+        return Path(self._path)
+
+    @path.setter
+    def path(self, path: Path) -> None:
+        self._path = os.fspath(path)
 
     def write(self, *pieces: bytes) -> None:
         content = [self._sums.add(piece) for piece in pieces]
@@ -58,7 +68,7 @@ class Upload:
 
     def rename(self, name: str | os.PathLike[str], directory: int | None = None) -> None:
         """Give the file its name, beneath the open `directory` or as a path."""
-        os.rename(self.path, name, dst_dir_fd=directory)
+        os.rename(self._path, name, dst_dir_fd=directory)
         self.is_staged = False
 
     def discard(self) -> None:

@@ -34,11 +34,35 @@ class Code(StrEnum):
     MISSING_API_VERSION = "MissingApiVersionParameter"
     INVALID_API_VERSION = "InvalidApiVersionParameter"
     NO_REGISTERED_PROVIDER = "NoRegisteredProviderFound"
+    MISSING_REGISTRATION = "MissingSubscriptionRegistration"
+    LOCATION_OF_GROUP = "LocationNotAvailableForResourceGroup"
+    LOCATION_OF_RESOURCE = "LocationNotAvailableForResourceType"
+    INVALID_GROUP_LOCATION = "InvalidResourceGroupLocation"
+    INVALID_RESOURCE_LOCATION = "InvalidResourceLocation"
+    INVALID_FILTER = "InvalidFilterInQueryString"
+    UNSUPPORTED_MEDIA_TYPE = "UnsupportedMediaType"
+    PRECONDITION_FAILED = "PreconditionFailed"
+    OPERATION_NOT_SUPPORTED = "OperationNotSupported"
     INVALID_RESOURCE_NAMESPACE = "InvalidResourceNamespace"
     INVALID_RESOURCE_TYPE = "InvalidResourceType"
     METHOD_NOT_ALLOWED = "HttpMethodNotAllowed"
     ACCOUNT_NAME_INVALID = "AccountNameInvalid"
     STORAGE_ACCOUNT_ALREADY_TAKEN = "StorageAccountAlreadyTaken"
+    STORAGE_ACCOUNT_ELSEWHERE = "StorageAccountInAnotherResourceGroup"
+    STORAGE_ACCOUNTS_EXCEEDED = "MaxStorageAccountsCountPerSubscriptionExceeded"
+    DELETED_ACCOUNT_NOT_FOUND = "DeletedAccountNotFound"
+    MANAGEMENT_POLICY_NOT_FOUND = "ManagementPolicyNotFound"
+    INVENTORY_POLICY_NOT_FOUND = "BlobInventoryPolicyNotFound"
+    REPLICATION_POLICY_NOT_FOUND = "ObjectReplicationPolicyNotFound"
+    ENCRYPTION_SCOPE_NOT_FOUND = "EncryptionScopeNotFound"
+    LOCAL_USER_NOT_FOUND = "LocalUserNotFound"
+    ACCOUNT_PROPERTY_FIXED = "AccountPropertyCannotBeUpdated"
+    ACCOUNT_TYPE_CONVERSION = "StorageAccountTypeConversionNotAllowed"
+    INVALID_ACCOUNT_TYPE = "InvalidAccountType"
+    INVALID_VALUES = "InvalidValuesForRequestParameters"
+    FEATURE_NOT_SUPPORTED = "FeatureNotSupportedForAccount"
+    DOMAIN_NAME_NOT_VERIFIED = "StorageDomainNameCouldNotVerify"
+    UNKNOWN_ENCRYPTION_KEY_SOURCE = "UnknownEncryptionKeySource"
     INTERNAL_ERROR = "InternalServerError"
 
 
@@ -65,15 +89,19 @@ class Fault(StrEnum):
 class ErrorDetail:
     code: str
     message: str
+    target: str | None = None
 
 
 class ServiceError(Exception):
-    """A refusal that goes to the client as `{"error": {code, message, target, details}}`."""
+    """A refusal that goes to the client as `{"error": {code, message, target, details}}`.
+
+    `code` is a Code, or what the data plane answers with where ARM speaks of its resources.
+    """
 
     def __init__(
         self,
         status: int,
-        code: Code,
+        code: str,
         message: str,
         *,
         target: str | None = None,

@@ -15,6 +15,8 @@ class ExecutionState(StrEnum):
 
 
 FINISHED = frozenset({ExecutionState.SUCCEEDED, ExecutionState.FAILED})
+# With a run on nodes.
+LIVE = frozenset({ExecutionState.RUNNING, ExecutionState.TERMINATING})
 
 
 class JobEvent(StrEnum):

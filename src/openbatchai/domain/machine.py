@@ -3,7 +3,7 @@
 The tables live beside their objects (clusters.py, jobs.py); effects are names that the services carry out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -29,12 +29,12 @@ class Machine(Generic[S, V, F]):
     def allows(self, state: S, event: V) -> bool:
         return (state, event) in self.table
 
-    def step(self, name: str, state: S, event: V, story: str = "") -> tuple[S, tuple[F, ...]]:
-        """The new state and the effects. Raises ImpossibleTransitionError."""
+    def step(self, name: str, state: S, event: V, story: Callable[[], str] = str) -> tuple[S, tuple[F, ...]]:
+        """The new state and the effects. Raises ImpossibleTransitionError; only that asks for the story."""
         try:
             return self.table[state, event]
         except KeyError:
-            raise ImpossibleTransitionError(self.kind, name, state, event, story) from None
+            raise ImpossibleTransitionError(self.kind, name, state, event, story()) from None
 
     def diagram(self) -> str:
         """The table as a Mermaid state diagram."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from .clusters import AllocationState, NodeState
 from .jobs import ExecutionState
+from .runs import RunState
 
 Json = dict[str, Any]
 
@@ -33,6 +34,7 @@ class StorageAccount:
     tags: Json
     created: datetime
     secrets: Json = field(repr=False)
+    properties: Json = field(default_factory=dict)
 
 
 @dataclass
@@ -134,6 +136,7 @@ class Job:
     cluster_id: int
     priority: int
     node_count: int
+    limit_s: int
     segment: str
     layout: str
     deleting: bool
@@ -153,6 +156,19 @@ class Job:
     requeue: bool = False
     cluster_spec: Json = field(default_factory=dict)
     secrets: Json = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Run:
+    """One attempt at executing a job; `nodes` are the ids of its nodes, the master first."""
+
+    id: str
+    job_id: int
+    attempt: int
+    state: RunState
+    nodes: list[str]
+    started: datetime
+    ended: datetime | None = None
 
 
 @dataclass
@@ -288,3 +304,20 @@ class LoginInformation:
     node_id: str
     address: str
     port: int
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A resource as ARM lists it, with a location and tags of its own; `kind` and `sku` are empty where its
+    type has none."""
+
+    type: str
+    group: str
+    name: str
+    location: str
+    tags: Json
+    kind: str
+    sku: str
+    deleting: bool
+    created: datetime
+    changed: datetime

@@ -1,40 +1,22 @@
-"""Scheduling as a pure function: `plan(view, now)` gives the decisions that follow from what is there.
+"""Scheduling as a pure function: `plan(cluster, now, idle_timeout)` gives the decisions that follow.
 
-Per cluster, jobs start in strict order of priority, then submission; a job gets all its nodes or none. A job
-that can never fit its cluster is passed over: it waits, and blocks nobody.
+The rule, per cluster. Jobs start in strict order of priority, then submission; a job gets all its nodes or
+none. The first that has to wait for nodes gets a reservation: the time at which, by the limits of what runs,
+enough nodes are free at the latest. A later job may go first only where that time does not move: when it is
+sure to be over by then, or takes nodes that the first will not need. A job that can never fit its cluster, or
+for which too few usable nodes are left, waits and holds nothing back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .clusters import Deallocation, NodeState, Scale
+from .clusters import Deallocation, NodeState
+from .view import ClusterView, NodeView
+from .waiting import QueuedJob
 
-
-@dataclass(frozen=True)
-class NodeView:
-    id: str
-    state: NodeState
-    since: datetime
-    job_id: int | None = None
-    leave_after_run: bool = False
-
-
-@dataclass(frozen=True)
-class QueuedJob:
-    id: int
-    priority: int
-    node_count: int
-
-
-@dataclass(frozen=True)
-class ClusterView:
-    id: int
-    scale: Scale
-    target: int
-    deleting: bool
-    nodes: tuple[NodeView, ...]
-    queue: tuple[QueuedJob, ...] = ()
+# How many jobs behind one that waits for nodes are looked at for one that may go first.
+BACKFILL_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -59,14 +41,17 @@ class VacateNode:
     """A running node has to go; `how` says what becomes of its job."""
 
     node_id: str
-    job_id: int
+    run_id: str
     how: Deallocation
 
 
 @dataclass(frozen=True)
 class StartJob:
+    """`passed` is the job that waits with a reservation, when this one goes before it."""
+
     job_id: int
     node_ids: tuple[str, ...]
+    passed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,120 +65,182 @@ Decision = SetTarget | AddNodes | ReleaseNode | VacateNode | StartJob | Settle
 
 # Who goes first when a cluster shrinks.
 _LEAVING_ORDER = (NodeState.UNUSABLE, NodeState.IDLE, NodeState.PREPARING)
-_ON_DUTY = frozenset({NodeState.PREPARING, NodeState.IDLE, NodeState.RUNNING, NodeState.UNUSABLE})
 
 
-def plan(clusters: Sequence[ClusterView], now: datetime, idle_timeout: timedelta) -> list[Decision]:
-    """Decisions for all clusters; applying them all keeps every rule above."""
-    return [decision for cluster in clusters for decision in _plan_cluster(cluster, now, idle_timeout)]
-
-
-def next_deadline(clusters: Sequence[ClusterView], now: datetime, idle_timeout: timedelta) -> datetime | None:
-    """When time alone will change the plan: the next idle or unusable node of an autoscale cluster to time
-    out. One that timed out and had to stay waits for a change, not for a time."""
-    times = [
-        node.since + idle_timeout
-        for cluster in clusters
-        if cluster.scale.automatic and not cluster.deleting
-        for node in cluster.nodes
-        if node.state is NodeState.UNUSABLE
-        or (node.state is NodeState.IDLE and cluster.target > cluster.scale.minimum)
-    ]
-    return min((time for time in times if time > now), default=None)
-
-
-def queue_length_that_matters(scale: Scale, nodes: Sequence[NodeView]) -> int:
-    """How many of a cluster's jobs that fit, from the head of its queue, can change the plan: every job takes
-    a node at least, so no more can start than nodes are idle, and no more can be wanted than the maximum."""
-    idle = sum(node.state is NodeState.IDLE for node in nodes)
-    return scale.maximum if scale.automatic else idle
-
-
-def fitting(cluster: ClusterView) -> list[QueuedJob]:
-    """The queue in order, without jobs that can never fit."""
-    ordered = sorted(cluster.queue, key=lambda job: (-job.priority, job.id))
-    return [job for job in ordered if job.node_count <= cluster.scale.maximum]
-
-
-def _plan_cluster(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[Decision]:
+def plan(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[Decision]:
+    """Decisions for one cluster. Applying them in order keeps every rule above, also if of the StartJobs only
+    the first are applied."""
     if cluster.deleting:
-        return [
-            ReleaseNode(node.id)
-            for node in cluster.nodes
-            if node.state not in (NodeState.LEAVING, NodeState.RUNNING)
-        ]
+        staying = (NodeState.LEAVING, NodeState.RUNNING)
+        return [ReleaseNode(node.id) for node in _sorted(cluster) if node.state not in staying]
+    target = target_of(cluster, now, idle_timeout)
+    spent = _spent(cluster, now, idle_timeout)
+    leave = _leavers(cluster, target, spent)
     decisions: list[Decision] = []
-    target = _target(cluster, now, idle_timeout)
     if target != cluster.target:
         decisions.append(SetTarget(cluster.id, target))
-    spent = _spent(cluster, now, idle_timeout)
     decisions += [ReleaseNode(node.id) for node in spent]
-    on_duty = [
-        node
-        for node in cluster.nodes
-        if node.state in _ON_DUTY and not node.leave_after_run and node not in spent
-    ]
-    leaving: set[str] = set()
-    if len(on_duty) < target:
-        decisions.append(AddNodes(cluster.id, target - len(on_duty)))
-    elif len(on_duty) > target:
-        leave = _leavers(on_duty, len(on_duty) - target)
-        leaving = {node.id for node in leave}
-        decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
-    started = _start_jobs(cluster, [node for node in on_duty if node.id not in leaving])
-    decisions += started
-    if len(cluster.nodes) == target and not leaving and not spent:
+    if to_add := nodes_to_come(cluster, target, len(spent)):
+        decisions.append(AddNodes(cluster.id, to_add))
+    decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
+    decisions += plan_starts(cluster, now, idle_timeout)[0]
+    if cluster.resizing and len(cluster) == target and not leave and not spent:
         decisions.append(Settle(cluster.id))
     return decisions
 
 
-def _target(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int:
+def plan_starts(
+    cluster: ClusterView, now: datetime, idle_timeout: timedelta
+) -> "tuple[list[StartJob], Reservation | None]":
+    """The jobs that start, and the reservation of the first that has to wait."""
+    target = target_of(cluster, now, idle_timeout)
+    spent = _spent(cluster, now, idle_timeout)
+    gone = {node.id for node in (*spent, *_leavers(cluster, target, spent))}
+    return _start_jobs(cluster, gone, nodes_to_come(cluster, target, len(spent)), now, idle_timeout)
+
+
+def nodes_to_come(cluster: ClusterView, target: int, spent: int = 0) -> int:
+    """The nodes that are missing to the target."""
+    return max(target - _on_duty(cluster) + spent, 0)
+
+
+def next_deadline(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> datetime | None:
+    """When time alone will change the plan: the next idle or unusable node of an autoscale cluster to time
+    out. One that timed out and had to stay waits for a change, not for a time."""
+    if not cluster.scale.automatic or cluster.deleting:
+        return None
+    nodes = list(cluster.of(NodeState.UNUSABLE))
+    if cluster.target > cluster.scale.minimum:
+        nodes += cluster.of(NodeState.IDLE)
+    return min((time for node in nodes if (time := node.since + idle_timeout) > now), default=None)
+
+
+def _sorted(cluster: ClusterView) -> list[NodeView]:
+    return sorted(cluster.nodes(), key=lambda node: node.id)
+
+
+def _on_duty(cluster: ClusterView) -> int:
+    """The nodes that are to stay."""
+    leaving = len(cluster.of(NodeState.LEAVING))
+    return len(cluster) - leaving - sum(node.leave_after_run for node in cluster.of(NodeState.RUNNING))
+
+
+def target_of(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int:
     """Autoscale: grow to the demand at once, shrink by the nodes that have been idle too long."""
     scale = cluster.scale
     if not scale.automatic:
         return scale.maximum
-    busy = sum(node.state is NodeState.RUNNING for node in cluster.nodes)
     spent = len(_spent(cluster, now, idle_timeout))
     # An unusable node still counts as one of the cluster's, but no job can have it.
-    useless = sum(node.state is NodeState.UNUSABLE for node in cluster.nodes) - spent
-    demand = busy + useless + sum(job.node_count for job in fitting(cluster))
+    useless = len(cluster.of(NodeState.UNUSABLE)) - spent
+    demand = len(cluster.of(NodeState.RUNNING)) + useless + cluster.queue.nodes_wanted(scale.maximum)
     if demand >= cluster.target:
         return min(max(demand, scale.minimum), scale.maximum)
-    expired = spent + sum(
-        node.state is NodeState.IDLE and node.since + idle_timeout <= now for node in cluster.nodes
-    )
+    expired = spent + sum(node.since + idle_timeout <= now for node in cluster.of(NodeState.IDLE))
     return min(max(demand, cluster.target - expired, scale.minimum), scale.maximum)
 
 
 def _spent(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[NodeView]:
     """Nodes that an autoscale cluster gives up: nobody resizes it by hand to get rid of unusable ones."""
-    return [
-        node
-        for node in cluster.nodes
-        if cluster.scale.automatic and node.state is NodeState.UNUSABLE and node.since + idle_timeout <= now
-    ]
+    if not cluster.scale.automatic:
+        return []
+    found = [node for node in cluster.of(NodeState.UNUSABLE) if node.since + idle_timeout <= now]
+    return sorted(found, key=lambda node: node.id)
 
 
-def _leavers(nodes: Sequence[NodeView], count: int) -> list[NodeView]:
+def _leavers(cluster: ClusterView, target: int, spent: Sequence[NodeView]) -> list[NodeView]:
+    """Who has to go for the cluster to come down to its target."""
+    count = _on_duty(cluster) - len(spent) - target
+    if count <= 0:
+        return []
+    gone = {node.id for node in spent}
     rank = {state: i for i, state in enumerate(_LEAVING_ORDER)}
+    nodes = [node for state in _LEAVING_ORDER for node in cluster.of(state) if node.id not in gone]
     # Among the idle, those idle longest go first; among the running, those that started last.
-    calm = sorted((n for n in nodes if n.state in rank), key=lambda n: (rank[n.state], n.since, n.id))
-    busy = sorted((n for n in nodes if n.state not in rank), key=lambda n: (n.since, n.id), reverse=True)
+    calm = sorted(nodes, key=lambda n: (rank[n.state], n.since, n.id))
+    busy = [node for node in cluster.of(NodeState.RUNNING) if not node.leave_after_run]
+    busy.sort(key=lambda n: (n.since, n.id), reverse=True)
     return [*calm, *busy][:count]
 
 
 def _leave(node: NodeView, how: Deallocation) -> Decision:
-    if node.state is NodeState.RUNNING and node.job_id is not None:
-        return VacateNode(node.id, node.job_id, how)
+    if node.state is NodeState.RUNNING:
+        return VacateNode(node.id, node.run_id, how)
     return ReleaseNode(node.id)
 
 
-def _start_jobs(cluster: ClusterView, nodes: Sequence[NodeView]) -> list[StartJob]:
-    free = sorted((n for n in nodes if n.state is NodeState.IDLE), key=lambda n: n.id)
-    started = []
-    for job in fitting(cluster):
-        if job.node_count > len(free):
+@dataclass
+class Reservation:
+    """`job` starts at `at` at the latest; then `spare` nodes are left that it does not need."""
+
+    job: QueuedJob
+    at: datetime
+    spare: int
+
+    def lets_pass(self, job: QueuedJob, now: datetime) -> bool:
+        """Whether `job`, started now, leaves the reservation as it is. Counts what it takes of the spare."""
+        if now + timedelta(seconds=job.limit_s) <= self.at:
+            return True
+        if job.node_count > self.spare:
+            return False
+        self.spare -= job.node_count
+        return True
+
+
+def returning(
+    cluster: ClusterView, gone: Set[str], to_add: int, now: datetime, idle_timeout: timedelta
+) -> list[datetime]:
+    """When each node that is not idle now is so at the latest; not those that leave."""
+    # Nodes that come up may be ready at any moment.
+    times = [now] * (to_add + sum(node.id not in gone for node in cluster.of(NodeState.PREPARING)))
+    until = {run.run_id: run.until for run in cluster.runs.values()}
+    times += [
+        max(until.get(node.run_id, now), now)
+        for node in cluster.of(NodeState.RUNNING)
+        if not node.leave_after_run and node.id not in gone
+    ]
+    if cluster.scale.automatic:
+        # Each will be replaced.
+        unusable = (node for node in cluster.of(NodeState.UNUSABLE) if node.id not in gone)
+        times += [max(node.since + idle_timeout, now) for node in unusable]
+    return times
+
+
+def _start_jobs(
+    cluster: ClusterView, gone: Set[str], to_add: int, now: datetime, idle_timeout: timedelta
+) -> tuple[list[StartJob], Reservation | None]:
+    free = sorted(node.id for node in cluster.of(NodeState.IDLE) if node.id not in gone)
+    started: list[StartJob] = []
+    back: list[datetime] = []  # when the nodes of the jobs started here are free again
+    held: Reservation | None = None
+    looked_at = 0
+    queue = cluster.queue.in_order(widest(cluster, gone, to_add))
+    for job in queue:
+        if held is not None:
+            looked_at += 1
+        fits = job.node_count <= len(free)
+        if not fits and held is None:
+            times = sorted(back + returning(cluster, gone, to_add, now, idle_timeout))
+            at = times[job.node_count - len(free) - 1]
+            there = len(free) + sum(time <= at for time in times)
+            held = Reservation(job, at, there - job.node_count)
+        elif fits and (held is None or held.lets_pass(job, now)):
+            passed = held.job.id if held else None
+            started.append(StartJob(job.id, tuple(free[: job.node_count]), passed))
+            free = free[job.node_count :]
+            back += [now + timedelta(seconds=job.limit_s)] * job.node_count
+        if (not free and held is not None) or looked_at == BACKFILL_DEPTH:
             break
-        started.append(StartJob(job.id, tuple(node.id for node in free[: job.node_count])))
-        free = free[job.node_count :]
-    return started
+    return started, held
+
+
+def widest(cluster: ClusterView, gone: Set[str], to_add: int) -> int:
+    """The nodes that a job can have one day, as the cluster is: more than those, and it holds nobody back."""
+    states = [NodeState.IDLE, NodeState.PREPARING, NodeState.RUNNING]
+    if cluster.scale.automatic:
+        # Each will be replaced.
+        states.append(NodeState.UNUSABLE)
+    staying = sum(
+        not node.leave_after_run and node.id not in gone for state in states for node in cluster.of(state)
+    )
+    return min(cluster.scale.maximum, staying + to_add)

@@ -49,6 +49,15 @@ class DirectoryEntry:
     last_modified: datetime
 
 
+@dataclass(frozen=True)
+class AccountRules:
+    """How an account may be used: only by https, with its keys, by everybody where a container says so."""
+
+    https_only: bool = False
+    shared_key: bool = True
+    public_access: bool = True
+
+
 class KeyRing(Protocol):
     """Account keys for the data plane. Asked per request, so a regenerated key dies at once."""
 
@@ -178,8 +187,9 @@ class Task:
     `AZ_BATCHAI_JOB_MOUNT_ROOT`, `AZ_BATCHAI_JOB_TEMP`, …, see jobenv.py) and to earlier ones of the same
     mapping. They are expanded on the node; an unknown name expands to nothing, as in a shell. `secrets` are
     environment variables that appear in no log. `wall_clock_s` counts from the start of the task.
-    With `fresh_output` the processes' output files begin empty; otherwise what is in them is kept.
-    `run_id` is shared by the tasks of one run; `job_path` is the job's place under a shared job root,
+    With `fresh_output` the processes' output files begin empty: the first task of the run to come upon one
+    empties it, the others append. Otherwise what is in them is kept. `run_id` is shared by the tasks of one
+    run; `job_path` is the job's place under a shared job root,
     e.g. "ws/exp/job".
     """
 
@@ -202,9 +212,16 @@ class Task:
 
 @dataclass(frozen=True)
 class NodeRequest:
+    """`whole_machine`: all cores and GPUs of a machine, whatever it has."""
+
     node_id: str
     cores: int
     gpus: int
+    whole_machine: bool = False
+
+
+class NoRoomError(Exception):
+    """A node cannot be had at present; the text says what it waits for."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +296,10 @@ class Engine(Protocol):
     def capabilities(self) -> EngineCapabilities: ...
 
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
-        """Make the nodes exist; asking again for an existing node gives the same facts."""
+        """Make the nodes exist; asking again for an existing node gives the same facts.
+
+        Raises NoRoomError when GPUs that a node needs belong to others; those before it in the list exist.
+        """
         ...
 
     def start(self, task: Task) -> None:

@@ -1,5 +1,6 @@
 """Tasks of a node and of a run, built from what the store holds; the same input gives the same tasks."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -30,6 +31,18 @@ def parse_duration(text: str) -> timedelta | None:
         return timedelta(**parts) if parts else None
     except OverflowError:
         return None
+
+
+# Where a job names no limit of its own; and what no limit exceeds, so that dates can be counted with it.
+DEFAULT_LIMIT_S = 7 * 24 * 3600
+_MOST_S = 10 * 365 * 24 * 3600
+
+
+def limit_s(spec: Json) -> int:
+    """The seconds that a run of the job may take at most, as the scheduler counts them."""
+    text = (spec.get("constraints") or {}).get("maxWallClockTime")
+    limit = parse_duration(text) if text else None
+    return min(math.ceil(limit.total_seconds()), _MOST_S) if limit is not None else DEFAULT_LIMIT_S
 
 
 def secrets_below(secrets: Json, prefix: str) -> dict[str, Any]:
@@ -135,9 +148,9 @@ def run_task(
         secrets=hidden,
         directories=(f"${jobenv.STDOUTERR_DIR}", *created),
         files={_HOST_FILE: hosts(job.spec, nodes)},
-        # A job of 2017-09-01-preview writes where one of the same name wrote before. What this job itself
-        # wrote in an earlier attempt, or writes on another node, stays.
-        fresh_output=job.attempt == 1 and len(nodes) == 1,
+        # A job of 2017-09-01-preview writes where one of the same name wrote before; the later versions
+        # have a place for each job. What this job itself wrote in an earlier attempt stays.
+        fresh_output=job.attempt == 1 and job.layout == FLAT_LAYOUT,
         container=_container(job.spec.get("containerSettings"), job.secrets),
         log=None if job.layout == FLAT_LAYOUT else f"${jobenv.STDOUTERR_DIR}/{log_name}",
         wall_clock_s=limit.total_seconds() if limit else None,

@@ -55,5 +55,10 @@ CATALOGUE = _sizes(
 )  # fmt: skip
 
 
+# No size of Azure's: a node that has all of the machine. What that is only the engine knows, hence the zeros.
+LOCAL = VmSize("local", 0, 0, 0)
+CATALOGUE[LOCAL.name] = LOCAL
+
+
 def find_size(name: str) -> VmSize | None:
-    return CATALOGUE.get(name.upper())
+    return LOCAL if name.lower() == LOCAL.name else CATALOGUE.get(name.upper())

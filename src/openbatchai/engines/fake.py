@@ -19,6 +19,7 @@ from openbatchai.domain.ports import (
     MountRefusedError,
     NodeFacts,
     NodeRequest,
+    NoRoomError,
     Signal,
     StepKind,
     StorageContent,
@@ -246,13 +247,18 @@ class FakeEngine:
         events.append(event)
 
     def _new_node(self, request: NodeRequest) -> NodeFacts:
+        most = self._capabilities
+        gpus = most.gpus if request.whole_machine else min(request.gpus, most.gpus)
+        free = most.gpus - sum(node.gpus for node in self._nodes.values())
+        if gpus > free:
+            raise NoRoomError(f"it needs {gpus} GPUs and {free} of {most.gpus} are free")
         self._allotted += 1
         return NodeFacts(
             node_id=request.node_id,
             address=f"127.250.{self._allotted // 250}.{self._allotted % 250 + 1}",
             host_name="fake",
-            cores=min(request.cores, self._capabilities.cores),
-            gpus=min(request.gpus, self._capabilities.gpus),
+            cores=most.cores if request.whole_machine else min(request.cores, most.cores),
+            gpus=gpus,
             mount_root=f"/fake/{request.node_id}/mounts",
         )
 

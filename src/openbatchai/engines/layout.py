@@ -2,7 +2,8 @@
 
 nodes/{node}/        node.json, mounts/ (cluster mounts), home/ and python/ of its setup task, tasks/
 tasks/{task}/        the agent's files; home/, tmp/, python/, jobs/{job path}/{mounts,temp}
-runs/{run}/          shared/ (temp of all nodes of a run) and a file per task that still needs it
+runs/{run}/          shared/ (temp of all nodes of a run), agents/ (what its agents tell each other) and a
+                     file per task that still needs it
 programs/            console scripts and pip, by interpreter
 file-servers/{key}/  the disks of a file server
 shell/               what the bash of each step reads

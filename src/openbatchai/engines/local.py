@@ -30,7 +30,7 @@ from openbatchai.domain.ports import (
     TaskEventKind,
     TaskFault,
 )
-from openbatchai.engines import agents, images, layout, lost, machine, records
+from openbatchai.engines import agents, gpus, images, layout, lost, machine, records
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
@@ -61,7 +61,8 @@ def create(
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
-    reach the service (proxy and CA); `grace_s` is the time between TERM and KILL."""
+    reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
+    machine has."""
 
     def __init__(
         self,
@@ -72,11 +73,13 @@ class LocalEngine:
         client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
         clock: Clock,
         grace_s: float = _GRACE_S,
+        look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
     ) -> None:
         self._clock = clock
         self._layout = Layout(root.resolve())
         self._layout.create()
-        self._machine = machine.look()
+        self._nvml = gpus.open_nvml()
+        self._machine = look(self._nvml)
         self._nodes = Nodes(self._layout, self._machine)
         self._preparation = Preparation(
             self._layout,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from openbatchai.domain.ports import NodeFacts, NodeRequest
+from openbatchai.domain.ports import NodeFacts, NodeRequest, NoRoomError
 from openbatchai.engines.layout import Layout
 from openbatchai.engines.machine import Machine
 from openbatchai.engines.removal import remove_tree
@@ -80,15 +80,14 @@ class Nodes:
 
     def _allot(self, request: NodeRequest, others: list[Node]) -> Node:
         machine = self._machine
-        taken_gpus = {gpu for node in others for gpu in node.gpus}
-        gpus = tuple(gpu for gpu in machine.gpus if gpu not in taken_gpus)[: request.gpus]
+        cores = len(machine.cpus) if request.whole_machine else request.cores
         return Node(
             node_id=request.node_id,
             address=next(a for a in _addresses(self._layout.root) if a not in {n.address for n in others}),
-            cores=min(request.cores, len(machine.cpus)),
-            gpus=gpus,
-            cpus=_free_cpus(request.cores, machine.cpus, others),
-            note=_note(request, machine, len(gpus)),
+            cores=min(cores, len(machine.cpus)),
+            gpus=_free_gpus(request, machine, others),
+            cpus=_free_cpus(cores, machine.cpus, others),
+            note=_note(request, machine),
         )
 
     def _facts(self, node: Node) -> NodeFacts:
@@ -151,13 +150,25 @@ def _free_cpus(wanted: int, cpus: tuple[int, ...], others: list[Node]) -> tuple[
     return free[:wanted]
 
 
-def _note(request: NodeRequest, machine: Machine, gpus: int) -> str:
+def _free_gpus(request: NodeRequest, machine: Machine, others: list[Node]) -> tuple[int, ...]:
+    """As many as the size has, or all of a smaller machine; none belongs to two nodes. Raises NoRoomError."""
+    total = len(machine.gpus)
+    wanted = total if request.whole_machine else min(request.gpus, total)
+    taken = {gpu for node in others for gpu in node.gpus}
+    free = tuple(gpu for gpu in machine.gpus if gpu not in taken)
+    if len(free) < wanted:
+        holders = ", ".join(sorted(node.node_id for node in others if node.gpus))
+        raise NoRoomError(
+            f"it needs {wanted} GPUs and {len(free)} of this machine's {total} are free; the others belong "
+            f"to {holders}"
+        )
+    return free[:wanted]
+
+
+def _note(request: NodeRequest, machine: Machine) -> str:
     remarks = []
     if request.cores > len(machine.cpus):
         remarks.append(f"the size has {request.cores} cores, this machine {len(machine.cpus)}")
-    if request.gpus > gpus:
-        have = (
-            f"{gpus} of this machine's {len(machine.gpus)} were free" if machine.gpus else "this machine none"
-        )
-        remarks.append(f"the size has {request.gpus} GPUs, {have}")
+    if request.gpus > len(machine.gpus):
+        remarks.append(f"the size has {request.gpus} GPUs, this machine {len(machine.gpus) or 'none'}")
     return "; ".join(remarks)

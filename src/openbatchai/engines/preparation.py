@@ -149,7 +149,7 @@ class Preparation:
             "mounts": links,
             "directories": list(task.directories),
             "files": dict(task.files),
-            "fresh_output": task.fresh_output,
+            "emptied": str(places.shared.parent / "agents" / "emptied") if task.fresh_output else None,
             "log": task.log,
             "steps": _steps(task, mapped=interpreter is not None),
             "container": None if interpreter else self._container(task, node, places, mounts),
@@ -277,6 +277,8 @@ class Preparation:
             # default, starve each other there; asleep at once, they cost a quarter on an idle machine. This
             # many turns are some 20 us: as fast as either on an idle machine, faster on a busy one.
             "GOMP_SPINCOUNT": "20000",
+            # Numbered as NVML numbers them, or a node's index would mean another GPU to CUDA.
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, node.gpus)),
             jobenv.MOUNT_ROOT: str(places.node / "mounts"),
             jobenv.NUM_GPUS: gpus,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from openbatchai.domain.model import ClusterResource, FileServerResource, JobResource, Workspace
 from openbatchai.domain.ports import ItemRef
@@ -15,7 +15,7 @@ from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUp
 from openbatchai.wire.batchai.validation import validate
 from openbatchai.wire.batchai.version import Version
 
-from .calls import Answer, Call, Route, Routes, accepted
+from .calls import Answer, Call, Route, Routes, accepted, page
 
 Json = dict[str, Any]
 # Path-style base URLs of the data plane's own ports, by service name; used when a client came by a port.
@@ -362,11 +362,4 @@ class _Handlers:
         return Answer(200, body, arm.resource_headers(etag, modified))
 
     def _page(self, call: Call, items: Sequence[Json]) -> Answer:
-        """`maxresults` per page; `nextLink` only when there is more (section 2.4)."""
-        size = call.number("maxresults", 1000, 1, 1000)
-        start = call.number("$skiptoken", 0, 0, 10**9)
-        following = None
-        if len(items) > start + size:
-            query = {**call.query, "$skiptoken": str(start + size)}
-            following = f"{call.base_url}{call.path}?{urlencode(query)}"
-        return Answer(200, arm.list_body(items[start : start + size], following))
+        return page(call, items, call.number("maxresults", 1000, 1, 1000))

@@ -1,5 +1,7 @@
-"""Plain-http requests for hosts that are not ours, passed on as a proxy must (RFC 9110 7.6)."""
+"""Requests for hosts that are not ours, passed on as a proxy must (RFC 9110 7.6)."""
 
+import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
@@ -28,12 +30,15 @@ async def answer_text(send: Send, status: int, text: str, *headers: tuple[bytes,
 
 
 class Forwarder:
-    """An ASGI app that sends each request on to the host it names.
+    """An ASGI app that sends each request on to the host it names: by the scheme of its absolute form, and by
+    TLS when it has none. `context`, asked for at the first request, checks certificates; without one the
+    public authorities do.
 
     It uses httpx's transport, not its client: no redirects, cookies, default headers or environment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext] | None = None) -> None:
+        self._context = context
         self._transport: httpx.AsyncHTTPTransport | None = None
 
     async def close(self) -> None:
@@ -44,14 +49,15 @@ class Forwarder:
         # Rare next to CONNECT: a service that never forwards never pays for the import.
         import httpx
 
-        if self._transport is None:
-            self._transport = httpx.AsyncHTTPTransport()
         try:
+            if self._transport is None:
+                verify = True if self._context is None else self._context()
+                self._transport = httpx.AsyncHTTPTransport(verify=verify)
             request = _outgoing(Request(scope, receive))
             response = await self._transport.handle_async_request(request)
         except ClientDisconnect:
             return
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = str(error) or type(error).__name__
             await answer_text(send, 502, f"OpenBatchAI's proxy cannot forward this request: {reason}\n")
             return
@@ -69,7 +75,7 @@ def _outgoing(request: Request) -> "httpx.Request":
     target: bytes = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     return httpx.Request(
         request.method,
-        f"{scope[ABSOLUTE_FORM]}://{request.headers['host']}/",
+        f"{scope.get(ABSOLUTE_FORM) or 'https'}://{request.headers['host']}/",
         headers=_end_to_end(scope["headers"]),
         content=request.stream() if has_body else None,
         # The path exactly as the client wrote it; httpx would normalise it.

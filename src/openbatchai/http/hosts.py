@@ -26,17 +26,18 @@ _SUFFIXES: dict[str, HostKind] = {
 
 def azure_host_kind(host: str) -> HostKind | None:
     """The service a host name (no port, any case) belongs to; None for every host that is not ours."""
-    name = _normal(host)
+    name = normal_host(host)
     account, dot, rest = name.partition(".")
     return _HOSTS.get(name) or (_SUFFIXES.get(dot + rest) if account else None)
 
 
 def certificate_name(host: str) -> str:
     """The name to certify for `host`: one wildcard serves all accounts of a storage service."""
-    name = _normal(host)
+    name = normal_host(host)
     _, dot, rest = name.partition(".")
     return f"*{dot}{rest}" if dot + rest in _SUFFIXES else name
 
 
-def _normal(host: str) -> str:
+def normal_host(host: str) -> str:
+    """The one spelling of a host name."""
     return host.lower().removesuffix(".")

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -17,15 +18,14 @@ from openbatchai.http.connections import (
     bind,
     serve_socket,
 )
+from openbatchai.http.names import certified_names
 from openbatchai.http.tls import CertificateAuthority
 
 __all__ = ["AddressError", "Listener", "PortInUseError"]
 
-_LOCAL_NAMES = ("localhost", "127.0.0.1")
-
 
 class Listener:
-    """Serves `app` on `host:port`. The certificate names localhost, 127.0.0.1, the host and `names`."""
+    """Serves `app` on `host:port`. The certificate has the names that `certified_names` gives."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Listener:
         self.port = port
         self._app = app
         self._ca = ca
-        self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, host, *names)))
+        self._names = tuple(names)
         self._head_deadline_s = head_deadline_s
         self._limits = limits
         self._acceptor: Acceptor | None = None
@@ -66,7 +66,8 @@ class Listener:
         await self._connections.drain(grace_s)
 
     async def _serve(self, sock: socket.socket) -> None:
-        await serve_socket(sock, self._app, self._connections, self._context, self._head_deadline_s)
+        context = partial(self._context, sock)
+        await serve_socket(sock, self._app, self._connections, context, self._head_deadline_s)
 
-    def _context(self) -> ssl.SSLContext:
-        return self._ca.server_context(*self._names)
+    def _context(self, sock: socket.socket) -> ssl.SSLContext:
+        return self._ca.server_context(*certified_names(self.host, self._names, sock))

@@ -37,6 +37,7 @@ from openbatchai.http.connections import (
 )
 from openbatchai.http.forward import Forwarder, answer_text
 from openbatchai.http.hosts import azure_host_kind, certificate_name
+from openbatchai.http.names import certified_names
 from openbatchai.http.tls import CertificateAuthority
 from openbatchai.http.tunnel import Pipe
 
@@ -81,8 +82,7 @@ class Proxy:
     """Serves the hosts that `resolve` knows, tunnels and forwards the rest.
 
     `credentials` demands Basic proxy authentication; a proxy off loopback needs them. Other machines must
-    come by TLS, which this port also speaks (the certificate names localhost, 127.0.0.1, the host and
-    `names`).
+    come by TLS, which this port also speaks (with the names that `certified_names` gives).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Proxy:
         self._resolve = resolve
         self._ca = ca
         self._expected = None if credentials is None else _basic(*credentials)
-        self._names = tuple(dict.fromkeys(("localhost", "127.0.0.1", host, *names)))
+        self._names = tuple(names)
         self._head_deadline_s = head_deadline_s
         self._limits = limits
         self._connect_timeout_s = connect_timeout_s
@@ -166,7 +166,8 @@ class Proxy:
         inside.setblocking(False)
         outer, inner = Pipe.pair(self._pipes)
         try:
-            await adopt(sock, lambda: outer, self._ca.server_context(*self._names), self._head_deadline_s)
+            context = self._ca.server_context(*certified_names(self.host, self._names, sock))
+            await adopt(sock, lambda: outer, context, self._head_deadline_s)
         except BaseException:
             outside.close()
             inside.close()

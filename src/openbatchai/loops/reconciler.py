@@ -6,10 +6,11 @@ whatever a lost wake-up would have told.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from openbatchai.services import deletion, execution, scheduling
+from openbatchai.domain.ports import TaskEvent
+from openbatchai.services import deletion, execution, runs, scheduling
 from openbatchai.services.context import Context
 from openbatchai.store.unit import Unit
 
@@ -24,6 +25,8 @@ class Reconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.kept = context.kept
+        context.store.follow(self.kept)
         self._wakes = (threading.Event(), threading.Event())
         self._stopping = False
         works = (self.step, self.clean)
@@ -52,20 +55,39 @@ class Reconciler:
 
     def step(self) -> datetime | None:
         """One round. Returns when the next is due if nothing happens before."""
-        deadline = self._context.store.write(self._decide)
+        events = self._observed()
+        deadline = self._context.store.write(lambda unit: self._decide(unit, events))
         execution.carry_out(self._context, slow=False)
-        execution.observe(self._context)
         return deadline
+
+    def _observed(self) -> list[TaskEvent]:
+        try:
+            return execution.observe(self._context)
+        except Exception:
+            # What waits for no report must not wait for the engine.
+            log.exception("the engine cannot be observed")
+            return []
 
     def clean(self) -> None:
         """Release nodes, and remove what nobody needs any more."""
         execution.carry_out(self._context, slow=True)
 
-    def _decide(self, unit: Unit) -> datetime | None:
-        held = execution.finish_runs(self._context, unit)
+    def _decide(self, unit: Unit, events: Sequence[TaskEvent] = ()) -> datetime | None:
+        """All that follows from these events and from what was committed before, in one transaction: a job
+        that ends and the next one on its nodes need a single write to the disk."""
+        execution.take_events(self._context, unit, events)
+        held = self._go_on(unit)
         deletion.sweep(self._context, unit)
-        due = scheduling.schedule(self._context, unit)
+        due = scheduling.schedule(self._context, unit, self.kept)
         return min((time for time in (held, due) if time is not None), default=None)
+
+    def _go_on(self, unit: Unit) -> datetime | None:
+        """Runs with an ended task, and those whose end is held. Returns the next end of holding."""
+        kept = self.kept
+        view = kept.current(unit)
+        # What could not be worked on stays due.
+        kept.held, view.runs_due = runs.go_on(self._context, unit, view.runs_due | kept.held.keys())
+        return min(kept.held.values(), default=None)
 
     def _run(self, wake: threading.Event, work: Callable[[], datetime | None]) -> None:
         timeout = SWEEP_S

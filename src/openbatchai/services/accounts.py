@@ -4,29 +4,49 @@ import base64
 import re
 import secrets as random_secrets
 import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
-from openbatchai.domain import ids
+from sqlalchemy import select
+
+from openbatchai.domain import ids, storage_accounts
 from openbatchai.domain.errors import Code, ServiceError
-from openbatchai.domain.model import StorageAccount
+from openbatchai.domain.model import ResourceGroup, StorageAccount
+from openbatchai.domain.ports import AccountRules
+from openbatchai.domain.quotas import Usage
+from openbatchai.domain.storage_accounts import AccountRequest
 from openbatchai.store.unit import Store, Unit
 
 from .context import Context, group, record, writable_group
 from .deletion import DELETE_ACCOUNT
 from .transitions import queue_effect
 
+KEY_NAMES = ("key1", "key2")
+# Among an account's properties: when keys were last renewed, by their names.
+KEYS_CREATED = "keysCreated"
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 
 
 class StoredKeys:
-    """The data plane's key ring. It answers from memory; whoever changes keys calls `forget`."""
+    """The data plane's key ring, and what accounts say of access to them. It answers from memory; whoever
+    changes either calls `forget`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._known: dict[str, tuple[tuple[str, ...], AccountRules]] = {}
         self._generation = 0
         self._lock = threading.Lock()
 
     def keys(self, account: str) -> tuple[str, ...] | None:
+        found = self._find(account)
+        return None if found is None else found[0]
+
+    def rules(self, account: str) -> AccountRules:
+        found = self._find(account)
+        return AccountRules() if found is None else found[1]
+
+    def _find(self, account: str) -> tuple[tuple[str, ...], AccountRules] | None:
         if (known := self._known.get(account)) is not None:
             return known
         generation = self._generation
@@ -34,12 +54,12 @@ class StoredKeys:
             found = unit.accounts.get(key=account)
         if found is None:
             return None
-        keys = (found.secrets["key1"], found.secrets["key2"])
+        facts = (found.secrets["key1"], found.secrets["key2"]), storage_accounts.rules_of(found)
         with self._lock:
             # What was forgotten while it was read may be old already.
             if generation == self._generation:
-                self._known[account] = keys
-        return keys
+                self._known[account] = facts
+        return facts
 
     def forget(self, account: str) -> None:
         with self._lock:
@@ -71,44 +91,69 @@ def _is_vanishing(unit: Unit, name: str) -> bool:
     return unit.outbox.count(kind=DELETE_ACCOUNT, object_id=name) > 0
 
 
-def put(
-    context: Context,
-    group_name: str,
-    name: str,
-    location: str,
-    kind: str,
-    sku: str,
-    tags: dict[str, str],
-    actor: str,
-) -> StorageAccount:
-    """Create; an existing account of the same group is returned with its new tags."""
+def put(context: Context, group_name: str, name: str, wanted: AccountRequest, actor: str) -> StorageAccount:
+    """Create, or change an existing account of the same group to what is asked for.
+
+    Raises 400 for what accounts cannot be, 409 for a name that is taken, another location, a hit quota.
+    """
     now = context.clock.now()
     problem = name_problem(context, name)
     if problem is not None and problem[0] is Code.ACCOUNT_NAME_INVALID:
         raise ServiceError(400, *problem, target="accountName")
+    location = wanted.location or ""
 
     def work(unit: Unit) -> StorageAccount:
         owner = writable_group(unit, group_name)
         existing = unit.accounts.get(key=name)
-        if existing is None and not _is_vanishing(unit, name):
-            keys = {"key1": new_key(), "key2": new_key()}
-            created = StorageAccount(
-                name, name, owner.key, owner.name, location, kind, sku, tags, now, secrets=keys
-            )
+        if existing is None:
+            _check_room(context, unit, name, location)
             record(unit, now, "storageAccount", name, "", "succeeded", "create", actor=actor)
-            return unit.accounts.add(created)
-        if existing is None or existing.group_key != owner.key:
+            return unit.accounts.add(_new(owner, name, wanted, now))
+        if existing.group_key != owner.key:
             raise ServiceError(
                 409,
-                Code.STORAGE_ACCOUNT_ALREADY_TAKEN,
-                f"The storage account named {name} is already taken.",
+                Code.STORAGE_ACCOUNT_ELSEWHERE,
+                f"The account {name} is already in another resource group in this subscription.",
             )
-        existing.tags = tags
+        if ids.region(existing.location) != ids.region(location):
+            raise ServiceError(
+                409,
+                Code.INVALID_RESOURCE_LOCATION,
+                f"The resource '{name}' already exists in location '{existing.location}' in resource group "
+                f"'{owner.name}'. A resource with the same name cannot be created in location '{location}'. "
+                "Please select a new resource name.",
+            )
+        storage_accounts.apply(existing, wanted)
+        existing.tags = wanted.tags or {}
         unit.accounts.save(existing)
+        record(unit, now, "storageAccount", name, "succeeded", "succeeded", "update", actor=actor)
         return existing
 
     account = context.store.write(work)
+    context.forget_keys(account.key)
     context.storage.create_account(account.key)
+    return account
+
+
+def patch(context: Context, group_name: str, name: str, wanted: AccountRequest, actor: str) -> StorageAccount:
+    """Change what is asked for, and nothing else."""
+    return _change(context, group_name, name, actor, lambda found: storage_accounts.apply(found, wanted))
+
+
+def _change(
+    context: Context, group_name: str, name: str, actor: str, change: Callable[[StorageAccount], None]
+) -> StorageAccount:
+    now = context.clock.now()
+
+    def work(unit: Unit) -> StorageAccount:
+        found = _find(unit, group_name, name)
+        change(found)
+        unit.accounts.save(found)
+        record(unit, now, "storageAccount", found.key, "succeeded", "succeeded", "update", actor=actor)
+        return found
+
+    account = context.store.write(work)
+    context.forget_keys(account.key)
     return account
 
 
@@ -143,23 +188,77 @@ def listing(context: Context, group_name: str | None = None) -> list[StorageAcco
         return unit.accounts.list(order=unit.accounts.table.c.key, **where)
 
 
-def regenerate_key(context: Context, group_name: str, name: str, key_name: str) -> StorageAccount:
+def regenerate_key(
+    context: Context, group_name: str, name: str, key_name: str, actor: str = "service"
+) -> StorageAccount:
     """Replace key1 or key2; the old value is refused from the next request on."""
     get(context, group_name, name)
-    if key_name not in ("key1", "key2"):
+    if key_name not in KEY_NAMES:
+        raise storage_accounts.refused("keyName", *KEY_NAMES)
+    now = context.clock.now()
+
+    def renew(found: StorageAccount) -> None:
+        found.secrets[key_name] = new_key()
+        found.properties = {
+            **found.properties,
+            KEYS_CREATED: {**found.properties.get(KEYS_CREATED, {}), key_name: now.isoformat()},
+        }
+
+    return _change(context, group_name, name, actor, renew)
+
+
+def key_created(account: StorageAccount, key_name: str) -> datetime:
+    """When the key got its present value."""
+    renewed = account.properties.get(KEYS_CREATED, {}).get(key_name)
+    return datetime.fromisoformat(renewed) if renewed else account.created
+
+
+def usage(context: Context, location: str | None = None) -> Usage:
+    """How many accounts there are, in one region or in all. Raises 400 for what is no location."""
+    region = None if location is None else ids.region(ids.check_location(location))
+    with context.store.read() as unit:
+        count = _count(unit, region)
+    return Usage(storage_accounts.USAGE, count, storage_accounts.limit(context.quotas))
+
+
+def _count(unit: Unit, region: str | None) -> int:
+    found = unit.connection.execute(select(unit.accounts.table.c.location)).scalars()
+    locations = [ids.region(location) for location in found]
+    return len(locations) if region is None else locations.count(region)
+
+
+def _check_room(context: Context, unit: Unit, name: str, location: str) -> None:
+    if _is_vanishing(unit, name):
         raise ServiceError(
-            400, Code.INVALID_PROPERTY_VALUE, f"'{key_name}' is no key name.", target="keyName"
+            409, Code.STORAGE_ACCOUNT_ALREADY_TAKEN, f"The storage account named {name} is already taken."
+        )
+    most = storage_accounts.limit(context.quotas)
+    if _count(unit, ids.region(location)) >= most:
+        raise ServiceError(
+            409,
+            Code.STORAGE_ACCOUNTS_EXCEEDED,
+            f"Subscription already contains {most} storage accounts in location {location} and the maximum "
+            f"allowed is {most}.",
         )
 
-    def work(unit: Unit) -> StorageAccount:
-        found = _find(unit, group_name, name)
-        found.secrets[key_name] = new_key()
-        unit.accounts.save(found)
-        return found
 
-    account = context.store.write(work)
-    context.forget_keys(account.key)
-    return account
+def _new(owner: ResourceGroup, name: str, wanted: AccountRequest, now: datetime) -> StorageAccount:
+    kind, sku = wanted.kind or storage_accounts.DEFAULT_KIND, wanted.sku or ""
+    storage_accounts.check_sku(kind, sku)
+    properties: dict[str, Any] = storage_accounts.merged({}, wanted.properties)
+    return StorageAccount(
+        name,
+        name,
+        owner.key,
+        owner.name,
+        wanted.location or "",
+        kind,
+        sku,
+        wanted.tags or {},
+        now,
+        secrets={key: new_key() for key in KEY_NAMES},
+        properties=properties,
+    )
 
 
 def delete(context: Context, group_name: str, name: str, actor: str) -> bool:

@@ -170,7 +170,7 @@ def _mark_cluster(context: Context, unit: Unit, cluster: Cluster, actor: str) ->
         return
     now = context.clock.now()
     cluster.deleting, cluster.changed = True, now
-    move_cluster(unit, cluster, AllocationEvent.RESIZE, now, "cluster is being deleted")
+    move_cluster(unit, cluster, AllocationEvent.RESIZE, now, "cluster is being deleted", actor)
     unit.clusters.save(cluster)
     record(unit, now, "cluster", str(cluster.id), "succeeded", "deleting", "delete", actor=actor)
     for job in unit.jobs.list(cluster_id=cluster.id):
@@ -191,9 +191,11 @@ def _mark_job(context: Context, unit: Unit, job: Job, actor: str) -> None:
 
 def sweep(context: Context, unit: Unit) -> None:
     """Remove what is marked and has nothing left below it; end the operations that are done."""
-    for job in unit.jobs.list(deleting=True, execution_state=FINISHED):
-        _forget_tasks(unit, job)
-        unit.jobs.remove(id=job.id)
+    # Both in one condition would be answered by the index of states: all jobs that ever finished.
+    for job in unit.jobs.list(deleting=True):
+        if job.execution_state in FINISHED:
+            _forget_tasks(unit, job)
+            unit.jobs.remove(id=job.id)
     for cluster in unit.clusters.list(deleting=True):
         if unit.nodes.count(cluster_id=cluster.id) == 0:
             unit.clusters.remove(id=cluster.id)
@@ -221,6 +223,7 @@ def _forget_tasks(unit: Unit, job: Job) -> None:
     for task in unit.tasks.list(job_id=job.id):
         queue_effect(unit, FORGET_TASK, task.id)
     unit.tasks.remove(job_id=job.id)
+    unit.runs.remove(job_id=job.id)
 
 
 def _remove_group(unit: Unit, group: ResourceGroup) -> None:

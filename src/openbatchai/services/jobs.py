@@ -8,11 +8,12 @@ from openbatchai.domain.jobs import FINISHED, ExecutionState
 from openbatchai.domain.model import Cluster, Experiment, Job, JobResource, Operation, Submission, Workspace
 from openbatchai.domain.outputs import FLAT_LAYOUT
 from openbatchai.domain.ports import MountLevel
+from openbatchai.domain.tasks import limit_s
 from openbatchai.store.unit import Unit
 
 from . import clusters, deletion, mounting, workspaces
 from .context import Context, new_etag, record, refuse_while_deleting, writable_group
-from .flat import NotFound, flat_workspace, flat_workspaces
+from .flat import NotFound, check_place, flat_workspace, flat_workspaces
 
 # Where a job of 2018-05-01 lives: (workspace, experiment). None for the flat api-versions.
 Place = tuple[str, str] | None
@@ -41,6 +42,7 @@ def put(
             refuse_while_deleting("experiment", experiment.name, experiment.deleting)
             existing = _find(unit, parent, experiment, name)
         if existing is not None:
+            check_place(existing[0], existing[2].name, wanted.location)
             return _same(existing, fingerprint)
         cluster_parent, cluster = _cluster(context, unit, wanted.spec["cluster"]["id"])
         if place is None:
@@ -115,6 +117,7 @@ def _add(
             cluster_id=cluster.id,
             priority=priority,
             node_count=wanted.spec["nodeCount"],
+            limit_s=limit_s(wanted.spec),
             segment=_segment(context, parent, experiment, name, wanted, layout),
             layout=layout,
             deleting=False,

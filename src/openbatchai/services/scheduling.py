@@ -1,11 +1,8 @@
-"""From the store to the scheduler's view, and from its decisions back into rows and effects."""
+"""From the scheduler's view to decisions, and from those into rows and effects."""
 
 import secrets
 import uuid
-from collections import defaultdict
 from datetime import datetime
-
-from sqlalchemy import select
 
 from openbatchai.domain.clusters import (
     AllocationEvent,
@@ -13,17 +10,13 @@ from openbatchai.domain.clusters import (
     Deallocation,
     NodeEvent,
     NodeState,
-    scale_of,
 )
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.jobs import ExecutionState, JobEvent
+from openbatchai.domain.jobs import JobEvent
 from openbatchai.domain.model import Cluster, Node, Task
 from openbatchai.domain.placement import (
     AddNodes,
-    ClusterView,
     Decision,
-    NodeView,
-    QueuedJob,
     ReleaseNode,
     SetTarget,
     Settle,
@@ -31,71 +24,60 @@ from openbatchai.domain.placement import (
     VacateNode,
     next_deadline,
     plan,
-    queue_length_that_matters,
 )
 from openbatchai.domain.ports import TaskKind
-from openbatchai.store import tables
+from openbatchai.domain.runs import RunState
 from openbatchai.store.unit import Unit
 
 from . import clusters
 from .context import Context, record
 from .deletion import terminate_job
+from .keeping import Kept
 from .transitions import PROVISION_NODE, move_cluster, move_job, move_node, queue_effect
 
-
-def schedule(context: Context, unit: Unit) -> datetime | None:
-    """Plan and apply. Returns when time alone will change the plan."""
-    views, now = _views(unit), context.clock.now()
-    for view in views:
-        with unit.isolated(f"cluster {view.id}"):
-            for decision in plan([view], now, context.idle_timeout):
-                _apply(context, unit, decision)
-    return next_deadline(views, now, context.idle_timeout)
+# How many jobs one transaction starts at most.
+_STARTS = 64
 
 
-def _views(unit: Unit) -> list[ClusterView]:
-    nodes: dict[int, list[NodeView]] = defaultdict(list)
-    job_of_run = _running_jobs(unit)
-    for node in unit.nodes.list(order=unit.nodes.table.c.id):
-        job_id = job_of_run.get(node.run_id)
-        nodes[node.cluster_id].append(
-            NodeView(node.id, node.state, node.changed, job_id, node.leave_after_run)
-        )
-    return [
-        ClusterView(
-            cluster.id,
-            scale := scale_of(cluster.spec),
-            cluster.target,
-            cluster.deleting,
-            tuple(nodes[cluster.id]),
-            _queue(unit, cluster.id, scale.maximum, queue_length_that_matters(scale, nodes[cluster.id])),
-        )
-        for cluster in unit.clusters.list(order=unit.clusters.table.c.id)
-    ]
+def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
+    """Plan and apply for the clusters that changed or whose time has come. Returns when time alone will
+    change a plan, or a time that has come when there is more to do than fits into one transaction."""
+    now = context.clock.now()
+    view = kept.current(unit)
+    due = view.changed | {id for id, deadline in kept.deadlines.items() if deadline <= now}
+    view.changed.clear()
+    unfinished = False
+    for cluster_id in sorted(due):
+        kept.deadlines.pop(cluster_id, None)
+        cluster = view.clusters.get(cluster_id)
+        if cluster is None:
+            continue
+        failed = True
+        with unit.isolated(f"cluster {cluster_id}"):
+            decisions = plan(cluster, now, context.idle_timeout)
+            for decision in _first(decisions):
+                _apply(context, unit, decision, now)
+            unfinished = unfinished or len(decisions) > len(_first(decisions))
+            failed = False
+        kept.current(unit)
+        if failed:
+            # Next time again: nothing else would bring it up.
+            view.changed.add(cluster_id)
+        elif deadline := next_deadline(cluster, now, context.idle_timeout):
+            kept.deadlines[cluster_id] = deadline
+    return now if unfinished else min(kept.deadlines.values(), default=None)
 
 
-def _running_jobs(unit: Unit) -> dict[str, int]:
-    c = tables.jobs.c
-    live = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
-    rows = unit.connection.execute(select(c.run_id, c.id).where(c.execution_state.in_(live)))
-    return {row.run_id: row.id for row in rows}
+def _first(decisions: list[Decision]) -> list[Decision]:
+    """What one transaction holds: others, requests above all, wait for it."""
+    starts = [decision for decision in decisions if isinstance(decision, StartJob)]
+    if len(starts) <= _STARTS:
+        return decisions
+    later = set(starts[_STARTS:])
+    return [decision for decision in decisions if decision not in later]
 
 
-def _queue(unit: Unit, cluster_id: int, widest: int, length: int) -> tuple[QueuedJob, ...]:
-    """The head of the queue. However long it is, what cannot matter is not read."""
-    if length == 0:
-        return ()
-    c = tables.jobs.c
-    head = (
-        select(c.id, c.priority, c.node_count)
-        .where(c.cluster_id == cluster_id, c.execution_state == ExecutionState.QUEUED, c.node_count <= widest)
-        .order_by(c.priority.desc(), c.id)
-        .limit(length)
-    )
-    return tuple(QueuedJob(row.id, row.priority, row.node_count) for row in unit.connection.execute(head))
-
-
-def _apply(context: Context, unit: Unit, decision: Decision) -> None:
+def _apply(context: Context, unit: Unit, decision: Decision, now: datetime) -> None:
     match decision:
         case SetTarget(cluster_id, target):
             clusters.set_target(unit, _cluster(unit, cluster_id), target, context)
@@ -103,10 +85,10 @@ def _apply(context: Context, unit: Unit, decision: Decision) -> None:
             _add_nodes(context, unit, _cluster(unit, cluster_id), count)
         case ReleaseNode(node_id):
             _release(context, unit, node_id)
-        case VacateNode(node_id, job_id, how):
-            _vacate(context, unit, node_id, job_id, how)
-        case StartJob(job_id, node_ids):
-            _start_job(context, unit, job_id, node_ids)
+        case VacateNode(node_id, run_id, how):
+            _vacate(context, unit, node_id, run_id, how)
+        case StartJob():
+            _start_job(unit, decision, now)
         case Settle(cluster_id):
             cluster = _cluster(unit, cluster_id)
             if cluster.allocation_state is AllocationState.RESIZING:
@@ -166,12 +148,13 @@ def _release(context: Context, unit: Unit, node_id: str) -> None:
     move_node(unit, node, NodeEvent.RELEASE, context.clock.now(), "not needed any more")
 
 
-def _vacate(context: Context, unit: Unit, node_id: str, job_id: int, how: Deallocation) -> None:
-    node, job = _node(unit, node_id), unit.jobs.get(id=job_id)
+def _vacate(context: Context, unit: Unit, node_id: str, run_id: str, how: Deallocation) -> None:
+    node, run = _node(unit, node_id), unit.runs.get(id=run_id)
+    job = None if run is None else unit.jobs.get(id=run.job_id)
     node.leave_after_run = True
     unit.nodes.save(node)
     _resizing(context, unit, _cluster(unit, node.cluster_id), f"vacating {node_id} ({how})")
-    if job is None or job.execution_state is not ExecutionState.RUNNING or job.requeue or job.stop_reason:
+    if job is None or run is None or run.state is not RunState.ACTIVE:
         return
     if unit.tasks.count(run_id=job.run_id, ended=False) == 0:
         # Over, and only not yet published: nothing is left to stop, and nothing must run again.
@@ -183,16 +166,19 @@ def _vacate(context: Context, unit: Unit, node_id: str, job_id: int, how: Deallo
         move_job(unit, job, JobEvent.REQUEUE, context.clock.now(), f"node {node_id} is being deallocated")
 
 
-def _start_job(context: Context, unit: Unit, job_id: int, node_ids: tuple[str, ...]) -> None:
-    now = context.clock.now()
-    job = unit.jobs.get(id=job_id)
+def _start_job(unit: Unit, start: StartJob, now: datetime) -> None:
+    job = unit.jobs.get(id=start.job_id)
     if job is None:
-        raise LookupError(f"job {job_id} vanished inside a transaction")
+        raise LookupError(f"job {start.job_id} vanished inside a transaction")
     job.run_id = str(uuid.uuid4())
     job.attempt += 1
+    # The time of the plan: by it and the job's limit others are promised their nodes.
     job.started, job.ended, job.exit_code, job.errors = now, None, None, []
-    for node_id in node_ids:
+    for node_id in start.node_ids:
         node = _node(unit, node_id)
         node.run_id = job.run_id
         move_node(unit, node, NodeEvent.RUN_ASSIGNED, now, f"job {job.name}")
-    move_job(unit, job, JobEvent.NODES_ALLOTTED, now, f"on {', '.join(node_ids)}")
+    reason = f"on {', '.join(start.node_ids)}"
+    if start.passed is not None and (waiting := unit.jobs.get(id=start.passed)) is not None:
+        reason += f", before job {waiting.name}, which starts no later for it"
+    move_job(unit, job, JobEvent.NODES_ALLOTTED, now, reason)

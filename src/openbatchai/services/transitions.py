@@ -1,13 +1,15 @@
 """Applies the state machines: the new state, its event row, and its effects on other rows and the outbox."""
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 
-from openbatchai.domain import clusters, jobs
+from openbatchai.domain import clusters, jobs, runs
 from openbatchai.domain.clusters import AllocationEvent, NodeEffect, NodeEvent
 from openbatchai.domain.jobs import FINISHED, JobEffect, JobEvent
-from openbatchai.domain.model import Cluster, Effect, Job, Node, Task
+from openbatchai.domain.model import Cluster, Effect, Job, Node, Run, Task
 from openbatchai.domain.ports import TaskKind
+from openbatchai.domain.runs import RunEffect, RunEvent, RunState
 from openbatchai.domain.tasks import nodes_of_phase
 from openbatchai.store.unit import Unit, events_of
 
@@ -23,8 +25,11 @@ MAKE_FILE_SERVER = "makeFileServer"
 REMOVE_FILE_SERVER = "removeFileServer"
 
 
-def _story(unit: Unit, kind: str, object_id: str) -> str:
-    return "; ".join(f"{e.before}->{e.after} ({e.event})" for e in events_of(unit, kind, object_id))
+def _story(unit: Unit, kind: str, object_id: str) -> Callable[[], str]:
+    def told() -> str:
+        return "; ".join(f"{e.before}->{e.after} ({e.event})" for e in events_of(unit, kind, object_id))
+
+    return told
 
 
 def queue_effect(unit: Unit, kind: str, object_id: str) -> None:
@@ -33,14 +38,19 @@ def queue_effect(unit: Unit, kind: str, object_id: str) -> None:
 
 
 def move_cluster(
-    unit: Unit, cluster: Cluster, event: AllocationEvent, now: datetime, reason: str = ""
+    unit: Unit,
+    cluster: Cluster,
+    event: AllocationEvent,
+    now: datetime,
+    reason: str = "",
+    actor: str = "service",
 ) -> None:
     before = cluster.allocation_state
-    after, _ = clusters.ALLOCATION.step(cluster.name, before, event)
-    if after is before:
-        return
-    cluster.allocation_state, cluster.allocation_changed = after, now
-    record(unit, now, "cluster", str(cluster.id), before, after, event, reason)
+    story = _story(unit, "cluster", str(cluster.id))
+    after, _ = clusters.ALLOCATION.step(cluster.name, before, event, story)
+    if after is not before:
+        cluster.allocation_state, cluster.allocation_changed = after, now
+    record(unit, now, "cluster", str(cluster.id), before, after, event, reason, actor)
 
 
 def move_node(unit: Unit, node: Node, event: NodeEvent, now: datetime, reason: str = "") -> None:
@@ -68,9 +78,9 @@ def move_job(
     if after is not before:
         job.execution_changed = now
     if JobEffect.START_RUN in effects:
-        start_phase(unit, job, 0)
+        _start_run(unit, job, now, actor)
     if JobEffect.STOP_RUN in effects:
-        stop_run(unit, job)
+        move_run(unit, job, run_of(unit, job), RunEvent.STOP, now, reason, actor)
     if JobEffect.FREE_NODES in effects:
         for node in unit.nodes.list(run_id=job.run_id):
             move_node(unit, node, NodeEvent.RUN_ENDED, now, f"job {job.name}")
@@ -84,7 +94,51 @@ def move_job(
     record(unit, now, "job", str(job.id), before, after, event, reason, actor)
 
 
-def start_phase(unit: Unit, job: Job, phase: int) -> None:
+def run_of(unit: Unit, job: Job) -> Run:
+    """The present run. Raises LookupError when the job has none."""
+    found = unit.runs.get(id=job.run_id)
+    if found is None:
+        raise LookupError(f"job {job.id} has lost its run {job.run_id}")
+    return found
+
+
+def move_run(
+    unit: Unit,
+    job: Job,
+    run: Run,
+    event: RunEvent,
+    now: datetime,
+    reason: str = "",
+    actor: str = "service",
+    *,
+    phase: int = 0,
+) -> None:
+    """Change the run's state, carry out the effects and save it. `phase` is the one to start next."""
+    before = run.state
+    after, effects = runs.RUN.step(run.id, before, event, _story(unit, "run", run.id))
+    run.state = after
+    if after in runs.OVER:
+        run.ended = now
+    if RunEffect.START_PHASE in effects:
+        _start_phase(unit, job, phase)
+    if RunEffect.SIGNAL_TASKS in effects:
+        for task in unit.tasks.list(run_id=run.id, ended=False):
+            queue_effect(unit, SIGNAL_TASK, task.id)
+    if after is not before:
+        unit.runs.save(run)
+    record(unit, now, "run", run.id, before, after, event, reason, actor)
+
+
+def _start_run(unit: Unit, job: Job, now: datetime, actor: str) -> None:
+    """The nodes have the run's id already."""
+    nodes = [node.id for node in unit.nodes.list(run_id=job.run_id, order=unit.nodes.table.c.id)]
+    unit.runs.add(Run(job.run_id, job.id, job.attempt, RunState.ACTIVE, nodes, now))
+    reason = f"attempt {job.attempt} of job {job.name} on {', '.join(nodes)}"
+    record(unit, now, "run", job.run_id, "", RunState.ACTIVE, "start", reason, actor)
+    _start_phase(unit, job, 0)
+
+
+def _start_phase(unit: Unit, job: Job, phase: int) -> None:
     """Task rows and start effects for the nodes that have something to do in this phase of the run."""
     nodes = unit.nodes.list(run_id=job.run_id, order=unit.nodes.table.c.id)
     facts = [facts_of(node) for node in nodes]
@@ -105,8 +159,3 @@ def start_phase(unit: Unit, job: Job, phase: int) -> None:
         )
         unit.tasks.add(task)
         queue_effect(unit, START_TASK, task.id)
-
-
-def stop_run(unit: Unit, job: Job) -> None:
-    for task in unit.tasks.list(run_id=job.run_id, ended=False):
-        queue_effect(unit, SIGNAL_TASK, task.id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-SCHEMA = "0003"
+SCHEMA = "0005"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 
 from openbatchai.domain.clusters import AllocationState, NodeState
 from openbatchai.domain.jobs import ExecutionState
+from openbatchai.domain.runs import RunState
 
 
 class Instant(TypeDecorator[datetime]):
@@ -125,6 +126,7 @@ storage_accounts = Table(
     _json("tags"),
     _time("created"),
     Column("secrets", Text, nullable=False),
+    _json("properties"),
 )
 
 workspaces = Table(
@@ -238,6 +240,7 @@ jobs = Table(
     Column("cluster_id", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("node_count", Integer, nullable=False),
+    Column("limit_s", Integer, nullable=False),
     Column("segment", Text, nullable=False),
     _text("layout"),
     _flag("deleting"),
@@ -262,6 +265,18 @@ jobs = Table(
     Index("ix_jobs_state", "execution_state"),
     Index("ix_jobs_deleting", "deleting"),
     sqlite_autoincrement=True,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("job_id", Integer, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("state", Word(RunState), nullable=False),
+    _json("nodes"),
+    _time("started"),
+    _time("ended", nullable=True),
 )
 
 tasks = Table(

@@ -4,6 +4,7 @@ One writer thread executes the write transactions one after another; readers tak
 After a commit that changed anything, the `after_commit` callbacks are told, never before.
 """
 
+import copy
 import dataclasses
 import logging
 import queue
@@ -12,14 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from openbatchai.domain import model
+from openbatchai.domain.view import Change
 
 from . import tables
+from .changes import REMOVED, WRITTEN
 from .secrets import SecretBox
 
 T = TypeVar("T")
@@ -31,8 +34,13 @@ log = logging.getLogger(__name__)
 class Rows(Generic[T]):
     """Rows of one table as records of one dataclass whose fields are the columns."""
 
-    def __init__(self, connection: Connection, table: Table, record: type[T], box: SecretBox) -> None:
+    def __init__(
+        self, connection: Connection, table: Table, record: type[T], box: SecretBox, changes: list[Change]
+    ) -> None:
         self._connection = connection
+        self._changes = changes
+        self._written = WRITTEN.get(table.name)
+        self._removed = REMOVED.get(table.name)
         self.table = table
         self._record = record
         self._box = box
@@ -61,6 +69,7 @@ class Rows(Generic[T]):
         result = self._connection.execute(insert(self.table).values(**values))
         if "id" in self.table.c and "id" not in values:
             record.id = result.inserted_primary_key[0]  # type: ignore[attr-defined, index]
+        self._note(record)
         return record
 
     def save(self, record: T) -> None:
@@ -69,11 +78,20 @@ class Rows(Generic[T]):
         keys = [column.name for column in self.table.primary_key]
         statement = update(self.table).where(*(self.table.c[key] == values[key] for key in keys))
         self._connection.execute(statement.values(**{k: v for k, v in values.items() if k not in keys}))
+        self._note(record)
 
     def remove(self, *criteria: Any, **where: Any) -> None:
         if not where and not criteria:
             raise ValueError("refusing to delete a whole table")
+        if self._removed is not None:
+            if criteria or set(where) != {"id"}:
+                raise ValueError(f"rows of {self.table.name} are removed by their id")
+            self._changes.append(self._removed(where["id"]))
         self._connection.execute(delete(self.table).where(*criteria, *self._criteria(where)))
+
+    def _note(self, record: T) -> None:
+        if self._written is not None and (change := self._written(record)) is not None:
+            self._changes.append(change)
 
     def _select(self, where: dict[str, Any]) -> Any:
         return select(self.table).where(*self._criteria(where))
@@ -96,14 +114,29 @@ class Rows(Generic[T]):
         return self._record(**values)
 
 
+class Feed(Protocol):
+    """Keeps something up to date by what transactions change; called on the writer's thread, in their
+    order."""
+
+    def committed(self, changes: Sequence[Change]) -> None:
+        """The changes of a transaction, but for those that were taken from it before its end."""
+        ...
+
+    def lost(self) -> None:
+        """A transaction from which changes had been taken was rolled back."""
+        ...
+
+
 class Unit:
     """One transaction. `changed` says whether loops should be woken after the commit."""
 
     def __init__(self, connection: Connection, box: SecretBox) -> None:
         def rows(table: Table, record: type[T]) -> Rows[T]:
-            return Rows(connection, table, record, box)
+            return Rows(connection, table, record, box, self._changes)
 
         self.connection = connection
+        self._changes: list[Change] = []
+        self.changes_taken = False
         self.groups = rows(tables.resource_groups, model.ResourceGroup)
         self.accounts = rows(tables.storage_accounts, model.StorageAccount)
         self.workspaces = rows(tables.workspaces, model.Workspace)
@@ -112,6 +145,7 @@ class Unit:
         self.file_servers = rows(tables.file_servers, model.FileServer)
         self.nodes = rows(tables.nodes, model.Node)
         self.jobs = rows(tables.jobs, model.Job)
+        self.runs = rows(tables.runs, model.Run)
         self.tasks = rows(tables.tasks, model.Task)
         self.operations = rows(tables.operations, model.Operation)
         self.events = rows(tables.events, model.Event)
@@ -124,11 +158,20 @@ class Unit:
     @contextmanager
     def isolated(self, what: str) -> Iterator[None]:
         """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on."""
+        before = len(self._changes)
         try:
             with self.connection.begin_nested():
                 yield
         except Exception:
             log.exception("%s could not be worked on", what)
+            del self._changes[before:]
+
+    def take_changes(self) -> list[Change]:
+        """What this transaction changed and nobody took yet, before it is known that it commits."""
+        taken = self._changes[:]
+        self._changes.clear()
+        self.changes_taken = True
+        return taken
 
     def setting(self, name: str) -> str | None:
         statement = select(tables.settings.c.value).where(tables.settings.c.name == name)
@@ -145,21 +188,39 @@ class Store:
     def __init__(self, engine: Engine, box: SecretBox) -> None:
         self._engine = engine
         self._box = box
+        self._checks: tuple[Callable[[Unit], None], ...] = ()
         self._after_commit: list[Callable[[], None]] = []
+        self._feed: Feed | None = None
         self._work: queue.SimpleQueue[tuple[Callable[[Unit], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
 
+    def guarded(self, check: Callable[[Unit], None]) -> "Store":
+        """The same store, whose writes first run `check` in their transaction: what it raises undoes them."""
+        same = copy.copy(self)
+        same._checks = (*self._checks, check)
+        return same
+
     def after_commit(self, notify: Callable[[], None]) -> None:
         self._after_commit.append(notify)
+
+    def follow(self, feed: Feed) -> None:
+        """From the next transaction on. There is one feed; another takes its place."""
+        self._feed = feed
 
     def write(self, work: Callable[[Unit], R]) -> R:
         """Run `work` in a write transaction on the writer thread and return what it returns, committed."""
         return self.submit(work).result()
 
     def submit(self, work: Callable[[Unit], R]) -> "Future[R]":
-        future: Future[R] = Future()
-        self._work.put((work, future))
+        checks, future = self._checks, Future[R]()
+
+        def checked(unit: Unit) -> R:
+            for check in checks:
+                check(unit)
+            return work(unit)
+
+        self._work.put((checked, future))
         return future
 
     @contextmanager
@@ -183,13 +244,17 @@ class Store:
                 self._transact(connection, *item)
 
     def _transact(self, connection: Connection, work: Callable[[Unit], Any], future: "Future[Any]") -> None:
+        unit = Unit(connection, self._box)
         try:
             with connection.begin():
-                unit = Unit(connection, self._box)
                 result = work(unit)
         except BaseException as error:
+            if unit.changes_taken and self._feed is not None:
+                self._feed.lost()
             future.set_exception(error)
             return
+        if self._feed is not None and (changes := unit.take_changes()):
+            self._feed.committed(changes)
         future.set_result(result)
         if unit.changed:
             for notify in self._after_commit:

@@ -262,14 +262,24 @@ _SINCE = {
 
 def parse_properties(body: bytes, service: str) -> Properties:
     """What a document of the service sets. Raises MalformedXmlError, BadPropertyError."""
-    found: Properties = _record(_READERS[service])(parse(body, "StorageServiceProperties"))
+    return properties_in(parse(body, "StorageServiceProperties"), service)
+
+
+def properties_in(root: Element, service: str) -> Properties:
+    """What a document sets, once parsed. Raises BadPropertyError."""
+    found: Properties = _record(_READERS[service])(root)
     return found
+
+
+def shown_properties(stored: Mapping[str, Any], service: str) -> Properties:
+    """What was set, beside defaults."""
+    return {**_DEFAULTS[service], **stored}
 
 
 def properties_document(stored: Mapping[str, Any], service: str, version: str) -> bytes:
     """The answer to Get Service Properties: what was set, beside defaults, as far as `version` knows it."""
     order = [*_READERS[service]]
-    values = {**_DEFAULTS[service], **stored}
+    values = shown_properties(stored, service)
     body = "".join(
         _written(name, values[name]) for name in order if name in values and version >= _SINCE.get(name, "")
     )

@@ -163,6 +163,7 @@ class Policy:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)
 def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 

@@ -212,3 +212,14 @@ def application(identity, principals) -> tuple[str, str]:
     client_id, secret = str(uuid.uuid4()), new_secret()
     principals[client_id] = Principal(client_id, str(uuid.uuid4()), identity.tenant_id, hash_secret(secret))
     return client_id, secret
+
+
+@pytest.fixture
+def outside() -> str:
+    """An address of this machine that is not a loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return probe.getsockname()[0]

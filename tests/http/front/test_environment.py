@@ -7,7 +7,12 @@ import sys
 
 import pytest
 
-from openbatchai.cli.environment import FORMATS, client_environment, run_with_environment
+from openbatchai.cli.environment import (
+    FORMATS,
+    client_environment,
+    remote_environment,
+    run_with_environment,
+)
 
 AWKWARD = {"A": 'it\'s "$HOME" `x` \\ é', "B": "", "C": "two\nlines"}
 
@@ -36,6 +41,15 @@ def test_no_proxy_keeps_the_users_entries_but_not_those_that_hide_us(make):
     given = "10.0.0.1, .corp.example,*,windows.net,.azure.com,LOGIN.microsoftonline.com,localhost"
     env = make(NO_PROXY=given)
     assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,::1,10.0.0.1,.corp.example"
+
+
+def test_az_keeps_its_login_in_the_home_unless_the_user_chose(make, tmp_path):
+    own = str(tmp_path / "azure")
+    assert make()["AZURE_CONFIG_DIR"] == own
+    assert "AZURE_CONFIG_DIR" not in make(AZURE_CONFIG_DIR="/theirs")
+    # In the environment of this home, and in that of another one.
+    assert make(AZURE_CONFIG_DIR=own, BATCHAI_HOME=str(tmp_path))["AZURE_CONFIG_DIR"] == own
+    assert make(AZURE_CONFIG_DIR="/other/azure", BATCHAI_HOME="/other")["AZURE_CONFIG_DIR"] == own
 
 
 def test_wgetrc_keeps_the_users_lines(make, tmp_path):
@@ -85,3 +99,19 @@ def test_run_of_a_missing_command_says_so(tmp_path, capsys):
     assert run_with_environment(["no-such-command-here"], {}) == 127
     assert "no-such-command-here" in capsys.readouterr().err
     assert run_with_environment([str(tmp_path)], {}) == 126
+
+
+@pytest.mark.parametrize(
+    ("address", "host"), [("box.example", "box.example"), ("2001:db8::7", "[2001:db8::7]")]
+)
+def test_another_machine_reaches_the_proxy_by_tls(address, host):
+    endpoint = {"proxy": "http://openbatchai:pass@127.0.0.1:8898", "ca_bundle": "/home/ca/bundle.pem"}
+    env = remote_environment(endpoint, address, "/etc/batchai.pem")
+    assert env["HTTPS_PROXY"] == env["http_proxy"] == f"https://openbatchai:pass@{host}:8898"
+    assert env["REQUESTS_CA_BUNDLE"] == "/etc/batchai.pem"
+    assert env["NO_PROXY"].split(",")[-1] == address
+
+
+def test_a_service_of_this_machine_only_has_nothing_for_others():
+    with pytest.raises(ValueError, match="--host"):
+        remote_environment({"proxy": "http://127.0.0.1:8898"}, "box", "/etc/batchai.pem")

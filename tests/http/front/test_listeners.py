@@ -264,3 +264,16 @@ def test_a_stop_does_not_wait_for_idle_clients(loop, app, ca):
         tls.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert tls.recv(4096).startswith(b"HTTP/1.1 200")
         loop.run(listener.stop(grace_s=20))
+
+
+def test_the_certificate_names_the_address_that_was_reached(serve, app, ca, session, outside):
+    listener = serve(Listener(app, ca, host="0.0.0.0", names=("box.example",)))
+    answer = session.get(f"https://{outside}:{listener.port}/x", verify=str(ca.bundle_path))
+    assert answer.json()["scheme"] == "https"
+    context = ssl.create_default_context(cafile=str(ca.bundle_path))
+    with (
+        socket.create_connection((outside, listener.port), 20) as client,
+        context.wrap_socket(client, server_hostname="box.example") as tls,
+    ):
+        names = {value for _, value in tls.getpeercert()["subjectAltName"]}
+    assert names == {"localhost", "127.0.0.1", "box.example", outside}

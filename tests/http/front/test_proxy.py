@@ -345,17 +345,6 @@ def test_a_wrong_password_is_refused(guarded, raw_exchange):
     assert raw_exchange(guarded.port, head.encode()).startswith(b"HTTP/1.1 407 ")
 
 
-@pytest.fixture
-def outside() -> str:
-    """An address of this machine that is not a loopback one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return probe.getsockname()[0]
-
-
 @pytest.mark.parametrize(
     "request_", [b"CONNECT management.azure.com:443", b"GET http://management.azure.com/", b"GET /"]
 )
@@ -386,6 +375,24 @@ def test_other_machines_get_through_with_tls(serve, app, ca, outside):
         head = f"CONNECT management.azure.com:443 HTTP/1.1\r\nProxy-Authorization: Basic {known}\r\n\r\n"
         tls.sendall(head.encode())
         assert tls.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_certificate_names_the_address_that_was_reached(serve, app, ca, outside):
+    names = ("box.example",)
+    resolve = {"management.azure.com": app}.get
+    proxy = serve(Proxy(resolve, ca, host="0.0.0.0", credentials=("user", "pw"), names=names))
+    context = ssl.create_default_context(cafile=str(ca.bundle_path))
+    for name in (outside, "box.example", "localhost"):
+        with (
+            socket.create_connection((outside, proxy.port), 20) as client,
+            context.wrap_socket(client, server_hostname=name) as tls,
+        ):
+            assert tls.version()
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), 20) as client,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        context.wrap_socket(client, server_hostname=outside)
 
 
 def test_the_scheme_of_a_forwarded_request_is_that_of_its_target(proxy, foreign, raw_exchange):

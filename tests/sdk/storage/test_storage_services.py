@@ -2,7 +2,7 @@
 what is told about requests."""
 
 import json
-import logging
+from contextlib import closing
 
 import pytest
 import requests
@@ -25,10 +25,8 @@ from azure.storage.fileshare import (
 
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.observing import (
-    AccessFile,
     AccessLog,
     StorageMetrics,
-    access_log_in,
     observe_all,
 )
 
@@ -244,9 +242,10 @@ class TestAccountInformation:
 class TestObserving:
     def test_a_line_and_counts_for_each_request(self, observed_server, tmp_path, fresh_name):
         log, metrics = tmp_path / "access.log", StorageMetrics()
-        observe = observe_all(AccessLog().record, metrics.record)
-        with access_log_in(log), observed_server(observe) as server:
-            self.use(server, fresh_name)
+        with closing(AccessLog(log)) as lines:
+            observe = observe_all(lines.record, metrics.record)
+            with observed_server(observe) as server:
+                self.use(server, fresh_name)
         told = [json.loads(line) for line in log.read_text().splitlines()]
         assert [(line["operation"], line["status"], line["code"], line["auth"]) for line in told] == [
             ("CreateContainer", 201, "", "sharedKey"),
@@ -273,7 +272,7 @@ class TestObserving:
     def test_only_names_are_told(self, observed_server, tmp_path):
         """A signature sent in the place of a name, by a client that encodes a URL twice, is not kept."""
         log = tmp_path / "access.log"
-        with access_log_in(log), observed_server(AccessLog().record) as server:
+        with closing(AccessLog(log)) as lines, observed_server(lines.record) as server:
             requests.get(server.url("blob", "c%3Fsig=SECRET/b"))
             requests.get(server.url("blob").replace(server.account, "SECRET" * 100))
         told = [json.loads(line) for line in log.read_text().splitlines()]
@@ -293,10 +292,10 @@ class TestObserving:
 
 def test_the_access_file_is_turned_over(tmp_path):
     path = tmp_path / "access.log"
-    handler = AccessFile(path, max_bytes=100, keep=2)
+    log = AccessLog(path, max_bytes=100, keep=2)
     for number in range(12):
-        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, f"{number:039d}", (), None))
-    handler.close()
+        log.write(f"{number:039d}")
+    log.close()
     assert path.stat().st_mode & 0o777 == 0o600
     assert sorted(found.name for found in tmp_path.iterdir()) == [
         "access.log",
@@ -309,18 +308,18 @@ def test_the_access_file_is_turned_over(tmp_path):
         for line in (tmp_path / f"access.log{name}").read_text().split()
     ]
     assert kept == [6, 7, 8, 9, 10, 11]
-    again = AccessFile(path, max_bytes=100, keep=2)
-    again.emit(logging.LogRecord("x", logging.INFO, "", 0, "12", (), None))
+    again = AccessLog(path, max_bytes=100, keep=2)
+    again.write("12")
     again.close()
     assert path.read_text().split()[-1] == "12"
 
 
 def test_an_access_file_that_was_taken_away_comes_back(tmp_path):
     path = tmp_path / "access.log"
-    handler = AccessFile(path, max_bytes=100)
+    log = AccessLog(path, max_bytes=100)
     for number in range(4):
-        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, f"{number:039d}", (), None))
+        log.write(f"{number:039d}")
         if number == 1:
             path.unlink()
-    handler.close()
+    log.close()
     assert [int(line) for line in path.read_text().split()] == [2, 3]

@@ -29,6 +29,10 @@ def test_a_login_is_not_shown(value, shown):
         '{"idleTimeoutSeconds": "x"}',
         '{"fsync": "x"}',
         '{"copySources": "x"}',
+        '{"quota": {"Clusters": 5}}',
+        '{"ports": {"arm": 1, "blobs": 2}}',
+        '{"names": ["a/b"]}',
+        '{"names": [7]}',
     ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, content):
@@ -36,3 +40,19 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
     path.write_text(content)
     with pytest.raises(HomeUnusableError, match=r"config\.json"):
         Settings.load(path)
+
+
+def test_a_setting_that_there_is_not_is_named_with_those_that_there_are(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"quota": {"Clusters": 5}, "fsync": "always"}')
+    with pytest.raises(HomeUnusableError, match=r"no setting 'quota'; there are .*\bquotas\b"):
+        Settings.load(path)
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    path = tmp_path / "config.json"
+    settings = Settings(
+        {"arm": 1}, {"a": "b"}, 1.5, {"Clusters": 2}, "never", "any", 3, 4.5, True, ("x", "::1")
+    )
+    settings.save(path)
+    assert Settings.load(path) == settings

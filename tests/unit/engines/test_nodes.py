@@ -1,6 +1,6 @@
 import pytest
 
-from openbatchai.domain.ports import NodeRequest
+from openbatchai.domain.ports import NodeRequest, NoRoomError
 from openbatchai.engines.layout import Layout
 from openbatchai.engines.machine import Machine
 from openbatchai.engines.nodes import Nodes
@@ -18,13 +18,41 @@ def nodes(layout, cpus=8, gpus=0):
 
 
 def test_each_gpu_belongs_to_one_node_at_a_time(layout):
+    ours = nodes(layout, gpus=4)
+
+    ours.provision([NodeRequest(name, 1, 2) for name in "ab"])
+
+    assert {*ours.find("a").gpus, *ours.find("b").gpus} == {0, 1, 2, 3}
+
+
+def test_a_node_that_needs_more_gpus_than_are_free_is_not_made(layout):
     ours = nodes(layout, gpus=3)
+    ours.provision([NodeRequest("a", 1, 2)])
 
-    first, second, third = ours.provision([NodeRequest(name, 1, 2) for name in "abc"])
+    with pytest.raises(NoRoomError, match=r"needs 2 GPUs and 1 of this machine's 3 are free; .* belong to a"):
+        ours.provision([NodeRequest("b", 1, 2)])
 
-    assert (first.gpus, second.gpus, third.gpus) == (2, 1, 0)
-    assert not set(ours.find("a").gpus) & set(ours.find("b").gpus)
-    assert "the size has 2 GPUs, 0 of this machine's 3 were free" in third.note
+    assert ours.find("b") is None
+    ours.remove("a")
+    assert ours.provision([NodeRequest("b", 1, 2)])[0].gpus == 2
+
+
+def test_a_size_with_more_gpus_than_the_machine_gets_all(layout):
+    (fact,) = nodes(layout, gpus=2).provision([NodeRequest("a", 1, 4)])
+
+    assert fact.gpus == 2
+    assert "the size has 4 GPUs, this machine 2" in fact.note
+
+
+def test_the_size_of_this_machine_has_all_of_it(layout):
+    ours = nodes(layout, cpus=4, gpus=2)
+
+    (fact,) = ours.provision([NodeRequest("a", 0, 0, whole_machine=True)])
+
+    assert (fact.cores, fact.gpus, fact.note) == (4, 2, "")
+    assert ours.find("a").cpus is None
+    with pytest.raises(NoRoomError):
+        ours.provision([NodeRequest("b", 0, 0, whole_machine=True)])
 
 
 def test_gpus_of_a_released_node_can_be_had_again(layout):

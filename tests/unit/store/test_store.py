@@ -1,11 +1,15 @@
 """The control store: transactions, secrets at rest, newer homes."""
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 
 import pytest
 
-from openbatchai.domain.model import StorageAccount
+from openbatchai.domain.clusters import NodeState
+from openbatchai.domain.model import Node, StorageAccount
+from openbatchai.domain.runs import RunState
+from openbatchai.domain.view import NodeGone
 from openbatchai.store.schema import MIGRATIONS, NewerSchemaError, upgrade
 from openbatchai.store.secrets import SecretBox
 from openbatchai.store.unit import Store, open_engine
@@ -130,6 +134,53 @@ def test_work_that_fails_in_isolation_is_undone_alone(store):
         assert {account.key for account in unit.accounts.list()} == {"before", "after"}
 
 
+class Feed:
+    def __init__(self):
+        self.seen, self.losses = [], 0
+
+    def committed(self, changes):
+        self.seen += changes
+
+    def lost(self):
+        self.losses += 1
+
+
+def a_node(name):
+    return Node(name, 1, NodeState.IDLE, datetime(2026, 1, 1, tzinfo=UTC), "", True, {})
+
+
+def test_the_feed_gets_what_was_committed_and_nothing_that_was_undone(store):
+    feed = Feed()
+    store.follow(feed)
+
+    def work(unit):
+        unit.connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        unit.nodes.add(a_node("before"))
+        with unit.isolated("the damaged one"):
+            unit.nodes.add(a_node("damaged"))
+            raise ValueError("damaged")
+        unit.nodes.remove(id="before")
+
+    store.write(work)
+    assert [change.id for change in feed.seen] == ["before", "before"]
+    assert isinstance(feed.seen[-1], NodeGone)
+
+
+def test_the_feed_is_told_when_what_it_took_early_is_undone(store):
+    feed = Feed()
+    store.follow(feed)
+
+    def work(unit):
+        unit.connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        unit.nodes.add(a_node("n"))
+        assert [change.id for change in unit.take_changes()] == ["n"]
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        store.write(work)
+    assert (feed.seen, feed.losses) == ([], 1)
+
+
 def test_a_home_of_the_first_schema_keeps_its_rows(path):
     """The first version's database, made by its own migration alone."""
     from alembic import command
@@ -148,3 +199,77 @@ def test_a_home_of_the_first_schema_keeps_its_rows(path):
         assert unit.setting("kept") == "yes"
         assert unit.file_servers.count() == 0
     store.close()
+
+
+def insert(connection, table, **values):
+    names = ", ".join(values)
+    places = ", ".join("?" for _ in values)
+    connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", tuple(values.values()))
+
+
+def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
+    from alembic import command
+    from alembic.config import Config
+
+    engine = open_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    moment = "2026-01-01T00:00:00.000000"
+    job = {
+        "experiment_id": 1,
+        "name": "j",
+        "legacy": "{}",
+        "location": "",
+        "tags": "{}",
+        "fingerprint": "",
+        "cluster_id": 1,
+        "priority": 0,
+        "node_count": 1,
+        "segment": "",
+        "layout": "2018",
+        "deleting": 0,
+        "created": moment,
+        "changed": moment,
+        "etag": "",
+        "modified": moment,
+        "execution_state": "running",
+        "execution_changed": moment,
+        "started": moment,
+        "errors": "[]",
+        "attempt": 2,
+        "requeue": 0,
+        "cluster_spec": "{}",
+        "secrets": "",
+    }
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        insert(connection, "workspaces", id=1, group_key="g", key="w", **a_parent(moment))
+        experiment = {"id": 1, "workspace_id": 1, "key": "e", "name": "e", "deleting": 0, "etag": ""}
+        insert(connection, "experiments", created=moment, changed=moment, **experiment)
+        hour, week = (json.dumps({"constraints": {"maxWallClockTime": text}}) for text in ("PT1H", "P7D"))
+        insert(connection, "jobs", key="a", spec=hour, run_id="r1", stop_reason="", **job)
+        insert(connection, "jobs", key="b", spec=week, run_id="r2", stop_reason="peerFailed", **job)
+    upgrade(engine)
+    with engine.connect() as connection:
+        runs = connection.exec_driver_sql("SELECT id, job_id, attempt, state, nodes FROM runs ORDER BY id")
+        assert [tuple(row) for row in runs] == [
+            ("r1", 1, 2, RunState.ACTIVE, "[]"),
+            ("r2", 2, 2, RunState.STOPPING, "[]"),
+        ]
+        jobs = connection.exec_driver_sql("SELECT limit_s, stop_reason FROM jobs ORDER BY id")
+        assert [tuple(row) for row in jobs] == [(3600, ""), (604800, "")]
+
+
+def a_parent(moment):
+    return {
+        "group_name": "g",
+        "name": "w",
+        "location": "eastus",
+        "tags": "{}",
+        "deleting": 0,
+        "created": moment,
+        "changed": moment,
+        "etag": "",
+    }

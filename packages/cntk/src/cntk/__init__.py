@@ -19,6 +19,9 @@ from . import (
     device as device,
 )
 from . import (
+    eval as eval,
+)
+from . import (
     initializer as initializer,
 )
 from . import (
@@ -52,6 +55,7 @@ from .axis import Axis
 from .core import Value
 from .default_options import default_options, default_options_for, default_override_or, get_default_override
 from .device import all_devices, cpu, gpu, try_set_default_device, use_default_device
+from .eval import Evaluator
 from .initializer import (
     glorot_normal,
     glorot_uniform,
@@ -64,42 +68,25 @@ from .initializer import (
     xavier,
 )
 from .internal.missing import module_getattr
-from .learners import (
-    IGNORE,
-    Learner,
-    UnitType,
-    learning_parameter_schedule,
-    learning_parameter_schedule_per_sample,
-    learning_rate_schedule,
-    momentum_as_time_constant_schedule,
-    momentum_schedule,
-    momentum_schedule_per_sample,
-    momentum_sgd,
-    nesterov,
-    sgd,
-    training_parameter_schedule,
-)
+from .learners import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .metrics import *  # noqa: F403
 from .ops import *  # noqa: F403
 from .ops import sequence as sequence
 from .ops.functions import BlockFunction, CloneMethod, Function, ModelFormat, load_model
-from .train import Trainer, minibatch_size_schedule
+from .train import *  # noqa: F403
 from .variables import Constant, Parameter, Record, Variable
 
 __all__ = [
-    "IGNORE",
     "Axis",
     "BlockFunction",
     "CloneMethod",
     "Constant",
+    "Evaluator",
     "Function",
-    "Learner",
     "ModelFormat",
     "Parameter",
     "Record",
-    "Trainer",
-    "UnitType",
     "Value",
     "Variable",
     "all_devices",
@@ -114,24 +101,14 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "initializer_with_rank",
-    "learning_parameter_schedule",
-    "learning_parameter_schedule_per_sample",
-    "learning_rate_schedule",
     "load_model",
-    "momentum_as_time_constant_schedule",
-    "momentum_schedule",
-    "momentum_schedule_per_sample",
-    "momentum_sgd",
-    "nesterov",
     "normal",
-    "sgd",
-    "training_parameter_schedule",
     "truncated_normal",
     "try_set_default_device",
     "uniform",
     "use_default_device",
     "xavier",
 ]
-__all__ += ["minibatch_size_schedule", *ops.__all__, *losses.__all__, *metrics.__all__]
+__all__ += [*learners.__all__, *ops.__all__, *train.__all__, *losses.__all__, *metrics.__all__]
 
 __getattr__ = module_getattr("cntk")

@@ -60,10 +60,19 @@ def all_devices() -> tuple[DeviceDescriptor, ...]:
     return (*(DeviceDescriptor(1, i) for i in range(torch.cuda.device_count())), cpu())
 
 
+def _choose() -> DeviceDescriptor:
+    """The first GPU; for each of several workers on a machine another one."""
+    if not torch.cuda.is_available():
+        return cpu()
+    from .internal.workers import place
+
+    return gpu(place().local_rank % torch.cuda.device_count())
+
+
 def use_default_device() -> DeviceDescriptor:
     """Return the process-wide default device; the first call chooses it and says so on stderr."""
     if not _Default.frozen:
-        device = _Default.device or (gpu(0) if torch.cuda.is_available() else cpu())
+        device = _Default.device or _choose()
         _Default.device, _Default.frozen = device, True
         name = "CPU" if device.type() == 0 else f"{device} {torch.cuda.get_device_name(device.id())}"
         write_stderr(f"Selected {name} as the process wide default device.\n")

@@ -10,7 +10,7 @@ import torch
 
 from .axis import Axis
 from .default_options import default_override_or, get_default_override
-from .device import torch_device
+from .device import torch_device, use_default_device
 from .initializer import Initializer
 from .internal.missing import module_getattr
 from .internal.operators import TensorOpsMixin
@@ -219,6 +219,7 @@ class _Stored(Variable):
                 f"Parameter/Constant '{self!r}' has invalid shape '{shape_text(self._shape)}'; it is illegal "
                 "for a Parameter/Constant to have a FreeDimension."
             )
+        use_default_device()  # chosen (and said so on stderr) with the first value, as in CNTK
         self._init = init.seeded() if isinstance(init, Initializer) else init
         self._tensor: torch.Tensor | None = None
 

@@ -13,7 +13,8 @@ from .corpus import Case, Corpus
 
 
 def replay(corpus: Corpus, case: Case, folder: Path) -> None:
-    shutil.copy(corpus.folder / case["ctf"], folder)
+    if (corpus.folder / case["ctf"]).exists():
+        shutil.copy(corpus.folder / case["ctf"], folder)
     recorded = case.get("raises")
     try:
         _read(corpus, case)
@@ -42,7 +43,12 @@ def _read(corpus: Corpus, case: Case) -> None:
         if isinstance(size, dict) and "restore" in size:
             source.restore_from_checkpoint(state)
             continue
-        minibatch = source.next_minibatch(size)
+        partition = size if isinstance(size, dict) else {"size": size}
+        minibatch = source.next_minibatch(
+            partition["size"],
+            num_data_partitions=partition.get("num_data_partitions"),
+            partition_index=partition.get("partition_index"),
+        )
         if call.get("empty"):
             same(f"call {i}", minibatch, {})
         else:

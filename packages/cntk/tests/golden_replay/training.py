@@ -15,8 +15,9 @@ TOLERANCE = 1e-4
 
 
 def replay(corpus: Corpus, case: Case, folder: Path) -> None:
-    if case.get("kind"):
-        raise NotImplementedError(f"the runner does not know the kind {case['kind']} of training cases")
+    if case.get("kind") == "Function.train":
+        _function_train(corpus, case)
+        return
     scope = corpus.scope(case)
     model = scope[case["model"]]
     loss = corpus.evaluate(case["loss"], scope)
@@ -51,3 +52,35 @@ def replay(corpus: Corpus, case: Case, folder: Path) -> None:
 
 def _rows(value: Any, index: np.ndarray) -> Any:
     return [value[i] for i in index] if isinstance(value, list) else value[index]
+
+
+def _function_train(corpus: Corpus, case: Case) -> None:
+    scope = corpus.scope(case)
+    criterion = corpus.evaluate(case["criterion"], scope)
+    by_shape = {(e["name"], tuple(e["shape"])): e for e in case["parameters"]}
+    same("parameters", len(by_shape), len(criterion.parameters))
+    for parameter in criterion.parameters:
+        parameter.value = corpus.array(case, by_shape[parameter.name, parameter.shape]["init"])
+    data = tuple(corpus.data(case, e) for e in case["inputs"])
+    options = {key: corpus.evaluate(value, scope) for key, value in case["train_kwargs"].items()}
+    learners = [corpus.evaluate(e, scope) for e in case["learners"]]
+    result = criterion.train(data, parameter_learners=learners, **options)
+    same("type", type(result).__name__, case["returned_type"])
+    _same_records(result, case["returned"])
+    for parameter in criterion.parameters:
+        entry = by_shape[parameter.name, parameter.shape]
+        close(f"final {parameter.name}", parameter.value, corpus.array(case, entry["final"]), TOLERANCE)
+    _same_records(criterion.test(data, **case["test_kwargs"]), case["test_returned"])
+
+
+def _same_records(mine: Any, recorded: Any) -> None:
+    if isinstance(recorded, dict):
+        same("keys", sorted(mine), sorted(recorded))
+        for key, value in recorded.items():
+            _same_records(mine[key], value)
+    elif isinstance(recorded, list):
+        same("length", len(mine), len(recorded))
+        for a, b in zip(mine, recorded, strict=True):
+            _same_records(a, b)
+    else:
+        close("value", mine, np.array(recorded), TOLERANCE)

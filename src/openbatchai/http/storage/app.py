@@ -104,7 +104,9 @@ class StorageApp:
         self._calls = calls
         self._find_level = find_level
         self._pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{service.value}-data")
-        self._authority = Authority(verify_bearer, self._rules, tenant, delegation_secret)
+        self._authority = Authority(
+            verify_bearer, self._rules, tenant, delegation_secret, account_rules=storage.rules
+        )
         self._observe = observe
         self._sources = Sources(self._authority, storage, ports)
 

@@ -50,7 +50,7 @@ def create_app(
     pages = BlobPageCalls(storage, reader)
     batch = BlobBatchCalls()
     groups = (
-        ContainerCalls(storage, container_form()),
+        ContainerCalls(storage, container_form(storage)),
         BlobContainerCalls(storage),
         AccountInfoCalls(describe),
         BlobItemCalls(storage, pages),

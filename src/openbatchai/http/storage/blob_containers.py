@@ -15,11 +15,16 @@ from openbatchai.wire import blob as wire
 from openbatchai.wire import blob_listing, storage_xml
 
 
-def container_form() -> ContainerForm:
+def container_form(storage: Storage) -> ContainerForm:
+    def settings(exchange: Exchange) -> dict[str, str]:
+        access = _public_access(exchange)
+        storage.check_public_access(exchange.ref.account, access)
+        return {"public_access": access}
+
     return ContainerForm(
         service=StorageService.BLOB,
         noun="Container",
-        settings=lambda exchange: {"public_access": _public_access(exchange)},
+        settings=settings,
         headers=_headers,
         properties=_properties,
         acl_headers=_access_header,

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from openbatchai.dataplane import cors
@@ -251,6 +252,7 @@ class _AsSpelled(bytes):
         return self
 
 
+@lru_cache(maxsize=1024)
 def _name(text: str) -> bytes:
     name = text.encode("latin-1")
     return _AsSpelled(name) if text.startswith("x-ms-meta-") else name

@@ -17,8 +17,8 @@ from openbatchai.wire import files as wire
 from openbatchai.wire import storage_xml
 
 _MOST_QUOTA_GIB = 102_400
-_DEFAULT_TIER = "TransactionOptimized"
-_TIERS = {tier.lower(): tier for tier in (_DEFAULT_TIER, "Hot", "Cool", "Premium")}
+DEFAULT_TIER = "TransactionOptimized"
+_TIERS = {tier.lower(): tier for tier in (DEFAULT_TIER, "Hot", "Cool", "Premium")}
 _TIER = "x-ms-access-tier"
 _DELETE_SNAPSHOTS = "x-ms-delete-snapshots"
 # What clients may ask of provisioned accounts: kept and given back. Header and element of a listing.
@@ -48,7 +48,7 @@ def share_form(clock: Clock) -> ContainerForm:
     return ContainerForm(
         service=StorageService.FILE,
         noun="Share",
-        settings=lambda exchange: _settings(exchange, clock),
+        settings=lambda exchange: share_settings(exchange.headers, clock),
         headers=_headers,
         properties=_properties,
         acl_headers=lambda _: {},
@@ -71,7 +71,10 @@ class ShareCalls:
         }
 
     async def set_properties(self, exchange: Exchange) -> None:
-        conditions, wanted = conditions_of(exchange.headers), dict(_settings(exchange, self._storage.clock))
+        conditions, wanted = (
+            conditions_of(exchange.headers),
+            dict(share_settings(exchange.headers, self._storage.clock)),
+        )
         options = wanted.pop("options", {})
 
         def change() -> Container:
@@ -81,9 +84,7 @@ class ShareCalls:
 
         found = await exchange.run(change)
         quota = {"x-ms-share-quota": str(found.settings.quota_gib)}
-        await exchange.reply(
-            200, version_headers(found) | quota | dict(_options_told(found.settings.options))
-        )
+        await exchange.reply(200, version_headers(found) | quota | dict(options_told(found.settings.options)))
 
     async def stats(self, exchange: Exchange) -> None:
         def read() -> tuple[Container, int]:
@@ -121,8 +122,8 @@ class ShareCalls:
         raise StorageError(StorageCode.SHARE_NOT_FOUND, "No deleted share is kept.")
 
 
-def _settings(exchange: Exchange, clock: Clock) -> Mapping[str, Any]:
-    headers = exchange.headers
+def share_settings(headers: Mapping[str, str], clock: Clock) -> Mapping[str, Any]:
+    """What headers set of a share beside metadata; StorageError (400) names one that cannot be."""
     settings: dict[str, Any] = {}
     quota = size_header(headers, "x-ms-share-quota")
     if quota is not None:
@@ -151,7 +152,7 @@ def _word(name: str, text: str, words: Mapping[str, str]) -> str:
     return word
 
 
-def _options_told(options: Mapping[str, str]) -> Mapping[str, str]:
+def options_told(options: Mapping[str, str]) -> Mapping[str, str]:
     """Root squash is taken for any share, but means something for those with NFS only."""
     if options.get(_PROTOCOLS) == "NFS":
         return options
@@ -163,22 +164,22 @@ def _headers(found: Container, version: str) -> dict[str, str]:
     changed = settings.tier_changed_ns
     return {
         "x-ms-share-quota": str(settings.quota_gib),
-        _TIER: settings.access_tier or _DEFAULT_TIER,
+        _TIER: settings.access_tier or DEFAULT_TIER,
         **({"x-ms-access-tier-change-time": storage_xml.http_date_ns(changed)} if changed else {}),
         _PROTOCOLS: "SMB",
-        **_options_told(settings.options),
+        **options_told(settings.options),
         **wire.lease_headers(found.lease, version),
     }
 
 
 def _properties(found: Container) -> Mapping[str, str]:
-    settings, options = found.settings, _options_told(found.settings.options)
+    settings, options = found.settings, options_told(found.settings.options)
     changed = settings.tier_changed_ns
     return {
         "Last-Modified": storage_xml.http_date(found.last_modified),
         "Etag": found.etag,
         "Quota": str(settings.quota_gib),
-        "AccessTier": settings.access_tier or _DEFAULT_TIER,
+        "AccessTier": settings.access_tier or DEFAULT_TIER,
         **({"AccessTierChangeTime": storage_xml.http_date_ns(changed)} if changed else {}),
         **storage_xml.lease_properties(found.lease),
         "EnabledProtocols": settings.options.get(_PROTOCOLS, "SMB"),

@@ -134,6 +134,11 @@ def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.startswith(_META)
     }
+    return check_metadata(metadata)
+
+
+def check_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """The metadata, if it can be some. Raises as metadata_of() does."""
     if "" in metadata:
         raise StorageError(StorageCode.EMPTY_METADATA_KEY)
     if not all(map(_IDENTIFIER.fullmatch, metadata)):

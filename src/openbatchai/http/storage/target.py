@@ -14,6 +14,7 @@ from openbatchai.http.connections import SPELLED_NAMES
 
 _SECONDARY = "-secondary"
 _TRAILING_DOTS_SINCE = "2022-11-02"
+_NOWHERE = {service: ItemRef(service, "", "") for service in StorageService}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Target:
 def unread_target(scope: Mapping[str, Any], service: StorageService) -> Target:
     """What an error can be answered with before anything of the URL is understood."""
     return Target(
-        ItemRef(service, "", "", ""),
+        _NOWHERE[service],
         SignedRequest(scope["method"], "/", (), _headers(scope), ""),
         {},
         "",
@@ -95,7 +96,7 @@ def _headers(scope: Mapping[str, Any]) -> Headers:
     for raw_name, raw_value in scope["headers"]:
         name = raw_name.decode("latin-1").lower()
         try:
-            value = raw_value.decode("utf-8")
+            value = raw_value.decode()
         except UnicodeDecodeError:
             # http.client sends Latin-1 but signs the UTF-8 of the same text.
             value = raw_value.decode("latin-1")

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from openbatchai.domain.errors import ServiceError, invalid_property
+from openbatchai.domain.errors import Code, ServiceError, invalid_property
 
 D = TypeVar("D", bound=BaseModel)
 Json = dict[str, Any]
@@ -13,7 +13,10 @@ _SECRET_NAMES = frozenset({"accountKey", "adminUserPassword", "password", "instr
 
 
 def validate(definition: type[D], data: Any, path: str) -> D:
-    """Raise InvalidPropertyValue for the first thing that is wrong, naming its JSON path from `path` on."""
+    """Raise InvalidPropertyValue for the first thing that is wrong, naming its JSON path from `path` on;
+    InvalidRequestContent when the whole body (`path` is empty) is no object."""
+    if not path and not isinstance(data, dict):
+        raise ServiceError(400, Code.INVALID_REQUEST_CONTENT, "The request content must be a JSON object.")
     try:
         return definition.model_validate(data)
     except ValidationError as error:

@@ -9,7 +9,6 @@ DATA_DIR holds Train-28x28_cntk_text.txt and Test-28x28_cntk_text.txt in the CNT
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("Train-28x28_cntk_text.txt", "Test-28x28_cntk_text.txt"):
         if not (options.data_dir / name).is_file():
             parser.error(f"{options.data_dir / name} does not exist")
-    # The log is read while this runs, often through a pipe.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+    # The library reports what it runs on to stderr.  The recipe of 2018 put all the rest there as well, and
+    # its documents follow a training in stderr.txt: one file, in order, line by line.
+    sys.stdout = sys.stderr
     if options.seed is not None:
         C.cntk_py.set_fixed_random_seed(options.seed)
     train_and_test(options.data_dir, options.model_dir, options.epochs)

@@ -15,7 +15,10 @@ from .feeding import argument_map, feed, feeds_of, missing_values
 from .layout import Layout
 from .lower import Program, lower
 
-__all__ = ["argument_map", "evaluate", "feeds_of", "gradients", "run_backward", "run_forward", "to_user"]
+__all__ = [
+    "argument_map", "batch_sum", "evaluate", "feeds_of", "gradients", "run_backward", "run_forward",
+    "sample_count", "to_user",
+]  # fmt: skip
 
 
 def to_user(value: torch.Tensor, layout: Layout | None, lead: int, as_numpy: bool) -> Any:
@@ -30,6 +33,21 @@ def to_user(value: torch.Tensor, layout: Layout | None, lead: int, as_numpy: boo
     if layout is None:
         return array
     return [array[i, :length] for i, length in enumerate(layout.lengths)]
+
+
+def batch_sum(value: torch.Tensor, layout: Layout | None) -> torch.Tensor:
+    """The sum over all samples of a minibatch (of what lies behind the ends of sequences, nothing)."""
+    if layout is None or layout.uniform:
+        return value.sum()
+    mask = layout.mask(value.device)
+    return torch.where(mask.reshape(*mask.shape, *(1,) * (value.dim() - 2)), value, 0.0).sum()
+
+
+def sample_count(variable: Variable, value: torch.Tensor, layout: Layout | None) -> int:
+    """How many samples a value of the variable is of: every step of a sequence is one."""
+    if layout is not None:
+        return layout.total
+    return len(value) if variable.has_batch_axis() else 1
 
 
 def _check_known(function: Function, outputs: Sequence[Variable]) -> None:

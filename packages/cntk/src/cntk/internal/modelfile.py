@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,11 @@ def _file_shape(shape: ShapeOrUnknown) -> Shape:
     return Shape(_MARKERS.get(dim, dim) for dim in reversed(shape))
 
 
+def dump_model(root: PrimitiveFunction) -> bytes:
+    """The bytes of a model file."""
+    return proto.dump(_Writer(root).model())
+
+
 def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> None:
     """Write the file in one step: a reader never sees half a model, a crash leaves the old one.
 
@@ -140,7 +145,7 @@ def save_model(root: PrimitiveFunction, filename: str | os.PathLike[str]) -> Non
         raise ValueError(
             "invalid null reference in method 'Function_save', argument 2 of type 'std::wstring const &'"
         )
-    data = proto.dump(_Writer(root).model())
+    data = dump_model(root)
     path = Path(filename)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,14 +222,15 @@ class _Reader:
         return root
 
     def _check_order(self) -> None:
-        """A value must not depend on itself: there are no delays here that could break a cycle."""
+        """A value must not depend on itself, unless through a delay."""
         values = {k: self._stand_ins.get(v, v) for k, v in self._arguments.items()}
 
         def sources(node: Any) -> list[Any]:
             if isinstance(node, Variable):
                 return [values[node]] if node in values else [node.owner] if node.owner is not None else []
             body = [node.body.root] if node.body is not None else []
-            return [*body, *node.operands, *node.block_arguments.values()]
+            operands = node.operands[1:] if node.op in (Op.PastValue, Op.FutureValue) else node.operands
+            return [*body, *operands, *node.block_arguments.values()]
 
         done: set[Any] = set()
         for start in self._functions.values():
@@ -374,7 +380,14 @@ def load_model_file(model: Any) -> PrimitiveFunction:
     return read_model(Path(model).read_bytes())
 
 
-def restore_model(function: Function, filename: str | os.PathLike[str]) -> None:
+def restore_model(
+    function: Function, filename: str | os.PathLike[str], check_only: bool = False
+) -> Callable[[], None]:
+    """Take over the values of a saved model of the same structure; or, with `check_only`, return the call
+    that does it.
+
+    Raises RuntimeError for a missing or damaged file, ValueError for a model of another structure.
+    """
     if not Path(filename).is_file():
         raise RuntimeError(f"Cannot open file '{filename}' for reading.")
     loaded = load_model_file(filename)
@@ -389,6 +402,12 @@ def restore_model(function: Function, filename: str | os.PathLike[str]) -> None:
             f"Function '{function!r}' being restored is not equivalent (isomorphic) to the Function "
             f"'{loaded.composite()!r}' loaded from checkpoint."
         )
-    for old, new in zip(stored, restored, strict=True):
-        if isinstance(old, _Stored) and isinstance(new, _Stored):
-            old.value = new.value
+
+    def take_over() -> None:
+        for old, new in zip(stored, restored, strict=True):
+            if isinstance(old, _Stored) and isinstance(new, _Stored):
+                old.value = new.value
+
+    if not check_only:
+        take_over()
+    return take_over

@@ -12,7 +12,7 @@ import warnings
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,10 @@ class StreamData:
     indptr: np.ndarray | None = None
     indices: np.ndarray | None = None
     values: np.ndarray | None = None
+
+    def as_frames(self) -> StreamData:
+        """Every sample as a sequence of its own."""
+        return replace(self, offsets=None)
 
     @property
     def sequence_count(self) -> int:

@@ -1,19 +1,97 @@
 """Layers: functions with parameters of their own, to be applied to an input."""
 
-from ..default_options import default_options as default_options
-from ..default_options import default_options_for as default_options_for
+from ..default_options import default_options, default_options_for
 from ..internal.missing import module_getattr
-from . import blocks, higher_order_layers, layers, models, sequence
-from .blocks import *  # noqa: F403
-from .higher_order_layers import *  # noqa: F403
-from .layers import *  # noqa: F403
+from .blocks import (
+    GRU,
+    LSTM,
+    ForwardDeclaration,
+    RNNStep,
+    RNNUnit,
+    Stabilizer,
+    UntestedBranchError,
+    identity,
+)
+from .higher_order_layers import (
+    For,
+    ResNetBlock,
+    Sequential,
+    SequentialClique,
+)
+from .layers import (
+    Activation,
+    AveragePooling,
+    BatchNormalization,
+    Convolution,
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+    ConvolutionTranspose,
+    ConvolutionTranspose1D,
+    ConvolutionTranspose2D,
+    ConvolutionTranspose3D,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Label,
+    LayerNormalization,
+    MaxPooling,
+    MaxUnpooling,
+)
 from .models import AttentionModel
-from .sequence import *  # noqa: F403
+from .sequence import (
+    Delay,
+    Fold,
+    PastValueWindow,
+    Recurrence,
+    RecurrenceFrom,
+    UnfoldFrom,
+)
 
-__all__ = ["AttentionModel", "default_options", "default_options_for", "models"]
-__all__ += blocks.__all__
-__all__ += higher_order_layers.__all__
-__all__ += layers.__all__
-__all__ += sequence.__all__
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Activation",
+    "AttentionModel",
+    "AveragePooling",
+    "BatchNormalization",
+    "Convolution",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
+    "ConvolutionTranspose",
+    "ConvolutionTranspose1D",
+    "ConvolutionTranspose2D",
+    "ConvolutionTranspose3D",
+    "Delay",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Fold",
+    "For",
+    "ForwardDeclaration",
+    "GlobalAveragePooling",
+    "GlobalMaxPooling",
+    "Label",
+    "LayerNormalization",
+    "MaxPooling",
+    "MaxUnpooling",
+    "PastValueWindow",
+    "RNNStep",
+    "RNNUnit",
+    "Recurrence",
+    "RecurrenceFrom",
+    "ResNetBlock",
+    "Sequential",
+    "SequentialClique",
+    "Stabilizer",
+    "UnfoldFrom",
+    "UntestedBranchError",
+    "default_options",
+    "default_options_for",
+    "identity",
+]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.layers")

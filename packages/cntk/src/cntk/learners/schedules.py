@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from enum import Enum, unique
 from typing import Any
 
 import numpy as np
 
+from ..internal.checks import required, typed
+from ..internal.proto import SizeT
 from ..variables import is_scalar
+
+_VERSION = 2
+_TYPE = "TrainingParameterSchedule"
 
 IGNORE = 0  # "the values are for whatever size the minibatch has"
 
@@ -61,6 +67,7 @@ class TrainingParameterSchedule:
             self.starts.append(position)
             self.values.append(float(value))
             position += int(repeat) * unit
+        self.end = 0 if is_scalar(schedule) else position  # of the last value, which then goes on for ever
 
     def __getitem__(self, position: int) -> float:
         index = int(np.searchsorted(self.starts, position, side="right")) - 1
@@ -72,7 +79,42 @@ class TrainingParameterSchedule:
         result.is_minibatch_size_explicitly_specified = self.is_minibatch_size_explicitly_specified
         result.values = list(self.values)
         result.starts = [start + by if i else 0 for i, start in enumerate(self.starts)]
+        result.end = self.end + by if self.end else 0
         return result
+
+
+def schedule_to_dictionary(schedule: TrainingParameterSchedule) -> dict[str, Any]:
+    """As checkpoints hold it: a value under the position where it ends, a single one under 0."""
+    ends = [*schedule.starts[1:], schedule.end]
+    return {
+        "version": SizeT(_VERSION),
+        "type": _TYPE,
+        "epoch_size": SizeT(schedule.epoch_size),
+        "ref_mb_size": SizeT(schedule.minibatch_size),
+        "schedule": {str(end): value for end, value in zip(ends, schedule.values, strict=True)},
+    }
+
+
+def schedule_from_dictionary(dictionary: Any) -> TrainingParameterSchedule:
+    """Raises RuntimeError when the dictionary is none of a schedule."""
+
+    def get(key: str) -> Any:
+        return required(dictionary, key, "N4CNTK25TrainingParameterScheduleIdEE", _VERSION)
+
+    get("version")
+    kind = typed(get("type"), str)
+    if kind != _TYPE:
+        raise RuntimeError(f"Unexpected 'type':'{kind}' in place of '{_TYPE}'.")
+    entries = typed(get("schedule"), dict)
+    if not entries or not all(re.fullmatch(r"[0-9]{1,18}", end) for end in entries):
+        raise RuntimeError("TrainingParameterSchedule: the schedule of a checkpoint is damaged.")
+    size = int(typed(dictionary.get("ref_mb_size", SizeT(0)), SizeT, int))
+    result = TrainingParameterSchedule(0.0, size, int(typed(get("epoch_size"), SizeT, int)))
+    ends = sorted((int(end), float(typed(value, float))) for end, value in entries.items())
+    result.values = [value for _, value in ends]
+    result.starts = [0, *(end for end, _ in ends[:-1])]
+    result.end = ends[-1][0]
+    return result
 
 
 def training_parameter_schedule(

@@ -136,6 +136,12 @@ class ProgressPrinter(ProgressWriter):
                 f"{self._metric(metric, count)};"
             )
 
+    def on_write_distributed_sync_update(self, samples: Any, updates: Any, aggregate_metric: Any) -> None:
+        self._print(
+            f"Distributed training: #Syncs elapsed = {updates[1] - updates[0]}, "
+            f"#Samples elapsed = {samples[1] - samples[0]}"
+        )
+
     def on_write_test_update(self, samples: Any, updates: Any, aggregate_metric: Any) -> None:
         count = samples[1] - samples[0]
         metric = aggregate_metric[1] - aggregate_metric[0]

@@ -39,7 +39,7 @@ class _Sum:
 
 
 @dataclass
-class _Progress:
+class Progress:
     """Totals since the last summary, and what they were when the last line was written."""
 
     updates: int = 0
@@ -55,6 +55,11 @@ class _Progress:
             self.loss.add(loss)
         if metric is not None:
             self.metric.add(metric)
+
+    def averages(self) -> tuple[float, float]:
+        """(loss, metric) per sample."""
+        count = max(self.samples, 1)
+        return self.loss.value / count, self.metric.value / count
 
     def ranges(self) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float], tuple[float, float]]:
         """(before, now) of samples, updates, loss and metric; `now` becomes the next `before`."""
@@ -74,13 +79,15 @@ class ProgressWriter:
         self._freq, self._first = freq, first
         self._test_freq, self._test_first = test_freq, test_first
         self._distributed_freq, self._distributed_first = distributed_freq, distributed_first
-        self._training = _Progress()
-        self._testing = _Progress()
+        self._training = Progress()
+        self._testing = Progress()
         self._training_summaries = 0
         self._test_summaries = 0
         self._total_training_updates = 0
         self._total_test_updates = 0
         self._since = time.monotonic()
+        self._sync_updates = self._sync_samples = 0
+        self._sync_written = (0, 0)
 
     def update_training(
         self, samples: int, loss: torch.Tensor | float, metric: torch.Tensor | float | None
@@ -90,6 +97,19 @@ class ProgressWriter:
         if should_write(self._training.updates, self._freq, self._first):
             self.on_write_training_update(*self._training.ranges())
         self.on_training_update_end()
+
+    def update_distributed_sync(self, samples: int) -> None:
+        """The workers have put together `samples` samples since the last time."""
+        self._sync_updates += 1
+        self._sync_samples += samples
+        if should_write(self._sync_updates, self._distributed_freq, self._distributed_first):
+            (updates_before, samples_before), self._sync_written = (
+                self._sync_written,
+                (self._sync_updates, self._sync_samples),
+            )
+            self.on_write_distributed_sync_update(
+                (samples_before, self._sync_samples), (updates_before, self._sync_updates), None
+            )
 
     def update_test(self, samples: int, metric: torch.Tensor | float) -> None:
         self._testing.add(samples, None, metric)
@@ -103,20 +123,22 @@ class ProgressWriter:
         elapsed, self._since = int((now - self._since) * 1000), now
         return elapsed
 
-    def write_training_summary(self) -> None:
-        progress, self._training = self._training, _Progress()
+    def write_training_summary(self, averages: tuple[float, float] | None = None) -> None:
+        """The end of an epoch; `averages` (loss, metric) where they are not this process's own."""
+        progress, self._training = self._training, Progress()
         self._training_summaries += 1
+        loss, metric = averages if averages is not None else (None, None)
         self.on_write_training_summary(
             progress.samples,
             progress.updates,
             self._training_summaries,
-            progress.loss.value,
-            progress.metric.value,
+            progress.loss.value if loss is None else loss * progress.samples,
+            progress.metric.value if metric is None else metric * progress.samples,
             self._elapsed(),
         )
 
     def write_test_summary(self) -> None:
-        progress, self._testing = self._testing, _Progress()
+        progress, self._testing = self._testing, Progress()
         self._test_summaries += 1
         self.on_write_test_summary(
             progress.samples, progress.updates, self._test_summaries, progress.metric.value, self._elapsed()
@@ -139,6 +161,9 @@ class ProgressWriter:
         self, samples: Any, updates: Any, aggregate_loss: Any, aggregate_metric: Any
     ) -> None:
         """A progress line is due."""
+
+    def on_write_distributed_sync_update(self, samples: Any, updates: Any, aggregate_metric: Any) -> None:
+        """A line about the workers' synchronisations is due."""
 
     def on_write_test_update(self, samples: Any, updates: Any, aggregate_metric: Any) -> None:
         """A line about testing is due."""

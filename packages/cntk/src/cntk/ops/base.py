@@ -296,11 +296,42 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         roots = {to_variable(key): value for key, value in root_gradients.items()}
         return run_backward(state, roots, wanted, as_numpy)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        raise unavailable("Function.train")
+    def train(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Any = None,
+        model_inputs_to_streams: Any = None,
+        parameter_learners: Any = (),
+        callbacks: Any = (),
+        progress_frequency: Any = None,
+        max_epochs: int | None = None,
+        epoch_size: int | None = None,
+        max_samples: int | None = None,
+    ) -> Any:
+        """Train this criterion (loss, or loss and metric) on a source or on a tuple of arrays.
 
-    def test(self, *args: Any, **kwargs: Any) -> Any:
-        raise unavailable("Function.test")
+        `callbacks` may hold progress writers, and a checkpoint, cross-validation and test configuration.
+        Returns a record of `updates` and `epoch_summaries` (loss, metric, samples), and `test_summary` after
+        a test.  Raises ValueError when the training would never end or the data does not fit the arguments.
+        """
+        from ..train.function_train import train
+
+        options = {name: value for name, value in locals().items() if name not in ("self", "train")}
+        return train(self, **options)
+
+    def test(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Any = None,
+        model_inputs_to_streams: Any = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The criterion's last part averaged over a source or arrays: a record of `metric`, `samples`."""
+        from ..train.function_train import evaluate
+
+        return evaluate(self, minibatch_source, minibatch_size, streams, model_inputs_to_streams, callbacks)
 
     def grad(
         self,

@@ -27,7 +27,7 @@ def to_variable(value: Any, dtype: Any = np.float32) -> Variable:
     if isinstance(value, (np.ndarray, list, tuple)):
         return Constant(np.asarray(value, dtype=dtype), dtype=dtype)
     if isinstance(value, str):
-        return Constant(np.asarray(value).astype(dtype), (), dtype)
+        return Constant(np.dtype(dtype).type(float(value)), (), dtype)
     raise ValueError(f"could not convert instance of type {type(value)} to an array")
 
 
@@ -111,6 +111,17 @@ def _outputs(part: Any) -> tuple[Variable, ...]:
     return part.outputs if isinstance(part, Function) else (to_variable(part),)
 
 
+def _without_identity(traced: Function) -> Function:
+    """The function below a Combine that only passes its one result on (an identity as the activation)."""
+    root = traced.root_function
+    while root.op is Op.Combine and len(root.operands) == 1:
+        owner = root.operands[0].owner
+        if owner is None or len(owner.results) != 1:
+            break
+        root = owner
+    return root.composite()
+
+
 def argument_names(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments without defaults, as placeholders get them."""
     names: list[str] = []
@@ -139,7 +150,7 @@ def trace(
     formal = [_formal(argument) for argument in argument_names(function)]
     if make_block:
         inner = [_formal(v.name) for v in formal]
-        traced = _as_function(function(*inner))
+        traced = _without_identity(_as_function(function(*inner)))
         return _block(op_name, traced, dict(zip(inner, formal, strict=True)), name, None)
     arguments = _tuple_of(formal) if len(formal) > 1 else formal
     traced = _as_function(function(*arguments))

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..internal.evaluate import argument_map, feeds_of
-from ..internal.lower import Program, lower
-from ..internal.missing import module_getattr, unavailable
+from ..device import torch_device
+from ..eval.evaluator import Evaluator, as_list
+from ..internal import proto, workers
+from ..internal.checks import required, typed, vector
+from ..internal.evaluate import argument_map, batch_sum, feeds_of, sample_count
+from ..internal.graph import preorder
+from ..internal.infer import ALL_AXES
+from ..internal.lower import lower
+from ..internal.missing import module_getattr
+from ..internal.modelfile import dump_model, restore_model
+from ..internal.opcodes import Op
+from ..internal.proto import AxisValue, SizeT
 from ..learners import Learner
-from ..logging.progress_writer import ProgressWriter
+from ..logging.progress_writer import Progress, ProgressWriter
 from ..ops import combine
-from ..ops.functions import Function, to_variable
+from ..ops.functions import CompositeFunction, Function, PrimitiveFunction, to_variable
 from ..variables import Variable
+from .checkpoint import from_dictionary_value, read_state, settle, to_dictionary_value, write_pair
+from .distributed import DistributedLearner, MinibatchInfo
+
+_CHECKPOINT_VERSION = 1
+_CHECKPOINT_KIND = "N4CNTK7TrainerE"
 
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _per_batch(value: torch.Tensor) -> torch.Tensor:
-    return value.detach().sum()
-
-
-class Trainer:
+class Trainer(Evaluator):
     """Trains `model` by minimising the sum over samples of the criterion's first part; the second is the
-    metric."""
+    metric.
+
+    `model` may be None when only the criterion matters.  Raises ValueError for parameters that are no part of
+    the graph or covered by two learners.
+    """
 
     def __init__(
         self,
@@ -44,26 +53,32 @@ class Trainer:
         for part in parts:
             if isinstance(part, str):
                 raise TypeError(f"Object of type {type(part)} cannot be cast to Variable")
+        super().__init__(parts[1] if len(parts) == 2 else None, progress_writers)
         self._loss = to_variable(parts[0])
-        self._metric = to_variable(parts[1]) if len(parts) == 2 and parts[1] is not None else None
-        self._loss_function, self._metric_function = parts[0], parts[1] if len(parts) == 2 else None
+        self._loss_function = parts[0]
         self._model = model
-        self._learners: list[Learner] = _as_list(parameter_learners)
-        self._writers: list[ProgressWriter] = _as_list(progress_writers)
+        self._learners: list[Any] = as_list(parameter_learners)
         self._check()
         results = [self._loss] + ([self._metric] if self._metric is not None else [])
-        self._graph = combine(results if model is None else [*model.outputs, *results])
+        self._graph: CompositeFunction = combine(results if model is None else [*model.outputs, *results])
+        self._criterion = combine(results)
+        distributed = [learner for learner in self._learners if isinstance(learner, DistributedLearner)]
+        if distributed and len(distributed) != len(self._learners):
+            raise ValueError("Trainer: either all learners are distributed learners or none is.")
+        self._distributed = distributed
         for learner in self._learners:
             learner.add_progress_writers(self._writers)
-        self._samples = 0
-        self._last: tuple[int, torch.Tensor, torch.Tensor | None] | None = None
+        self._aggregates: list[CompositeFunction] | None = None
+        self._last: MinibatchInfo | None = None
+        self._synced_at = 0
+        self._progress = Progress()
 
     def _check(self) -> None:
         if not self._learners:
             raise ValueError("These must be at least one learner.")
-        if not all(isinstance(learner, Learner) for learner in self._learners) or not all(
-            isinstance(writer, ProgressWriter) for writer in self._writers
-        ):
+        if not all(
+            isinstance(learner, (Learner, DistributedLearner)) for learner in self._learners
+        ) or not all(isinstance(writer, ProgressWriter) for writer in self._writers):
             raise NotImplementedError(
                 "Wrong number or type of arguments for overloaded function 'trainer_impl'."
             )
@@ -94,48 +109,61 @@ class Trainer:
         return self._loss_function
 
     @property
-    def evaluation_function(self) -> Any:
-        return self._metric_function
-
-    @property
-    def parameter_learners(self) -> list[Learner]:
+    def parameter_learners(self) -> list[Any]:
         return self._learners
+
+    def criterion_arguments(self) -> tuple[Variable, ...]:
+        """The arguments of loss and metric, in their order."""
+        return self._criterion.arguments
 
     @property
     def total_number_of_samples_seen(self) -> int:
-        return self._samples
+        return int(self._learners[0].total_number_of_samples_seen())
 
-    def _previous(self) -> tuple[int, torch.Tensor, torch.Tensor | None]:
-        if self._last is None:
+    def total_number_of_units_seen(self, unit: Any) -> int:
+        """Samples, minibatches or sweeps (a `DataUnit`)."""
+        first = self._learners[0]
+        counts = {
+            "sample": first.total_number_of_samples_seen,
+            "minibatch": first.total_number_of_minibatches_seen,
+            "sweep": first.total_number_of_sweeps_seen,
+        }
+        return int(counts[unit.name]())
+
+    def _previous(self) -> MinibatchInfo:
+        if self._last is None or not self._last.samples:
             raise RuntimeError("There was no preceding call to TrainMinibatch or the minibatch was empty.")
         return self._last
 
     @property
     def previous_minibatch_sample_count(self) -> int:
-        return 0 if self._last is None else self._last[0]
+        return 0 if self._last is None else self._last.samples
 
     @property
     def previous_minibatch_loss_average(self) -> float:
-        samples, loss, _ = self._previous()
-        return loss.item() / samples
+        info = self._previous()
+        return info.loss.item() / info.samples
 
     @property
     def previous_minibatch_evaluation_average(self) -> float:
-        samples, _, metric = self._previous()
-        if metric is None:
+        info = self._previous()
+        if info.metric is None:
             raise RuntimeError(
                 "Trainer::PreviousMinibatchEvaluationAverage: no evaluation function was specified"
             )
-        return metric.item() / samples
+        return info.metric.item() / info.samples
+
+    def partition(self) -> tuple[int, int]:
+        """(workers, rank) among which minibatches are shared out now: (1, 0) without distribution."""
+        return self._distributed[0].partition() if self._distributed else (1, 0)
+
+    def minibatch_scale(self) -> int:
+        """How many times the minibatch size of a session all workers together take now."""
+        if self.partition()[0] == 1:
+            return 1
+        return self._distributed[0].minibatch_size_scale_factor()
 
     # Work
-    def _run(
-        self, arguments: Any, outputs: list[Variable], training: bool
-    ) -> tuple[Program, list[torch.Tensor]]:
-        program = lower(self._graph, outputs, training)
-        given = argument_map(self._graph, arguments)
-        return program, program.run(feeds_of(program, given, outputs))
-
     def train_minibatch(
         self,
         arguments: Any,
@@ -143,76 +171,193 @@ class Trainer:
         device: Any = None,
         is_sweep_end: bool | None = None,
     ) -> Any:
-        """One step; True while the learners go on.  With `outputs` also their values, by variable."""
-        if len(arguments) == 0:
+        """One step; True while the learners go on.  With `outputs` also their values, by variable.
+
+        `arguments`: arrays or `MinibatchData` by variable; an empty dictionary means that there is no (local)
+        data.  Raises ValueError for arguments that are missing or do not fit, and for outputs that are no
+        part of the trained graph.
+        """
+        empty = len(arguments) == 0
+        extra = [self._inside(to_variable(v)) for v in outputs or ()]
+        if empty and not self._distributed:
+            self._last = None
             return (False, {}) if outputs is not None else False
-        wanted = [self._loss] + ([self._metric] if self._metric is not None else [])
-        extra = [to_variable(v) for v in outputs or ()]
-        program, values = self._run(arguments, wanted + extra, training=True)
-        samples = len(values[0]) if self._loss.has_batch_axis() else 1
-        if samples == 0:
-            raise ValueError("Trainer: the minibatch has no samples.")
-        total = values[0].sum()
-        parameters = {p: i for i, p in enumerate(program.parameters)}
-        gradients = torch.autograd.grad(total, [p.tensor for p in program.parameters], allow_unused=True)
         if is_sweep_end is None:
             data = arguments.values() if isinstance(arguments, dict) else ()
             is_sweep_end = any(getattr(value, "end_of_sweep", False) for value in data)
-
+        if empty:
+            zero = torch.zeros((), device=torch_device())
+            info = MinibatchInfo(0, is_sweep_end, zero, None if self._metric is None else zero)
+            gradients: list[list[torch.Tensor]] = [[] for _ in self._learners]
+            rest: list[torch.Tensor] = []
+        else:
+            info, gradients, rest = self._differentiate(arguments, extra, is_sweep_end)
+        local, before = info.samples, self.total_number_of_samples_seen
         proceed = False
+        for learner, of_learner in zip(self._learners, gradients, strict=True):
+            if isinstance(learner, DistributedLearner):
+                proceed = learner.step(of_learner, info) or proceed
+            else:
+                proceed = learner.apply(of_learner, info.samples, info.sweep_end) or proceed
+        self._last = info
+        if self._distributed:
+            self._progress.add(info.samples, info.loss, info.metric)
+            seen = self.total_number_of_samples_seen
+            if seen - before > local:
+                for writer in reversed(self._writers):
+                    writer.update_distributed_sync(seen - self._synced_at)
+                self._synced_at = seen
+        if info.samples:
+            for writer in reversed(self._writers):
+                writer.update_training(info.samples, info.loss, info.metric)
+        if outputs is None:
+            return proceed
+        return proceed, {
+            key: value.detach().cpu().contiguous().numpy().copy()
+            for key, value in zip(outputs, rest, strict=not empty)
+        }
+
+    def _inside(self, variable: Variable) -> Variable:
+        inside = variable.owner is None or variable.owner in set(preorder(self._graph.root_function))
+        if not inside:
+            stored = self._stored_graph()
+            raise ValueError(
+                f"One of the requested outputs '{variable!r}' for the Function '{stored!r}' forward "
+                "computation is not part of the graph underlying the Function."
+            )
+        return variable
+
+    def _differentiate(
+        self, arguments: Any, extra: list[Variable], is_sweep_end: bool
+    ) -> tuple[MinibatchInfo, list[list[torch.Tensor]], list[torch.Tensor]]:
+        """Forward and backward: what happened, a gradient (a sum) per learner's parameter, more outputs."""
+        wanted = [self._loss] + ([self._metric] if self._metric is not None else [])
+        program = lower(self._graph, wanted + extra, training=True)
+        given = argument_map(self._graph, arguments)
+        if any(variable not in given for variable in program.arguments):
+            feeds_of(program, given, self._reported())
+        run = program.execute(feeds_of(program, given, wanted))
+        values = run.values
+        samples = sample_count(self._loss, values[0], run.layouts[0])
+        if samples == 0:
+            raise ValueError("Trainer: the minibatch has no samples.")
+        total = batch_sum(values[0], run.layouts[0])
+        found = torch.autograd.grad(total, [p.tensor for p in program.parameters], allow_unused=True)
+        by_parameter = dict(zip(program.parameters, found, strict=True))
+        gradients = []
         for learner in self._learners:
             of_learner = []
             for parameter in learner.parameters:
-                gradient = gradients[parameters[parameter]] if parameter in parameters else None
+                gradient = by_parameter.get(parameter)
                 of_learner.append(torch.zeros_like(parameter.tensor) if gradient is None else gradient)
-            proceed = learner.apply(of_learner, samples, is_sweep_end) or proceed
+            gradients.append(of_learner)
+        metric = None
+        if self._metric is not None:
+            metric = batch_sum(values[1].detach(), run.layouts[1])
+        return MinibatchInfo(samples, is_sweep_end, total.detach(), metric), gradients, values[len(wanted) :]
 
-        loss = total.detach()
-        metric = _per_batch(values[1]) if self._metric is not None else None
-        self._last = (samples, loss, metric)
-        self._samples += samples
-        for writer in reversed(self._writers):
-            writer.update_training(samples, loss, metric)
-        if outputs is None:
-            return proceed
-        rest = values[len(wanted) :]
-        return proceed, {
-            key: value.detach().cpu().contiguous().numpy().copy()
-            for key, value in zip(outputs, rest, strict=True)
-        }
+    def _reported(self) -> list[Variable]:
+        """The outputs that CNTK's message about missing arguments names."""
+        self._stored_graph()
+        assert self._aggregates is not None
+        return [self._loss, *(total.output for total in reversed(self._aggregates))]
 
-    def test_minibatch(self, arguments: Any, device: Any = None) -> float:
-        """The average metric over a minibatch."""
-        if self._metric is None:
-            raise ValueError(
-                "Evaluator::TestMinibatch: Cannot test when no evaluation function was specified during "
-                "construction."
-            )
-        with torch.no_grad():
-            _, values = self._run(arguments, [self._metric], training=False)
-        samples = len(values[0]) if self._metric.has_batch_axis() else 1
-        if samples == 0:
-            raise ValueError("Trainer: the minibatch has no samples.")
-        metric = _per_batch(values[0])
-        for writer in reversed(self._writers):
-            writer.update_test(samples, metric)
-        return metric.item() / samples
+    def evaluate_minibatch(self, arguments: Any, distributed: bool = False) -> tuple[float, int]:
+        """(sum of the metric, number of samples); with `distributed` over all workers."""
+        if not distributed or self.partition()[0] == 1:
+            return super().evaluate_minibatch(arguments)
+        metric, samples = (0.0, 0) if len(arguments) == 0 else self._metric_sum(arguments)
+        told = workers.gather_numbers([float(metric), float(samples)])
+        total, count = sum(v[0] for v in told), int(sum(v[1] for v in told))
+        if count:
+            for writer in reversed(self._writers):
+                writer.update_test(count, total)
+        return total, count
 
-    # CNTK keeps its writers in a hash set and happens to go through them backwards.
     def summarize_training_progress(self) -> None:
         """Every writer writes its line about the epoch and starts a new one."""
+        averages = None
+        if self._distributed:
+            progress, self._progress = self._progress, Progress()
+            averages = self._distributed[0].average_progress(*progress.averages())
         for writer in reversed(self._writers):
-            writer.write_training_summary()
+            writer.write_training_summary(averages)
 
-    def summarize_test_progress(self) -> None:
-        for writer in reversed(self._writers):
-            writer.write_test_summary()
+    # Checkpoints
+    def _stored_graph(self) -> CompositeFunction:
+        """What a checkpoint's model file holds: the outputs with loss and metric, and their sums."""
+        if self._aggregates is None:
+            self._aggregates = [_batch_sum(self._loss, "aggregateLoss")]
+            if self._metric is not None:
+                self._aggregates.append(_batch_sum(self._metric, "aggregateEvalMetric"))
+        parts = [] if self._model is None else list(self._model.outputs)
+        values = [self._loss] + ([self._metric] if self._metric is not None else [])
+        for value, total in zip(values, self._aggregates, strict=True):
+            parts += [value, total.output]
+        return combine(parts)
 
-    def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
-        raise unavailable("Trainer.save_checkpoint")
+    def save_checkpoint(self, filename: str, external_state: dict[str, Any] | None = None) -> None:
+        """Write `filename` (a model) and `filename`.ckp; `external_state` is given back when restoring.
+
+        Raises ValueError for state that the format cannot hold, RuntimeError when a file cannot be written.
+        """
+        state = {
+            "Version": SizeT(_CHECKPOINT_VERSION),
+            "Learners": [learner.create_checkpoint() for learner in self._learners],
+            "ExternalState": to_dictionary_value(dict(external_state or {})),
+            "DistributedState": {},
+        }
+        if not self._distributed:
+            write_pair(filename, dump_model(self._stored_graph().root_function), state)
+            return
+        own = proto.dump({"external_worker_state": state["ExternalState"], "internal_worker_state": {}})
+        states = workers.gather_bytes(own)
+        state["DistributedState"] = {str(rank): proto.load(data) for rank, data in enumerate(states)}
+        if workers.place().rank == 0:
+            write_pair(filename, dump_model(self._stored_graph().root_function), state)
+        workers.barrier()  # nobody reads it before it is there
 
     def restore_from_checkpoint(self, filename: str) -> Any:
-        raise unavailable("Trainer.restore_from_checkpoint")
+        """Continue from a checkpoint; returns its external state.
+
+        Raises RuntimeError for files that are missing or damaged, ValueError for those of another graph.
+        Nothing has changed then.
+        """
+        settle(Path(filename))
+        restore = restore_model(self._stored_graph(), filename, check_only=True)
+        state = read_state(filename)
+        stored = vector(required(state, "Learners", _CHECKPOINT_KIND, _CHECKPOINT_VERSION), dict)
+        external = typed(state.get("ExternalState", {}), dict)
+        of_workers = typed(state.get("DistributedState", {}), dict)
+        rank, size = workers.place().rank, workers.place().size
+        if self._distributed and len(of_workers) == size > 1 and str(rank) in of_workers:
+            own = typed(of_workers[str(rank)], dict)
+            external = typed(own.get("external_worker_state", {}), dict)
+        if len(stored) != len(self._learners):
+            raise RuntimeError(
+                f"Trainer::RestoreFromCheckpoint: {len(stored)} learners in the checkpoint, but "
+                f"{len(self._learners)} in this trainer."
+            )
+        before = [learner.create_checkpoint() for learner in self._learners]
+        try:
+            for learner, dictionary in zip(self._learners, stored, strict=True):
+                learner.restore_from_checkpoint(dictionary)
+        except Exception:
+            for learner, dictionary in zip(self._learners, before, strict=True):
+                learner.restore_from_checkpoint(dictionary)
+            raise
+        restore()
+        self._last = None
+        return from_dictionary_value(external)
+
+
+def _batch_sum(value: Variable, name: str) -> CompositeFunction:
+    attributes = {
+        "axis": AxisValue(ALL_AXES, "AllAxes", False),
+        "reductionOpName": "Sum",
+        "reductionKeepDimensions": False,
+    }
+    return PrimitiveFunction(Op.ReduceElements, [value], attributes, name).composite()
 
 
 __getattr__ = module_getattr("cntk.train.trainer")

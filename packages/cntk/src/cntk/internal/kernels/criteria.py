@@ -75,7 +75,7 @@ class _Logistic(torch.autograd.Function):
     """The weighted logistic loss; the labels (the first input) have no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, label: Any, output: Any, weight: Any, uid: str) -> torch.Tensor:
+    def forward(ctx: Any, label: Any, output: Any, weight: Any, uid: str) -> Any:
         ctx.save_for_backward(label, output, weight)
         ctx.uid = uid
         terms = label * output.log() + (1 - label) * (1 - output).log()
@@ -110,7 +110,8 @@ def logistic(node: Node) -> Kernel:
 
 
 def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    cosine: torch.Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    return cosine
 
 
 def cosine_distance(node: Node) -> Kernel:

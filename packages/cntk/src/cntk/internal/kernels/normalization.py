@@ -59,8 +59,8 @@ def batch_normalization(node: Node) -> Kernel:
     time_constant = float(attributes["normalizationTimeConstant"])
     spatial = bool(attributes["spatial"])
     shape = node.operands[0].shape
-    # A finite blend time constant has no effect in CNTK's own implementation; an infinite one means the running
-    # statistics alone.
+    # A finite blend time constant has no effect in CNTK's own implementation; an infinite one means the
+    # running statistics alone.
     training = node.training and math.isfinite(blend_constant)
     counter = node.operands[5] if len(node.operands) > 5 else None
     if training and not isinstance(counter, Constant):
@@ -109,14 +109,12 @@ def batch_normalization(node: Node) -> Kernel:
 
     def over_time(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         layout: Layout = rest[-1]
-        stored: Any = rest[:-1]
-        if layout.uniform:
-            return run(x.reshape(-1, *shape), *stored).reshape(x.shape)
+        scale, bias, mean, variance, count = [*rest[:-1], None][:5]
         # As in CNTK, the cells behind the sequences' ends count as zeros; the running count does not.
         if training:
             x = torch.where(expand_mask(layout.mask(x.device), x), x, 0.0)
-        known = [*stored, None][:5]
-        return run(x.reshape(-1, *shape), *known, layout.total).reshape(x.shape)
+        y = run(x.reshape(-1, *shape), scale, bias, mean, variance, count, layout.total)
+        return y.reshape(x.shape)
 
     return over_time
 

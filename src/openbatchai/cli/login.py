@@ -1,0 +1,36 @@
+"""`batchai login`: the Azure command line, logged in as the home's own service principal."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from knack.util import CLIError
+
+from openbatchai.config import Home
+
+from .environment import client_environment
+from .service import running_endpoint
+
+# The words of 2018 and of today. The secret comes from standard input: arguments are for everybody to see.
+_WORDS = ("login", "--service-principal", "--password", "@-", "--output", "none", "--only-show-errors")
+
+
+def login(home: str | None = None) -> None:
+    """Log `az` in."""
+    place = Home.named(home)
+    endpoint = running_endpoint(place)
+    program = shutil.which("az")
+    if program is None:
+        raise CLIError("az is not on PATH. `pip install azure-cli` in an environment of its own brings it.")
+    environment = client_environment(endpoint, place.path)
+    directory = Path(environment.get("AZURE_CONFIG_DIR") or os.environ["AZURE_CONFIG_DIR"])
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    who = ("--username", endpoint["client_id"], "--tenant", endpoint["tenant"])
+    secret = endpoint["client_secret"].encode()
+    done = subprocess.run([program, *_WORDS, *who], input=secret, env={**os.environ, **environment})
+    if done.returncode:
+        sys.exit(done.returncode)
+    print(f"az is logged in to subscription {endpoint['subscription_id']}. It keeps that in {directory}.")
+    print("Use it as  batchai run az COMMAND  or in a shell that took `batchai env`.")
