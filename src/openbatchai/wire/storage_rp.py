@@ -103,7 +103,7 @@ def _refuse_identity(identity: Any) -> None:
 
 def account(record: StorageAccount, subscription: str, version: str, created: "KeyCreated") -> Json:
     """`created` tells when a key got its value."""
-    said = {name: value for name, value in record.properties.items() if name not in _INTERNAL}
+    said = {name: value for name, value in record.properties.items() if name not in storage_accounts.INTERNAL}
     properties: Json = {
         "provisioningState": "Succeeded",
         "creationTime": instant(record.created),
@@ -115,6 +115,7 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
         **_DEFAULTS,
         **said,
         "networkAcls": {**_NETWORK_DEFAULTS, **said.get("networkAcls", {})},
+        **({"encryption": _encryption(said["encryption"])} if "encryption" in said else {}),
         "keyCreationTime": {name: instant(created(record, name)) for name in ("key1", "key2")},
     }
     if version == OLDEST:
@@ -132,7 +133,10 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
 
 
 KeyCreated = Callable[[StorageAccount, str], datetime]
-_INTERNAL = ("keysCreated",)
+
+
+def _encryption(said: Json) -> Json:
+    return {"keySource": "Microsoft.Storage", **said}
 
 
 def _endpoints(name: str) -> Json:
