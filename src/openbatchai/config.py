@@ -185,6 +185,7 @@ class Settings:
     `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
     which the service asks in a client's place (an office's own, for instance). `job_user`: whom jobs run as
     when root starts the service; without it, the first of engines.user.USUAL that can.
+    `preemptions_per_node_hour`: how often a low-priority node is taken away, at random.
     """
 
     ports: dict[str, int]
@@ -199,6 +200,7 @@ class Settings:
     names: tuple[str, ...] = ()
     trusted_certificates: str | None = None
     job_user: str = ""
+    preemptions_per_node_hour: float = 0.0
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -227,6 +229,7 @@ class Settings:
                 names=tuple(map(_host_name, content.get("names", []))),
                 trusted_certificates=_readable(content.get("trustedCertificates")),
                 job_user=str(content.get("jobUser", "")),
+                preemptions_per_node_hour=float(content.get("preemptionsPerNodeHour", 0.0)),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -248,6 +251,7 @@ class Settings:
             "names": list(self.names),
             "trustedCertificates": self.trusted_certificates,
             "jobUser": self.job_user,
+            "preemptionsPerNodeHour": self.preemptions_per_node_hour,
         }
 
 
