@@ -43,6 +43,10 @@ from openbatchai.engines.watch import Watch
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
+_MIB = 2**20
+_DISK_RESERVE = 512 * _MIB
+# Of a small disk not more than this part is kept free.
+_MOST_RESERVED = 0.02
 # TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
 _RELEASE_LIMIT_S = 45.0
 _LOOK_AGAIN_S = 0.01
@@ -57,17 +61,25 @@ def create(
     client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
     clock: Clock,
     user: JobUser | None = None,
+    disk_reserve: int = _DISK_RESERVE,
 ) -> "LocalEngine":
     """Entry point `openbatchai.engines: local`."""
     return LocalEngine(
-        root, storage, images=images, client_environment=client_environment, clock=clock, user=user
+        root,
+        storage,
+        images=images,
+        client_environment=client_environment,
+        clock=clock,
+        user=user,
+        disk_reserve=disk_reserve,
     )
 
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
-    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one)."""
+    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one).
+    No run starts with less than `disk_reserve` bytes free (2 % of a small disk)."""
 
     def __init__(
         self,
@@ -80,8 +92,10 @@ class LocalEngine:
         grace_s: float = _GRACE_S,
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
         user: JobUser | None = None,
+        disk_reserve: int = _DISK_RESERVE,
     ) -> None:
         self._clock = clock
+        self._disk_reserve = disk_reserve
         self._user = user
         self._layout = Layout(root.resolve())
         self._layout.create()
@@ -107,6 +121,16 @@ class LocalEngine:
     def capabilities(self) -> EngineCapabilities:
         found = self._machine
         return EngineCapabilities("local", len(found.cpus), len(found.gpus), found.memory_bytes)
+
+    def hold(self) -> str:
+        disk = shutil.disk_usage(self._layout.root)
+        wanted = min(self._disk_reserve, int(disk.total * _MOST_RESERVED))
+        if disk.free >= wanted:
+            return ""
+        return (
+            f"the disk of {self._layout.root} has {disk.free // _MIB} MiB left, and {wanted // _MIB} MiB "
+            "of it are kept free"
+        )
 
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
         return self._nodes.provision(requests)

@@ -156,7 +156,8 @@ def _in_group(group: Path) -> Iterator[tuple[int, int]]:
 
 
 def _processes(task_id: str, session: int | None) -> Iterator[tuple[int, int]]:
-    """Pids and pidfds of the task's living processes. Opened before the look, so that each is the one looked at."""
+    """Pids and pidfds of the task's living processes, opened before the look, so that each is the one that
+    was looked at."""
     token = f"{jobenv.TASK_ID}={task_id}".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
