@@ -284,12 +284,14 @@ class _Handlers:
         return self._job(call, self._found_job(call, names))
 
     def list_jobs(self, call: Call, **names: str) -> Answer:
-        place = _place(names)
+        place, (size, after) = _place(names), _asked_page(call)
+        # One more than the page holds tells whether there is another.
         if place is None:
-            found = jobs.list_flat(call.context, names.get("group"))
+            found = jobs.list_flat(call.context, names.get("group"), after, size + 1)
         else:
-            found = jobs.list_of_experiment(call.context, names["group"], place)
-        return self._page(call, [self._version.job(item, call.subscription) for item in found])
+            found = jobs.list_of_experiment(call.context, names["group"], place, after, size + 1)
+        items = [self._version.job(item, call.subscription) for item in found[:size]]
+        return _listed(call, items, found[size - 1].job.id if len(found) > size else None)
 
     def delete_job(self, call: Call, **names: str) -> Answer:
         operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
@@ -362,11 +364,20 @@ class _Handlers:
         return Answer(200, body, arm.resource_headers(etag, modified))
 
     def _page(self, call: Call, items: Sequence[Json]) -> Answer:
-        """`maxresults` per page; `nextLink` only when there is more (section 2.4)."""
-        size = call.number("maxresults", 1000, 1, 1000)
-        start = call.number("$skiptoken", 0, 0, 10**9)
-        following = None
-        if len(items) > start + size:
-            query = {**call.query, "$skiptoken": str(start + size)}
-            following = f"{call.base_url}{call.path}?{urlencode(query)}"
-        return Answer(200, arm.list_body(items[start : start + size], following))
+        """The page that is asked for, of all items."""
+        size, start = _asked_page(call)
+        end = start + size
+        return _listed(call, items[start:end], end if len(items) > end else None)
+
+
+def _asked_page(call: Call) -> tuple[int, int]:
+    """`maxresults` per page, and behind what it begins (section 2.4)."""
+    return call.number("maxresults", 1000, 1, 1000), call.number("$skiptoken", 0, 0, 10**9)
+
+
+def _listed(call: Call, items: Sequence[Json], following: int | None) -> Answer:
+    """`nextLink` only when there is more, which begins behind `following`."""
+    link = None
+    if following is not None:
+        link = f"{call.base_url}{call.path}?{urlencode({**call.query, '$skiptoken': str(following)})}"
+    return Answer(200, arm.list_body(items, link))

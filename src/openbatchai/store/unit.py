@@ -11,10 +11,24 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from openbatchai.domain import model
@@ -47,7 +61,7 @@ class Rows(Generic[T]):
 
     def get(self, **where: Any) -> T | None:
         """The row, or None. Raises if several match: `where` must name a key."""
-        row = self._connection.execute(self._select(where)).one_or_none()
+        row = self._connection.execute(_by_equality(self.table, tuple(where)), where).one_or_none()
         return None if row is None else self._read(row)
 
     def list(self, *criteria: Any, order: Any = None, limit: Any = None, **where: Any) -> list[T]:
@@ -65,7 +79,8 @@ class Rows(Generic[T]):
         values = self._values(record)
         if values.get("id") == 0:
             del values["id"]
-        result = self._connection.execute(insert(self.table).values(**values))
+        # As parameters: written into the statement they would be part of it, and it be made anew each time.
+        result = self._connection.execute(insert(self.table), values)
         if "id" in self.table.c and "id" not in values:
             record.id = result.inserted_primary_key[0]  # type: ignore[attr-defined, index]
         self._note(record)
@@ -111,6 +126,13 @@ class Rows(Generic[T]):
         if self._sealed:
             values["secrets"] = self._box.open(values["secrets"])
         return self._record(**values)
+
+
+@cache
+def _by_equality(table: Table, names: tuple[str, ...]) -> Select[Any]:
+    """Rows of which these columns have the values of the parameters of the same names. To build a statement
+    costs more than SQLite takes to run it."""
+    return select(table).where(*(table.c[name] == bindparam(name) for name in names))
 
 
 class Feed(Protocol):
