@@ -7,6 +7,7 @@ from openbatchai.engines.fake import FakeEngine
 from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import jobs
 from openbatchai.services.context import Context
+from openbatchai.services.keeping import Kept
 from openbatchai.wire.batchai.versions import LATEST
 
 from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
@@ -37,7 +38,7 @@ class Unreachable(FakeEngine):
 def on(plane, engine):
     plane.engine = engine
     engine.on_change(plane._note)
-    plane.context = Context(**{**vars(plane.context), "engine": engine})
+    plane.context = Context(**{**vars(plane.context), "engine": engine, "kept": Kept()})
     plane.reconciler = Reconciler(plane.context)
 
 

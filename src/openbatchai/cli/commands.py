@@ -123,6 +123,22 @@ helps["secret delete"] = """
 type: command
 short-summary: Remove a secret with all its versions.
 """
+helps["events"] = """
+type: command
+short-summary: Show what happened to a job, cluster, node or run, and why.
+examples:
+    - name: A job with its runs and tasks
+      text: batchai events myjob --all -o table
+    - name: A resource by its id, when several have the name
+      text: batchai events /resourceGroups/rg/providers/Microsoft.BatchAI/workspaces/ws/clusters/nodes
+"""
+helps["why"] = """
+type: command
+short-summary: "Say why a job waits: its place in the queue, what it needs, what is free."
+examples:
+    - name: In a sentence
+      text: batchai why myjob --query message -o tsv
+"""
 helps["quickstart"] = """
 type: command
 short-summary: Train CNTK's MNIST ConvNet through the service, as the 2018 quickstart did.
@@ -150,6 +166,9 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("enable", "enable_samples")
             group.command("disable", "disable_samples")
             group.command("show", "show_samples")
+        with CommandGroup(self, "", "openbatchai.cli.story#{}") as group:
+            group.command("events", "list_events")
+            group.command("why", "why")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -204,6 +223,18 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 c.argument(
                     "download", action="store_true", help="Fetch MNIST, check it, keep it in the home."
                 )
+        named = "A name, or a resource id; nodes, runs and tasks by their ids."
+        with ArgumentsContext(self, "events") as c:
+            c.positional("name", metavar="OBJECT", help=named)
+            c.argument("top", type=int, help="The newest events only, so many at most. Default: 1000.")
+            c.argument(
+                "all_",
+                options_list=["--all"],
+                action="store_true",
+                help="Also those of a job's runs and tasks, or of a cluster's nodes.",
+            )
+        with ArgumentsContext(self, "why") as c:
+            c.positional("name", metavar="JOB", help="The job's name, or its resource id.")
         with ArgumentsContext(self, "quickstart") as c:
             c.argument("epochs", type=int, help="Epochs to train. Default: 3 for MNIST, 40 for the digits.")
             c.argument(

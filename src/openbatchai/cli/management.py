@@ -1,5 +1,6 @@
 """The management API as the commands use it: with the home's own credentials."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from knack.util import CLIError
@@ -11,7 +12,9 @@ _API_VERSION = "2018-05-01"
 _TIMEOUT_S = 30.0
 
 
-def ask(home: str | None, method: str, path: str, body: Any = None) -> Any:
+def ask(
+    home: str | None, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None
+) -> Any:
     """The answer's JSON, None when it has no body; `path` is below the subscription.
 
     Raises CLIError with the service's own words.
@@ -35,7 +38,7 @@ def ask(home: str | None, method: str, path: str, body: Any = None) -> Any:
             answer = client.request(
                 method,
                 f"{base}/subscriptions/{endpoint['subscription_id']}{path}",
-                params={"api-version": _API_VERSION},
+                params={"api-version": _API_VERSION, **(query or {})},
                 headers={"Authorization": f"Bearer {token.json()['access_token']}"},
                 json=body,
             )

@@ -34,6 +34,15 @@ class Code(StrEnum):
     MISSING_API_VERSION = "MissingApiVersionParameter"
     INVALID_API_VERSION = "InvalidApiVersionParameter"
     NO_REGISTERED_PROVIDER = "NoRegisteredProviderFound"
+    MISSING_REGISTRATION = "MissingSubscriptionRegistration"
+    LOCATION_OF_GROUP = "LocationNotAvailableForResourceGroup"
+    LOCATION_OF_RESOURCE = "LocationNotAvailableForResourceType"
+    INVALID_GROUP_LOCATION = "InvalidResourceGroupLocation"
+    INVALID_RESOURCE_LOCATION = "InvalidResourceLocation"
+    INVALID_FILTER = "InvalidFilterInQueryString"
+    UNSUPPORTED_MEDIA_TYPE = "UnsupportedMediaType"
+    PRECONDITION_FAILED = "PreconditionFailed"
+    OPERATION_NOT_SUPPORTED = "OperationNotSupported"
     INVALID_RESOURCE_NAMESPACE = "InvalidResourceNamespace"
     INVALID_RESOURCE_TYPE = "InvalidResourceType"
     METHOD_NOT_ALLOWED = "HttpMethodNotAllowed"
@@ -50,7 +59,6 @@ class Code(StrEnum):
     ACCOUNT_PROPERTY_FIXED = "AccountPropertyCannotBeUpdated"
     ACCOUNT_TYPE_CONVERSION = "StorageAccountTypeConversionNotAllowed"
     INVALID_ACCOUNT_TYPE = "InvalidAccountType"
-    INVALID_RESOURCE_LOCATION = "InvalidResourceLocation"
     INVALID_VALUES = "InvalidValuesForRequestParameters"
     FEATURE_NOT_SUPPORTED = "FeatureNotSupportedForAccount"
     DOMAIN_NAME_NOT_VERIFIED = "StorageDomainNameCouldNotVerify"
@@ -81,6 +89,7 @@ class Fault(StrEnum):
 class ErrorDetail:
     code: str
     message: str
+    target: str | None = None
 
 
 class ServiceError(Exception):

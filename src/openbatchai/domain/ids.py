@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import Code, ServiceError, invalid_property
+from .regions import REGIONS
 
 PROVIDER = "Microsoft.BatchAI"
 MIGRATED_EXPERIMENT = "migrated"
@@ -17,7 +18,6 @@ _MIGRATED_WORKSPACE_PREFIX = "migrated-"
 STRICT_NAME = re.compile(r"[-\w]{1,64}")
 DOTTED_NAME = re.compile(r"[-\w.]{1,64}")
 GROUP_NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
-_REGION = re.compile(r"[a-z0-9]{1,64}")
 
 
 def fold(name: str) -> str:
@@ -54,12 +54,21 @@ def region(location: str) -> str:
     return fold(location).replace(" ", "")
 
 
-def check_location(location: object) -> str:
-    """The location as the client wrote it. Raises 400 unless it may be a region's name."""
+def check_location(location: object, resource_type: str = "") -> str:
+    """The location as the client wrote it. Raises 400 unless it is one of Azure's regions; without
+    `resource_type` it is a resource group's."""
     if not isinstance(location, str) or not location.strip():
         raise invalid_property("location", "The required property 'location' is missing.")
-    if not _REGION.fullmatch(region(location)):
-        raise invalid_property("location", f"'{location}' is not the name of a location.")
+    if region(location) not in REGIONS:
+        code = Code.LOCATION_OF_RESOURCE if resource_type else Code.LOCATION_OF_GROUP
+        what = f"resource type '{resource_type}'" if resource_type else "resource group"
+        raise ServiceError(
+            400,
+            code,
+            f"The provided location '{location[:200]}' is not available for {what}. List of available "
+            f"regions is '{','.join(REGIONS)}'.",
+            target="location",
+        )
     return location
 
 

@@ -304,3 +304,20 @@ class LoginInformation:
     node_id: str
     address: str
     port: int
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A resource as ARM lists it, with a location and tags of its own; `kind` and `sku` are empty where its
+    type has none."""
+
+    type: str
+    group: str
+    name: str
+    location: str
+    tags: Json
+    kind: str
+    sku: str
+    deleting: bool
+    created: datetime
+    changed: datetime

@@ -7,7 +7,7 @@ sure to be over by then, or takes nodes that the first will not need. A job that
 for which too few usable nodes are left, waits and holds nothing back.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -68,30 +68,40 @@ _LEAVING_ORDER = (NodeState.UNUSABLE, NodeState.IDLE, NodeState.PREPARING)
 
 
 def plan(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[Decision]:
-    """Decisions for one cluster; applying them in order keeps every rule above, also if only the first of the
-    StartJobs, which come last but for a Settle, are applied."""
+    """Decisions for one cluster. Applying them in order keeps every rule above, also if of the StartJobs only
+    the first are applied."""
     if cluster.deleting:
         staying = (NodeState.LEAVING, NodeState.RUNNING)
         return [ReleaseNode(node.id) for node in _sorted(cluster) if node.state not in staying]
+    target = target_of(cluster, now, idle_timeout)
+    spent = _spent(cluster, now, idle_timeout)
+    leave = _leavers(cluster, target, spent)
     decisions: list[Decision] = []
-    target = _target(cluster, now, idle_timeout)
     if target != cluster.target:
         decisions.append(SetTarget(cluster.id, target))
-    spent = _spent(cluster, now, idle_timeout)
     decisions += [ReleaseNode(node.id) for node in spent]
-    gone = {node.id for node in spent}
-    to_add = target - _on_duty(cluster) + len(spent)
-    leave: list[NodeView] = []
-    if to_add > 0:
+    if to_add := nodes_to_come(cluster, target, len(spent)):
         decisions.append(AddNodes(cluster.id, to_add))
-    elif to_add < 0:
-        leave = _leavers(cluster, gone, -to_add)
-        gone |= {node.id for node in leave}
-        decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
-    decisions += _start_jobs(cluster, gone, max(to_add, 0), now, idle_timeout)
+    decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
+    decisions += plan_starts(cluster, now, idle_timeout)[0]
     if cluster.resizing and len(cluster) == target and not leave and not spent:
         decisions.append(Settle(cluster.id))
     return decisions
+
+
+def plan_starts(
+    cluster: ClusterView, now: datetime, idle_timeout: timedelta
+) -> "tuple[list[StartJob], Reservation | None]":
+    """The jobs that start, and the reservation of the first that has to wait."""
+    target = target_of(cluster, now, idle_timeout)
+    spent = _spent(cluster, now, idle_timeout)
+    gone = {node.id for node in (*spent, *_leavers(cluster, target, spent))}
+    return _start_jobs(cluster, gone, nodes_to_come(cluster, target, len(spent)), now, idle_timeout)
+
+
+def nodes_to_come(cluster: ClusterView, target: int, spent: int = 0) -> int:
+    """The nodes that are missing to the target."""
+    return max(target - _on_duty(cluster) + spent, 0)
 
 
 def next_deadline(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> datetime | None:
@@ -115,7 +125,7 @@ def _on_duty(cluster: ClusterView) -> int:
     return len(cluster) - leaving - sum(node.leave_after_run for node in cluster.of(NodeState.RUNNING))
 
 
-def _target(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int:
+def target_of(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int:
     """Autoscale: grow to the demand at once, shrink by the nodes that have been idle too long."""
     scale = cluster.scale
     if not scale.automatic:
@@ -138,7 +148,12 @@ def _spent(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list
     return sorted(found, key=lambda node: node.id)
 
 
-def _leavers(cluster: ClusterView, gone: set[str], count: int) -> list[NodeView]:
+def _leavers(cluster: ClusterView, target: int, spent: Sequence[NodeView]) -> list[NodeView]:
+    """Who has to go for the cluster to come down to its target."""
+    count = _on_duty(cluster) - len(spent) - target
+    if count <= 0:
+        return []
+    gone = {node.id for node in spent}
     rank = {state: i for i, state in enumerate(_LEAVING_ORDER)}
     nodes = [node for state in _LEAVING_ORDER for node in cluster.of(state) if node.id not in gone]
     # Among the idle, those idle longest go first; among the running, those that started last.
@@ -156,9 +171,9 @@ def _leave(node: NodeView, how: Deallocation) -> Decision:
 
 @dataclass
 class Reservation:
-    """`job_id` starts at `at` at the latest; then `spare` nodes are left that it does not need."""
+    """`job` starts at `at` at the latest; then `spare` nodes are left that it does not need."""
 
-    job_id: int
+    job: QueuedJob
     at: datetime
     spare: int
 
@@ -193,15 +208,13 @@ def returning(
 
 def _start_jobs(
     cluster: ClusterView, gone: Set[str], to_add: int, now: datetime, idle_timeout: timedelta
-) -> list[StartJob]:
+) -> tuple[list[StartJob], Reservation | None]:
     free = sorted(node.id for node in cluster.of(NodeState.IDLE) if node.id not in gone)
-    if not free:
-        return []
     started: list[StartJob] = []
     back: list[datetime] = []  # when the nodes of the jobs started here are free again
     held: Reservation | None = None
     looked_at = 0
-    queue = cluster.queue.in_order(_widest(cluster, gone, to_add, len(free)))
+    queue = cluster.queue.in_order(widest(cluster, gone, to_add))
     for job in queue:
         if held is not None:
             looked_at += 1
@@ -210,21 +223,24 @@ def _start_jobs(
             times = sorted(back + returning(cluster, gone, to_add, now, idle_timeout))
             at = times[job.node_count - len(free) - 1]
             there = len(free) + sum(time <= at for time in times)
-            held = Reservation(job.id, at, there - job.node_count)
+            held = Reservation(job, at, there - job.node_count)
         elif fits and (held is None or held.lets_pass(job, now)):
-            passed = held.job_id if held else None
+            passed = held.job.id if held else None
             started.append(StartJob(job.id, tuple(free[: job.node_count]), passed))
             free = free[job.node_count :]
             back += [now + timedelta(seconds=job.limit_s)] * job.node_count
-        if not free or looked_at == BACKFILL_DEPTH:
+        if (not free and held is not None) or looked_at == BACKFILL_DEPTH:
             break
-    return started
+    return started, held
 
 
-def _widest(cluster: ClusterView, gone: Set[str], to_add: int, free: int) -> int:
+def widest(cluster: ClusterView, gone: Set[str], to_add: int) -> int:
     """The nodes that a job can have one day, as the cluster is: more than those, and it holds nobody back."""
-    coming = to_add + sum(node.id not in gone for node in cluster.of(NodeState.PREPARING))
-    coming += sum(not node.leave_after_run and node.id not in gone for node in cluster.of(NodeState.RUNNING))
+    states = [NodeState.IDLE, NodeState.PREPARING, NodeState.RUNNING]
     if cluster.scale.automatic:
-        coming += sum(node.id not in gone for node in cluster.of(NodeState.UNUSABLE))
-    return min(cluster.scale.maximum, free + coming)
+        # Each will be replaced.
+        states.append(NodeState.UNUSABLE)
+    staying = sum(
+        not node.leave_after_run and node.id not in gone for state in states for node in cluster.of(state)
+    )
+    return min(cluster.scale.maximum, staying + to_add)

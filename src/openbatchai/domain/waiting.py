@@ -88,6 +88,16 @@ class WaitingJobs:
             ]
             yield from (rows[0] if len(rows) == 1 else merge(*rows, key=lambda job: job.id))
 
+    def before(self, job: QueuedJob, widest: int) -> int:
+        """How many jobs of at most `widest` nodes come before this one."""
+        return sum(
+            len(lane.ids) if priority > job.priority else bisect_left(lane.ids, job.id)
+            for priority, lanes in self._lanes.items()
+            if priority >= job.priority
+            for width, lane in lanes.items()
+            if width <= widest
+        )
+
     def nodes_wanted(self, widest: int) -> int:
         """The nodes that all jobs of at most `widest` nodes would take together."""
         return sum(

@@ -6,7 +6,6 @@ Checks come in ARM's order: authentication, subscription, api-version, authorisa
 
 import logging
 import re
-import uuid
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -18,15 +17,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from openbatchai.dataplane import Storage
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
+from openbatchai.domain.regions import REGIONS
+from openbatchai.services import registrations
 from openbatchai.services.context import Context
-from openbatchai.services.groups import LOCATIONS
 from openbatchai.services.identity import Claims, Identity, www_authenticate
 from openbatchai.wire import arm
 from openbatchai.wire.batchai.versions import VERSIONS
 
-from . import batchai_routes, platform_routes
+from . import batchai_routes, metadata, platform_routes, preconditions, tracking
 from .batchai_routes import StorageUrls
 from .calls import Answer, Call, Handler, Routes
+from .refusals import not_served
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,12 @@ AZURE_HOST = "management.azure.com"
 
 _BODY_LIMIT = 4 * 1024 * 1024
 _BATCHAI = re.compile(
-    r"(?:/subscriptions/[^/]+)?(?:/resourceGroups/[^/]+)?/providers/Microsoft\.BatchAI/(?P<type>.+)",
+    r"(?:/subscriptions/[^/]+)?(?:/resourceGroups/[^/]+)?/providers/Microsoft\.BatchAI"
+    r"/(?P<type>(?!(?:un)?register/?$).+)",
+    re.IGNORECASE,
+)
+_OF_PROVIDER = re.compile(
+    r"/subscriptions/[^/]+(?:/resourceGroups/[^/]+)?/providers/(?P<namespace>[^/]+)/(?!(?:un)?register/?$).+",
     re.IGNORECASE,
 )
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?")
@@ -92,12 +98,12 @@ class _Arm:
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         path = re.sub("/{2,}", "/", path)
         base_url = f"{request.scope['scheme']}://{request.headers.get('host', AZURE_HOST)}"
-        if path.lower().rstrip("/") == "/metadata/endpoints":
-            return Answer(200, arm_metadata(base_url))
-        claims = self._identity.authenticate(request.headers.get("authorization"))
-        self._check_subscription(path)
         text = request.scope["query_string"].decode("utf-8", "replace")
         query = {name.lower(): value for name, value in parse_qsl(text, keep_blank_values=True)}
+        if path.lower().rstrip("/") == "/metadata/endpoints":
+            return Answer(200, metadata.clouds(base_url, query))
+        claims = self._identity.authenticate(request.headers.get("authorization"))
+        self._check_subscription(path)
         version = _api_version(query)
         handler, names = self._route(request.method, path, version)
         call = Call(
@@ -112,7 +118,21 @@ class _Arm:
             api_version=version,
             headers=request.headers,
         )
-        return handler(call, **names)
+        self._check_registration(request.method, path)
+        if _BATCHAI.fullmatch(path):
+            call = preconditions.applied(call, names)
+        answer = handler(call, **names)
+        if preconditions.unchanged(call, answer):
+            return Answer(304, None, answer.headers)
+        if request.method == "HEAD" and answer.status == 200:
+            return Answer(204, None, answer.headers)
+        return answer
+
+    def _check_registration(self, method: str, path: str) -> None:
+        """Nothing is created or done with a provider that the subscription is not registered for."""
+        match = _OF_PROVIDER.fullmatch(path)
+        if match and method in ("PUT", "PATCH", "POST") and registrations.known(match["namespace"]):
+            registrations.check(self._context, match["namespace"])
 
     def _check_subscription(self, path: str) -> None:
         match = re.match(r"/subscriptions/([^/]+)", path, re.IGNORECASE)
@@ -126,9 +146,7 @@ class _Arm:
         if batchai is None:
             found = self._platform.find(method, path)
             if found is None:
-                raise ServiceError(
-                    404, Code.INVALID_RESOURCE_TYPE, f"The resource type of '{path}' could not be found."
-                )
+                raise not_served(path, version)
             return found
         routes = self._batchai.get(version)
         found = routes.find(method, path) if routes else None
@@ -141,31 +159,17 @@ class _Arm:
         kind = "/".join(type_path.split("/")[::2])
         supported = [name for name, routes in self._batchai.items() if _knows(routes, path)]
         if not supported:
-            return ServiceError(
-                404,
-                Code.INVALID_RESOURCE_TYPE,
-                f"The resource type '{kind}' of the namespace 'Microsoft.BatchAI' is not offered by this "
-                f"service in api version '{version}'.",
-            )
+            return not_served(path, version)
         return ServiceError(
             400,
             Code.NO_REGISTERED_PROVIDER,
             f"No registered resource provider found for API version '{version}' for type '{kind}'. The "
             f"supported api-versions are '{', '.join(supported)}'. The supported locations are "
-            f"'{', '.join(LOCATIONS)}'.",
+            f"'{', '.join(REGIONS)}'.",
         )
 
     def _render(self, request: Request, answer: Answer) -> Response:
-        headers = {
-            **arm.COMMON_HEADERS,
-            "x-ms-request-id": (request_id := str(uuid.uuid4())),
-            "request-id": request_id,
-            "x-ms-correlation-request-id": request.headers.get("x-ms-correlation-request-id", request_id),
-            **_rate_limit(request.method),
-            **answer.headers,
-        }
-        if client_id := request.headers.get("x-ms-client-request-id"):
-            headers["x-ms-client-request-id"] = client_id
+        headers = {**arm.COMMON_HEADERS, **tracking.headers(request), **answer.headers}
         if answer.body is None or request.method == "HEAD":
             return Response(status_code=answer.status, headers=headers)
         media_type = "application/json; charset=utf-8"
@@ -211,34 +215,6 @@ def _actor(claims: Claims) -> str:
     return claims.client_id
 
 
-def _rate_limit(method: str) -> dict[str, str]:
-    """Counters that some clients log; nothing is limited here."""
-    kind, left = {"GET": ("reads", 11999), "HEAD": ("reads", 11999), "DELETE": ("deletes", 14999)}.get(
-        method, ("writes", 1199)
-    )
-    return {f"x-ms-ratelimit-remaining-subscription-{kind}": str(left)}
-
-
 def _error_answer(error: ServiceError) -> Answer:
     gateway = error.code in (Code.RESOURCE_NOT_FOUND, Code.SUBSCRIPTION_NOT_FOUND)
     return Answer(error.status, arm.error_body(error), {"x-ms-failure-cause": "gateway"} if gateway else {})
-
-
-def arm_metadata(base_url: str) -> dict[str, object]:
-    """What `az cloud register` reads (clients.md section 9)."""
-    return {
-        "name": "OpenBatchAI",
-        "portal": base_url,
-        "portalEndpoint": base_url,
-        "resourceManager": base_url,
-        "galleryEndpoint": base_url,
-        "graphEndpoint": base_url,
-        "graph": base_url,
-        "authentication": {
-            "loginEndpoint": base_url,
-            "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
-            "tenant": "common",
-            "identityProvider": "AAD",
-        },
-        "suffixes": {"storage": "core.windows.net"},
-    }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from openbatchai.domain.model import ClusterResource, FileServerResource, JobResource, Workspace
 from openbatchai.domain.ports import ItemRef
@@ -15,7 +15,7 @@ from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUp
 from openbatchai.wire.batchai.validation import validate
 from openbatchai.wire.batchai.version import Version
 
-from .calls import Answer, Call, Route, Routes, accepted
+from .calls import Answer, Call, Route, Routes, accepted, page, part, skipped
 
 Json = dict[str, Any]
 # Path-style base URLs of the data plane's own ports, by service name; used when a client came by a port.
@@ -284,14 +284,15 @@ class _Handlers:
         return self._job(call, self._found_job(call, names))
 
     def list_jobs(self, call: Call, **names: str) -> Answer:
-        place, (size, after) = _place(names), _asked_page(call)
+        place, size = _place(names), call.number("maxresults", 1000, 1, 1000)
+        after = skipped(call)
         # One more than the page holds tells whether there is another.
         if place is None:
             found = jobs.list_flat(call.context, names.get("group"), after, size + 1)
         else:
             found = jobs.list_of_experiment(call.context, names["group"], place, after, size + 1)
         items = [self._version.job(item, call.subscription) for item in found[:size]]
-        return _listed(call, items, found[size - 1].job.id if len(found) > size else None)
+        return part(call, items, found[size - 1].job.id if len(found) > size else None)
 
     def delete_job(self, call: Call, **names: str) -> Answer:
         operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
@@ -364,20 +365,4 @@ class _Handlers:
         return Answer(200, body, arm.resource_headers(etag, modified))
 
     def _page(self, call: Call, items: Sequence[Json]) -> Answer:
-        """The page that is asked for, of all items."""
-        size, start = _asked_page(call)
-        end = start + size
-        return _listed(call, items[start:end], end if len(items) > end else None)
-
-
-def _asked_page(call: Call) -> tuple[int, int]:
-    """`maxresults` per page, and behind what it begins (section 2.4)."""
-    return call.number("maxresults", 1000, 1, 1000), call.number("$skiptoken", 0, 0, 10**9)
-
-
-def _listed(call: Call, items: Sequence[Json], following: int | None) -> Answer:
-    """`nextLink` only when there is more, which begins behind `following`."""
-    link = None
-    if following is not None:
-        link = f"{call.base_url}{call.path}?{urlencode({**call.query, '$skiptoken': str(following)})}"
-    return Answer(200, arm.list_body(items, link))
+        return page(call, items, call.number("maxresults", 1000, 1, 1000))

@@ -5,10 +5,10 @@ All of ARM's path is matched without regard to case (clients.md section 5); name
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Operation
@@ -25,7 +25,7 @@ _DEPTH_LIMIT = 100
 class Call:
     """`base_url` is how the client reached us; `zero_edit` tells that it believes to talk to Azure itself.
 
-    `query` has lower-case names, in which clients differ.
+    `query` and `headers` have lower-case names, in which clients differ.
     """
 
     context: Context
@@ -44,7 +44,15 @@ class Call:
         return self.context.subscription
 
     def json(self) -> Any:
-        """The body. Raises 400 InvalidRequestContent when it is no JSON."""
+        """The body. Raises 400 InvalidRequestContent when it is no JSON, 415 when it says that it is none."""
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type and "json" not in media_type:
+            raise ServiceError(
+                415,
+                Code.UNSUPPORTED_MEDIA_TYPE,
+                f"The content media type '{media_type[:100]}' is not supported. Only 'application/json' is "
+                "supported.",
+            )
         try:
             value = json.loads(self.content, parse_constant=_refuse_constant)
             _check_json(value)
@@ -95,7 +103,7 @@ def _check_json(value: Any) -> None:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: Json | None = None
+    body: Json | list[Json] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -129,13 +137,37 @@ class Routes:
         path = path.rstrip("/")
         for pattern, handlers in self._by_length.get(path.count("/"), ()):
             if match := pattern.fullmatch(path):
-                handler = handlers.get(method)
+                # What can be got can be asked for its existence.
+                handler = handlers.get(method) or (handlers.get("GET") if method == "HEAD" else None)
                 if handler is None:
                     raise ServiceError(
-                        405, Code.METHOD_NOT_ALLOWED, f"The method {method} is not allowed on '{path}'."
+                        405,
+                        Code.METHOD_NOT_ALLOWED,
+                        f"The method {method} is not allowed on '{path}'; allowed are "
+                        f"{', '.join(sorted(handlers))}.",
                     )
                 return handler, {name: unquote(value) for name, value in match.groupdict().items()}
         return None
+
+
+def page(call: Call, items: Sequence[Json], size: int) -> Answer:
+    """`size` items a page; `nextLink` only when there are more (batchai-service.md section 2.4)."""
+    start = skipped(call)
+    end = start + size
+    return part(call, items[start:end], end if len(items) > end else None)
+
+
+def skipped(call: Call) -> int:
+    """Behind what the page begins: what `part` was given for the page before; 0 at the first."""
+    return call.number("$skiptoken", 0, 0, 10**9)
+
+
+def part(call: Call, items: Sequence[Json], following: int | None) -> Answer:
+    """One page; the next begins behind `following`, of None there is none."""
+    link = None
+    if following is not None:
+        link = f"{call.base_url}{call.path}?{urlencode({**call.query, '$skiptoken': str(following)})}"
+    return Answer(200, arm.list_body(items, link))
 
 
 def accepted(call: Call, operation: Operation | None, provider_path: str) -> Answer:

@@ -1,8 +1,9 @@
 """The API beside Azure's: what the service offers that Azure's contract has no place for."""
 
 from openbatchai.domain.errors import invalid_property
-from openbatchai.domain.model import VaultSecret
-from openbatchai.services import vaults
+from openbatchai.domain.model import Event, VaultSecret
+from openbatchai.domain.reasons import Reason, Waiting
+from openbatchai.services import stories, vaults
 from openbatchai.wire import arm
 
 from .calls import Answer, Call, Json, Route
@@ -13,10 +14,63 @@ _SECRET = f"{_ROOT}/vaults/{{vault}}/secrets/{{name}}"
 
 def own_routes() -> list[Route]:
     return [
+        Route("GET", f"{_ROOT}/events", list_events),
+        Route("GET", f"{_ROOT}/waiting", show_waiting),
         Route("GET", f"{_ROOT}/secrets", list_secrets),
         Route("PUT", _SECRET, put_secret),
         Route("DELETE", _SECRET, delete_secret),
     ]
+
+
+def list_events(call: Call, subscription: str) -> Answer:
+    """`?object=` names what it is about, `&all=true` adds its parts, `&$top=` bounds the answer."""
+    most = call.number("$top", stories.MOST_EVENTS, 1, stories.MOST_EVENTS)
+    parts = call.query.get("all", "").lower() == "true"
+    found, rows = stories.events(call.context, _named(call, "object"), most, all_of_it=parts)
+    return Answer(200, {"kind": found.kind, "name": found.name, **arm.list_body(map(_event, rows))})
+
+
+def show_waiting(call: Call, subscription: str) -> Answer:
+    """`?job=` names the job. What is known in numbers, and `message`."""
+    job, waiting, message = stories.waiting(call.context, _named(call, "job"))
+    body: Json = {"job": job.name, "executionState": str(job.execution_state)}
+    if waiting is not None:
+        body |= {
+            "reason": str(waiting.reason),
+            "position": waiting.position or None,
+            "nodesNeeded": waiting.needs,
+            "nodeStateCounts": waiting.counts,
+            "targetNodeCount": waiting.target,
+            "maximumNodeCount": waiting.maximum,
+            "startsAtTheLatest": _latest(waiting),
+        }
+    return Answer(200, arm.without_none({**body, "message": message}))
+
+
+def _latest(waiting: Waiting) -> str | None:
+    own = waiting.reason is Reason.NODES_BUSY
+    return arm.instant(waiting.by) if own and waiting.by is not None else None
+
+
+def _named(call: Call, parameter: str) -> str:
+    value = call.query.get(parameter, "")
+    if not value:
+        raise invalid_property(parameter, f"The query parameter '{parameter}' is missing or empty.")
+    return value
+
+
+def _event(event: Event) -> Json:
+    return {
+        "id": event.id,
+        "time": arm.instant(event.at),
+        "kind": event.kind,
+        "object": event.object_id,
+        "event": event.event,
+        "from": event.before,
+        "to": event.after,
+        "reason": event.reason,
+        "actor": event.actor,
+    }
 
 
 def list_secrets(call: Call, subscription: str) -> Answer:

@@ -1,14 +1,17 @@
-"""What surrounds Batch AI at ARM: subscriptions, resource groups, providers, storage accounts.
+"""What surrounds Batch AI at ARM: subscriptions, resource groups, storage accounts, lists of what is there.
 
 Any api-version is served with the same shape (clients.md sections 0, 5, 6 and 9).
 """
 
 from openbatchai.dataplane import Storage
+from openbatchai.domain.regions import REGIONS
 from openbatchai.services import groups, operations
-from openbatchai.wire import arm, resources
+from openbatchai.services import resources as tracked
+from openbatchai.wire import arm, filters, resources
 
-from .calls import Answer, Call, Route, Routes
+from .calls import Answer, Call, Route, Routes, page
 from .own_routes import own_routes
+from .provider_routes import provider_routes
 from .storage_rm.absent import absent_routes
 from .storage_rm.accounts import account_routes
 from .storage_rm.containers import ContainerRoutes
@@ -17,6 +20,8 @@ from .storage_rm.shares import ShareRoutes
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _GROUP = f"{_SUBSCRIPTION}/resourcegroups/{{group}}"
+# The most that ARM's own lists give at a time.
+_PAGE = 1000
 
 
 def routes(storage: Storage) -> Routes:
@@ -30,13 +35,11 @@ def routes(storage: Storage) -> Routes:
             Route("PUT", _GROUP, put_group),
             Route("PATCH", _GROUP, patch_group),
             Route("GET", _GROUP, get_group),
-            Route("HEAD", _GROUP, get_group_exists),
             Route("DELETE", _GROUP, delete_group),
             Route("GET", f"{_SUBSCRIPTION}/operationresults/{{operation}}", group_operation),
-            Route("GET", f"{_SUBSCRIPTION}/providers", list_providers),
-            Route("GET", f"{_SUBSCRIPTION}/providers/{{namespace}}", get_provider),
-            Route("POST", f"{_SUBSCRIPTION}/providers/{{namespace}}/register", register),
-            Route("POST", f"{_SUBSCRIPTION}/providers/{{namespace}}/unregister", unregister),
+            Route("GET", f"{_SUBSCRIPTION}/resources", list_resources),
+            Route("GET", f"{_GROUP}/resources", list_resources),
+            *provider_routes(),
             *account_routes(),
             *ContainerRoutes(storage).routes(),
             *ShareRoutes(storage).routes(),
@@ -60,7 +63,7 @@ def list_tenants(call: Call) -> Answer:
 
 
 def list_locations(call: Call, subscription: str) -> Answer:
-    return Answer(200, arm.list_body(resources.locations(groups.LOCATIONS, call.subscription)))
+    return Answer(200, arm.list_body(resources.locations(REGIONS, call.subscription)))
 
 
 def put_group(call: Call, subscription: str, group: str) -> Answer:
@@ -70,7 +73,7 @@ def put_group(call: Call, subscription: str, group: str) -> Answer:
 
 
 def patch_group(call: Call, subscription: str, group: str) -> Answer:
-    found = groups.patch(call.context, group, resources.tags_of(call.json()))
+    found = groups.patch(call.context, group, resources.group_update(call.json()))
     return Answer(200, resources.group(found, call.subscription))
 
 
@@ -78,14 +81,34 @@ def get_group(call: Call, subscription: str, group: str) -> Answer:
     return Answer(200, resources.group(groups.get(call.context, group), call.subscription))
 
 
-def get_group_exists(call: Call, subscription: str, group: str) -> Answer:
-    groups.get(call.context, group)
-    return Answer(204)
-
-
 def list_groups(call: Call, subscription: str) -> Answer:
-    found = groups.listing(call.context)
-    return Answer(200, arm.list_body(resources.group(item, call.subscription) for item in found))
+    """By `$filter` on tags and names, `$top` a page."""
+    wanted = filters.parse(call.query.get("$filter", ""))
+    found = [
+        resources.group(item, call.subscription)
+        for item in groups.listing(call.context)
+        if wanted.keeps(
+            name=item.name,
+            type_="Microsoft.Resources/resourceGroups",
+            group=item.name,
+            location=item.location,
+            tags=item.tags,
+        )
+    ]
+    return page(call, found, call.number("$top", _PAGE, 1, _PAGE))
+
+
+def list_resources(call: Call, subscription: str, group: str | None = None) -> Answer:
+    wanted = filters.parse(call.query.get("$filter", ""))
+    expand = resources.expansions(call.query.get("$expand", ""))
+    found = [
+        resources.generic(item, call.subscription, expand)
+        for item in tracked.listing(call.context, group)
+        if wanted.keeps(
+            name=item.name, type_=item.type, group=item.group, location=item.location, tags=item.tags
+        )
+    ]
+    return page(call, found, call.number("$top", _PAGE, 1, _PAGE))
 
 
 def delete_group(call: Call, subscription: str, group: str) -> Answer:
@@ -107,24 +130,3 @@ def _group_operation_headers(call: Call, operation: str, retry_after: str) -> di
         "Location": f"{call.base_url}{path}?api-version={call.api_version}",
         "Retry-After": retry_after,
     }
-
-
-def list_providers(call: Call, subscription: str) -> Answer:
-    found = groups.registrations(call.context)
-    regions = groups.LOCATIONS.values()
-    return Answer(200, arm.list_body(resources.provider(item, call.subscription, regions) for item in found))
-
-
-def get_provider(call: Call, subscription: str, namespace: str) -> Answer:
-    found = groups.registration(call.context, namespace)
-    return Answer(200, resources.provider(found, call.subscription, groups.LOCATIONS.values()))
-
-
-def register(call: Call, subscription: str, namespace: str) -> Answer:
-    found = groups.register(call.context, namespace, "Registered")
-    return Answer(200, resources.provider(found, call.subscription, groups.LOCATIONS.values()))
-
-
-def unregister(call: Call, subscription: str, namespace: str) -> Answer:
-    found = groups.register(call.context, namespace, "Unregistered")
-    return Answer(200, resources.provider(found, call.subscription, groups.LOCATIONS.values()))

@@ -12,7 +12,6 @@ from datetime import datetime
 from openbatchai.domain.ports import TaskEvent
 from openbatchai.services import deletion, execution, runs, scheduling
 from openbatchai.services.context import Context
-from openbatchai.services.keeping import Kept
 from openbatchai.store.unit import Unit
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class Reconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.kept = Kept()
+        self.kept = context.kept
         context.store.follow(self.kept)
         self._wakes = (threading.Event(), threading.Event())
         self._stopping = False

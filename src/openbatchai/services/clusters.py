@@ -12,7 +12,7 @@ from openbatchai.store.unit import Unit
 
 from . import deletion, mounting, usages
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
-from .flat import NotFound, flat_workspace, flat_workspaces
+from .flat import NotFound, check_place, flat_workspace, flat_workspaces
 from .transitions import move_cluster
 
 
@@ -31,6 +31,7 @@ def put(
         if workspace_name is None:
             existing = _find_flat(unit, group_name, name)
             if existing is not None:
+                check_place(existing[0], existing[1].name, wanted.location)
                 return _same(unit, existing, fingerprint)
             parent = flat_workspace(context, unit, group_name, wanted.location, actor)
         else:

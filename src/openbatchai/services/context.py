@@ -11,6 +11,8 @@ from openbatchai.domain.model import Event, ResourceGroup, Workspace
 from openbatchai.domain.ports import Clock, Engine, StorageContent
 from openbatchai.store.unit import Store, Unit
 
+from .keeping import Kept
+
 
 @dataclass(frozen=True)
 class Context:
@@ -18,7 +20,8 @@ class Context:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
     usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
-    202 and an operation, as the real service did, not by 200 with the resource."""
+    202 and an operation, as the real service did, not by 200 with the resource. `kept` is the scheduler's
+    view, up to date from the first reconciler on."""
 
     store: Store
     storage: StorageContent
@@ -32,6 +35,7 @@ class Context:
     tail_wait_s: float = 2.0
     quotas: Mapping[str, int] = field(default_factory=dict)
     recorded_creates: bool = False
+    kept: Kept = field(default_factory=Kept)
 
 
 def new_etag() -> str:
@@ -86,3 +90,15 @@ def workspace(unit: Unit, group_name: str, name: str) -> Workspace:
 def refuse_while_deleting(kind: str, name: str, deleting: bool) -> None:
     if deleting:
         raise ServiceError(409, Code.CONFLICT, f"The {kind} {name} is being deleted.")
+
+
+def other_location(name: str, location: str, group_name: str, wanted: str) -> ServiceError:
+    """What ARM answers to a PUT of an existing resource with another location than it has."""
+    return ServiceError(
+        409,
+        Code.INVALID_RESOURCE_LOCATION,
+        f"The resource '{name}' already exists in location '{location}' in resource group '{group_name}'. A "
+        f"resource with the same name cannot be created in location '{wanted}'. Please select a new resource "
+        "name.",
+        target="location",
+    )

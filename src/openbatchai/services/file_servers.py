@@ -10,7 +10,7 @@ from openbatchai.store.unit import Unit
 
 from . import deletion
 from .context import Context, new_etag, record, refuse_while_deleting, workspace, writable_group
-from .flat import NotFound, flat_workspace, flat_workspaces
+from .flat import NotFound, check_place, flat_workspace, flat_workspaces
 from .transitions import MAKE_FILE_SERVER, queue_effect
 
 Found = tuple[Workspace, FileServer]
@@ -39,6 +39,7 @@ def put(
             server = _add(context, unit, parent, name, wanted, fingerprint, actor)
         else:
             server = existing[1]
+            check_place(existing[0], server.name, wanted.location)
             _check_same(server, fingerprint)
         names = _names(parent, server, workspace_name)
         operation = (
@@ -112,18 +113,24 @@ def _find_flat(unit: Unit, group_name: str, name: str) -> Found | None:
     return None
 
 
+def find(unit: Unit, group_name: str, workspace_name: str | None, name: str, not_found: NotFound) -> Found:
+    """Raises the version's own 404."""
+    if workspace_name is None:
+        found = _find_flat(unit, group_name, name)
+    else:
+        found = _find(unit, workspace(unit, group_name, workspace_name), name)
+    if found is None:
+        raise not_found("fileServer", group_name, name)
+    return found
+
+
 def get(
     context: Context, group_name: str, workspace_name: str | None, name: str, not_found: NotFound
 ) -> FileServerResource:
     """Raises the version's own 404."""
     with context.store.read() as unit:
-        if workspace_name is None:
-            found = _find_flat(unit, group_name, name)
-        else:
-            found = _find(unit, workspace(unit, group_name, workspace_name), name)
-    if found is None:
-        raise not_found("fileServer", group_name, name)
-    return FileServerResource(found[1], found[0])
+        parent, server = find(unit, group_name, workspace_name, name, not_found)
+    return FileServerResource(server, parent)
 
 
 def list_of_workspace(context: Context, group_name: str, workspace_name: str) -> list[FileServerResource]:

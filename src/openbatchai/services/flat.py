@@ -8,7 +8,7 @@ from openbatchai.domain.model import Workspace
 from openbatchai.store.unit import Unit
 
 from . import workspaces
-from .context import Context, refuse_while_deleting, writable_group
+from .context import Context, other_location, refuse_while_deleting, writable_group
 
 # A version's own 404 for (kind, group, name).
 NotFound = Callable[[str, str, str], ServiceError]
@@ -23,6 +23,13 @@ def flat_workspace(context: Context, unit: Unit, group_name: str, location: str,
         found = workspaces.add(context, unit, owner, name, location, {}, actor)
     refuse_while_deleting("workspace", found.name, found.deleting)
     return found
+
+
+def check_place(parent: Workspace, name: str, wanted: str) -> None:
+    """Raises 409 when a request of a flat api-version names another location than the resource has; those of
+    2018-05-01 name none."""
+    if wanted and ids.region(parent.location) != ids.region(wanted):
+        raise other_location(name, parent.location, parent.group_name, wanted)
 
 
 def flat_workspaces(unit: Unit, group_name: str | None = None) -> list[Workspace]:

@@ -13,7 +13,7 @@ from openbatchai.store.unit import Unit
 
 from . import clusters, deletion, mounting, workspaces
 from .context import Context, new_etag, record, refuse_while_deleting, writable_group
-from .flat import NotFound, flat_workspace, flat_workspaces
+from .flat import NotFound, check_place, flat_workspace, flat_workspaces
 
 # Where a job of 2018-05-01 lives: (workspace, experiment). None for the flat api-versions.
 Place = tuple[str, str] | None
@@ -42,6 +42,7 @@ def put(
             refuse_while_deleting("experiment", experiment.name, experiment.deleting)
             existing = _find(unit, parent, experiment, name)
         if existing is not None:
+            check_place(existing[0], existing[2].name, wanted.location)
             return _same(existing, fingerprint)
         cluster_parent, cluster = _cluster(context, unit, wanted.spec["cluster"]["id"])
         if place is None:

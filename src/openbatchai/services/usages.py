@@ -11,7 +11,7 @@ from .context import Context
 
 def listing(context: Context, location: str) -> list[Usage]:
     """Raises 400 for what is no location."""
-    region = ids.region(ids.check_location(location))
+    region = ids.region(ids.check_location(location, "Microsoft.BatchAI/locations/usages"))
     with context.store.read() as unit:
         found = _of_region(unit, region)
         active = [state for state in ExecutionState if state not in FINISHED]

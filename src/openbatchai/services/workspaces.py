@@ -1,12 +1,21 @@
 """Workspaces and experiments (batchai-service.md section 7)."""
 
 from openbatchai.domain import ids
-from openbatchai.domain.errors import Code, ServiceError, invalid_property
+from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Experiment, Operation, ResourceGroup, Workspace
 from openbatchai.store.unit import Unit
 
 from . import deletion
-from .context import Context, group, new_etag, record, refuse_while_deleting, workspace, writable_group
+from .context import (
+    Context,
+    group,
+    new_etag,
+    other_location,
+    record,
+    refuse_while_deleting,
+    workspace,
+    writable_group,
+)
 
 
 def put(
@@ -14,7 +23,7 @@ def put(
 ) -> Workspace:
     """Create, or return the existing one when the request is the same. The location is immutable."""
     ids.check_name("workspace", name, ids.STRICT_NAME)
-    ids.check_location(location)
+    ids.check_location(location, "Microsoft.BatchAI/workspaces")
 
     def work(unit: Unit) -> Workspace:
         owner = writable_group(unit, group_name)
@@ -23,7 +32,7 @@ def put(
             return add(context, unit, owner, name, location, tags, actor)
         refuse_while_deleting("workspace", name, existing.deleting)
         if ids.region(existing.location) != ids.region(location):
-            raise invalid_property("location", f"The location of workspace {name} cannot be changed.")
+            raise other_location(existing.name, existing.location, group_name, location)
         if existing.tags != tags:
             existing.tags, existing.etag = tags, new_etag()
             unit.workspaces.save(existing)

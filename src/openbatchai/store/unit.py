@@ -4,6 +4,7 @@ One writer thread executes the write transactions one after another; readers tak
 After a commit that changed anything, the `after_commit` callbacks are told, never before.
 """
 
+import copy
 import dataclasses
 import logging
 import queue
@@ -209,11 +210,18 @@ class Store:
     def __init__(self, engine: Engine, box: SecretBox) -> None:
         self._engine = engine
         self._box = box
+        self._checks: tuple[Callable[[Unit], None], ...] = ()
         self._after_commit: list[Callable[[], None]] = []
         self._feed: Feed | None = None
         self._work: queue.SimpleQueue[tuple[Callable[[Unit], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
+
+    def guarded(self, check: Callable[[Unit], None]) -> "Store":
+        """The same store, whose writes first run `check` in their transaction: what it raises undoes them."""
+        same = copy.copy(self)
+        same._checks = (*self._checks, check)
+        return same
 
     def after_commit(self, notify: Callable[[], None]) -> None:
         self._after_commit.append(notify)
@@ -227,8 +235,14 @@ class Store:
         return self.submit(work).result()
 
     def submit(self, work: Callable[[Unit], R]) -> "Future[R]":
-        future: Future[R] = Future()
-        self._work.put((work, future))
+        checks, future = self._checks, Future[R]()
+
+        def checked(unit: Unit) -> R:
+            for check in checks:
+                check(unit)
+            return work(unit)
+
+        self._work.put((checked, future))
         return future
 
     @contextmanager

@@ -49,7 +49,10 @@ def error_body(error: ServiceError) -> Json:
     if error.target is not None:
         body["target"] = error.target
     if error.details:
-        body["details"] = [{"code": d.code, "message": d.message} for d in error.details]
+        body["details"] = [
+            without_none({"code": str(d.code), "message": d.message, "target": d.target})
+            for d in error.details
+        ]
     return {"error": body}
 
 

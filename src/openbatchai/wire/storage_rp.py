@@ -38,7 +38,7 @@ _NETWORK_DEFAULTS = {
 def put_request(body: Any, version: str) -> AccountRequest:
     """What a PUT asks for. Raises 400 naming the property."""
     wanted = _request(body, version)
-    location = ids.check_location(wanted.location)
+    location = ids.check_location(wanted.location, "Microsoft.Storage/storageAccounts")
     if wanted.sku is None:
         raise refused("properties.accountType" if version == OLDEST else "sku.name")
     return AccountRequest(location, wanted.kind, wanted.sku, wanted.tags, wanted.properties)

@@ -435,18 +435,47 @@ class TestRequests:
         body = {"location": "eastus"}
         refused("PUT", arm.group_path(name), 400, "InvalidResourceName", "resourceGroupName", body=body)
 
-    @pytest.mark.parametrize("location", ["../../x", "a\r\nSet-Cookie: b=c", "é", "a/b", " ", 1, None])
+    def located(self, arm, lab):
+        """Paths at which something with a location is created, with its api-version and type."""
+        root = arm.provider(lab.group)
+        storage = f"{arm.group_path(lab.group)}/providers/Microsoft.Storage/storageAccounts"
+        return [
+            (arm.group_path(unique("g")), NEWEST, None),
+            (f"{root}/workspaces/{unique('w')}", NEWEST, "Microsoft.BatchAI/workspaces"),
+            (f"{storage}/{unique('acct')}", NEWEST, "Microsoft.Storage/storageAccounts"),
+            (f"{root}/clusters/{unique('c')}", VERSIONS[1], "Microsoft.BatchAI/Clusters"),
+            (f"{root}/fileServers/{unique('f')}", VERSIONS[1], "Microsoft.BatchAI/FileServers"),
+            (f"{root}/jobs/{unique('j')}", VERSIONS[0], "Microsoft.BatchAI/Jobs"),
+        ]
+
+    @pytest.mark.parametrize("location", [" ", 1, None])
     def test_locations_that_are_none(self, arm, lab, refused, location):
         body = {"location": location, "sku": {"name": "Standard_LRS"}}
-        group = arm.group_path(lab.group)
-        for path in (
-            arm.group_path(unique("g")),
-            f"{arm.provider(lab.group)}/workspaces/{unique('w')}",
-            f"{group}/providers/Microsoft.Storage/storageAccounts/{unique('acct')}",
-        ):
-            refused("PUT", path, 400, "InvalidPropertyValue", "location", body=body)
-        flat = f"{arm.provider(lab.group)}/clusters/{unique('c')}"
-        refused("PUT", flat, 400, "InvalidPropertyValue", "location", body=body, version="2018-03-01")
+        for path, version, _ in self.located(arm, lab):
+            refused("PUT", path, 400, "InvalidPropertyValue", "location", body=body, version=version)
+
+    @pytest.mark.parametrize("location", ["mars", "../../x", "a\r\nSet-Cookie: b=c", "é", "a/b"])
+    def test_locations_that_no_region_has(self, arm, lab, refused, location):
+        body = {"location": location, "sku": {"name": "Standard_LRS"}}
+        for path, version, kind in self.located(arm, lab):
+            code = "LocationNotAvailableForResourceType" if kind else "LocationNotAvailableForResourceGroup"
+            named = (f"'{location}'", kind or "resource group", "eastus,", "location")
+            refused("PUT", path, 400, code, *named, body=body, version=version)
+
+    def test_a_region_without_usages(self, arm, refused):
+        path = f"{arm.subscription}/providers/Microsoft.BatchAI/locations/mars/usages"
+        refused("GET", path, 400, "LocationNotAvailableForResourceType", "mars", "eastus")
+
+    def test_another_location_than_it_has(self, arm, lab, refused):
+        root, body = arm.provider(lab.group), {"location": "West US 2"}
+        refused("PUT", arm.group_path(lab.group), 409, "InvalidResourceGroupLocation", "West US 2", body=body)
+        named = ("eastus", "West US 2")
+        refused("PUT", lab.workspace, 409, "InvalidResourceLocation", *named, body=body)
+        cluster = {"properties": cluster_properties(arm.service, lab.share, 0)}
+        path = f"{root}/clusters/{unique('flat')}"
+        arm.put(path, {"location": "eastus", **cluster}, VERSIONS[1])
+        changed = {**body, **cluster}
+        refused("PUT", path, 409, "InvalidResourceLocation", *named, body=changed, version=VERSIONS[1])
 
     def test_a_location_by_its_display_name(self, arm, lab):
         path = f"{arm.provider(lab.group)}/workspaces/{unique('w')}"

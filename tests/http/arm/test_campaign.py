@@ -29,6 +29,8 @@ SHORT, FULL = 250, 20_000
 ANSWER_WITHIN_S = 30
 # With few cores to give away quotas are reached, too.
 SETTINGS = {"quotas": {"Total Cluster Dedicated Regional vCPUs": 8, "Clusters": 12}, "idleTimeoutSeconds": 1}
+WORKSPACES = ("w2", "migrated-eastus")
+CLUSTERS = ("c1", "c2", "c3", "c4")
 # What only clients change: of each table, the columns that loops never write.
 ROWS = {
     "resource_groups": "key, name, location, tags, deleting",
@@ -62,7 +64,9 @@ def arm(service):
 
 @pytest.fixture(params=VERSIONS)
 def inhabited(arm, request):
-    return Inhabited(arm, request.param)
+    made = Inhabited(arm, request.param)
+    yield made
+    made.leave()
 
 
 def test_made_up_requests(inhabited):
@@ -87,7 +91,7 @@ class Inhabited:
         self.arm, self.version = arm, version
         self.flat = version != VERSIONS[-1]
         self.group = arm.group("campaign")
-        root = arm.provider(self.group)
+        self.root = root = arm.provider(self.group)
         self.share = f"share{self.group}"
         make_share(arm.service, self.share)
         self.parent = root if self.flat else f"{root}/workspaces/ws"
@@ -101,10 +105,24 @@ class Inhabited:
         if not self.flat:
             self._settled(self.parent, {"location": "eastus"})
             self._settled(f"{self.parent}/experiments/ex", {})
+        if self.arm.ask("GET", f"{self.parent}/clusters/cl", version=self.version).status_code == 404:
+            self._make_room()
         self._settled(f"{self.parent}/clusters/cl", self._cluster())
         self._settled(f"{self.parent}/fileServers/fs", self._body(FILE_SERVER))
         for name, command in (("done", "echo done"), ("long", "sleep 3600")):
             self._settled(f"{self.jobs}/{name}", self._job(command))
+
+    def _make_room(self):
+        """Other clusters may have taken all of the quota."""
+        places = [self.root]
+        if not self.flat:
+            places = [f"{self.root}/workspaces/{name}" for name in ("ws", *WORKSPACES)]
+        for place in places:
+            for name in CLUSTERS:
+                self.arm.ask("DELETE", f"{place}/clusters/{name}", version=self.version)
+
+    def leave(self):
+        self.arm.delete(self.arm.group_path(self.group))
 
     def _settled(self, path, body):
         def there():
@@ -144,9 +162,9 @@ class Inhabited:
             names={
                 "subscriptionId": [service.endpoint["subscription_id"]],
                 "resourceGroupName": [self.group],
-                "workspaceName": ["ws"] * 4 + ["w2", "migrated-eastus", "absent"],
+                "workspaceName": ["ws"] * 4 + [*WORKSPACES, "absent"],
                 "experimentName": ["ex"] * 4 + ["e2", "migrated", "absent"],
-                "clusterName": ["cl", "c1", "c2", "c3", "c4"],
+                "clusterName": ["cl", *CLUSTERS],
                 "jobName": ["done", "long", "j1", "j2", "j3", "j4", "j5"],
                 "fileServerName": ["fs", "f1", "f2"],
                 "location": ["eastus", "East%20US", "westus2", "nowhere"],

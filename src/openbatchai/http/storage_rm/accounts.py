@@ -6,8 +6,9 @@ from dataclasses import replace
 from openbatchai.dataplane import sas
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import StorageAccount
+from openbatchai.domain.regions import REGIONS
 from openbatchai.http.calls import Answer, Call, Route
-from openbatchai.services import accounts, groups
+from openbatchai.services import accounts
 from openbatchai.wire import arm, storage_operations, storage_rp, storage_signatures
 
 PROVIDER = "/providers/Microsoft.Storage"
@@ -44,7 +45,7 @@ def list_operations(call: Call) -> Answer:
 
 
 def list_skus(call: Call, subscription: str) -> Answer:
-    return Answer(200, arm.list_body(storage_rp.skus([*groups.LOCATIONS], call.api_version)))
+    return Answer(200, arm.list_body(storage_rp.skus([*REGIONS], call.api_version)))
 
 
 def list_usages(call: Call, subscription: str, location: str | None = None) -> Answer:

@@ -84,7 +84,7 @@ class Version:
     def cluster_request(self, body: Any) -> Submission:
         """Raises InvalidPropertyValue naming the property."""
         body, properties = _properties(body)
-        location, tags = self._place(body)
+        location, tags = self._place(body, "cluster")
         legacy = self.cluster_legacy(properties)
         for path in self.dropped_of_cluster:
             _drop(properties, path)
@@ -95,7 +95,7 @@ class Version:
     def file_server_request(self, body: Any) -> Submission:
         """Raises InvalidPropertyValue naming the property."""
         body, properties = _properties(body)
-        location, tags = self._place(body)
+        location, tags = self._place(body, "fileServer")
         spec = to_canonical(validate(FileServerProperties, properties, "properties"))
         spec, secrets = split_secrets(spec)
         return Submission(spec, {}, location, tags, secrets)
@@ -110,7 +110,7 @@ class Version:
     def job_request(self, body: Any) -> Submission:
         """Raises InvalidPropertyValue naming the property."""
         body, properties = _properties(body)
-        location, tags = self._place(body)
+        location, tags = self._place(body, "job")
         legacy = self.job_legacy(properties)
         for path in self.dropped_of_job:
             _drop(properties, path)
@@ -126,10 +126,10 @@ class Version:
         """Scheduling reads an integer: the older versions' own, or one of three steps."""
         return int(submission.legacy.get("priority", PRIORITIES[submission.spec["schedulingPriority"]]))
 
-    def _place(self, body: Json) -> tuple[str, Json]:
+    def _place(self, body: Json, kind: str) -> tuple[str, Json]:
         if not self.flat:
             return "", {}
-        return ids.check_location(body.get("location")), _tags(body)
+        return ids.check_location(body.get("location"), self.types[kind]), _tags(body)
 
     # --- answers ---------------------------------------------------------------------------------
 

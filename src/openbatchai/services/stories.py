@@ -1,0 +1,171 @@
+"""What happened to an object, and why a job waits."""
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from openbatchai.domain import ids
+from openbatchai.domain.errors import Code, ServiceError
+from openbatchai.domain.jobs import ExecutionState
+from openbatchai.domain.model import Event, Job
+from openbatchai.domain.reasons import Waiting, told, why_waiting
+from openbatchai.domain.waiting import QueuedJob
+from openbatchai.store import tables
+from openbatchai.store.unit import Unit
+
+from .context import Context
+
+# One answer's worth.
+MOST_EVENTS = 1000
+
+_RESOURCE = re.compile(
+    r"(?:/subscriptions/[^/]+)?/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.BatchAI"
+    r"(?:/workspaces/(?P<workspace>[^/]+))?(?:/experiments/(?P<experiment>[^/]+))?"
+    r"/(?P<kind>workspaces|clusters|fileservers|experiments|jobs)/(?P<name>[^/]+)/?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """An object of events: its kind and id there, and what it is called."""
+
+    kind: str
+    id: str
+    name: str
+
+
+def events(context: Context, text: str, most: int, *, all_of_it: bool) -> tuple[Named, list[Event]]:
+    """The newest events of what `text` names, oldest first: a resource id, the id of a node, run or task, or
+    the name of a job or cluster. With `all_of_it` those of a job's runs and tasks, or of a cluster's nodes,
+    are among them.
+
+    Raises 404 for what never was, 400 for a name that several have.
+    """
+    with context.store.read() as unit:
+        found = _resolve(unit, text)
+        objects = [found, *(_parts(unit, found) if all_of_it else ())]
+        e = tables.events.c
+        wanted = {(part.kind, part.id) for part in objects}
+        # Ids of one kind are no ids of another but for whole numbers, which jobs and clusters have.
+        rows = unit.events.list(
+            e.kind.in_({kind for kind, _ in wanted}),
+            object_id=[part.id for part in objects],
+            order=e.id.desc(),
+            limit=most,
+        )
+        return found, rows[::-1]
+
+
+def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
+    """Why the job waits, and that in words; None for one that does not wait.
+
+    Raises as `events` does, and 400 for what is no job.
+    """
+
+    def work(unit: Unit) -> tuple[Job, Waiting | None, str]:
+        found = _resolve(unit, text)
+        job = unit.jobs.get(id=int(found.id)) if found.kind == "job" else None
+        if job is None:
+            raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
+        if job.execution_state is not ExecutionState.QUEUED:
+            return job, None, f"It does not wait: it is {job.execution_state}."
+        cluster = context.kept.current(unit).clusters.get(job.cluster_id)
+        if cluster is None:
+            raise LookupError(f"job {job.id} has lost its cluster")
+        queued = QueuedJob(job.id, job.priority, job.node_count, job.limit_s)
+        answer = why_waiting(cluster, queued, context.clock.now(), context.idle_timeout)
+        head = None if answer.head is None else unit.jobs.get(id=answer.head)
+        return job, answer, told(answer, head.name if head else "")
+
+    # On the thread that keeps the scheduler's view, so that the answer is of one moment.
+    return context.store.write(work)
+
+
+def _resolve(unit: Unit, text: str) -> Named:
+    if "/" in text:
+        return _resource(unit, text)
+    found = [
+        Named(row.kind, row.object_id, row.object_id)
+        for row in unit.events.list(object_id=text, kind=["node", "run", "task"], limit=1)
+    ]
+    for kind, table in (("job", tables.jobs), ("cluster", tables.clusters)):
+        statement = select(table.c.id, table.c.name).where(table.c.key == ids.fold(text))
+        found += [Named(kind, str(row.id), row.name) for row in unit.connection.execute(statement)]
+    if not found:
+        raise ServiceError(404, Code.RESOURCE_NOT_FOUND, f"There is no job, cluster, node or run '{text}'.")
+    if len(found) > 1:
+        many = ", ".join(sorted(_id_of(unit, each) for each in found))
+        raise _refused(text, f"Several have this name: {many}.")
+    return found[0]
+
+
+def _refused(text: str, message: str) -> ServiceError:
+    return ServiceError(400, Code.INVALID_PROPERTY_VALUE, f"'{text}': {message}", target="object")
+
+
+def _resource(unit: Unit, text: str) -> Named:
+    match = _RESOURCE.fullmatch(text)
+    missing = ServiceError(404, Code.RESOURCE_NOT_FOUND, f"There is no resource '{text}'.")
+    if match is None:
+        raise missing
+    group, name, kind = ids.fold(match["group"]), ids.fold(match["name"]), ids.fold(match["kind"])
+    if kind == "workspaces":
+        parent = unit.workspaces.get(group_key=group, key=name)
+        if parent is None:
+            raise missing
+        return Named("workspace", str(parent.id), parent.name)
+    wanted = {"key": ids.fold(match["workspace"])} if match["workspace"] else {}
+    for parent in unit.workspaces.list(group_key=group, **wanted):
+        if not match["workspace"] and not ids.is_migrated_workspace(parent.name):
+            continue
+        if found := _child(unit, parent.id, kind, name, match["experiment"] or ids.MIGRATED_EXPERIMENT):
+            return found
+    raise missing
+
+
+def _child(unit: Unit, workspace_id: int, kind: str, name: str, experiment: str) -> Named | None:
+    where = {"workspace_id": workspace_id, "key": name}
+    if kind == "jobs":
+        parent = unit.experiments.get(workspace_id=workspace_id, key=ids.fold(experiment))
+        job = None if parent is None else unit.jobs.get(experiment_id=parent.id, key=name)
+        return None if job is None else Named("job", str(job.id), job.name)
+    if kind == "clusters":
+        cluster = unit.clusters.get(**where)
+        return None if cluster is None else Named("cluster", str(cluster.id), cluster.name)
+    if kind == "fileservers":
+        server = unit.file_servers.get(**where)
+        return None if server is None else Named("fileServer", str(server.id), server.name)
+    found = unit.experiments.get(**where)
+    return None if found is None else Named("experiment", str(found.id), found.name)
+
+
+def _id_of(unit: Unit, named: Named) -> str:
+    """A path by which it can be told from others of its name."""
+    if named.kind == "cluster":
+        cluster = unit.clusters.get(id=int(named.id))
+        parent = None if cluster is None else unit.workspaces.get(id=cluster.workspace_id)
+        middle = "clusters"
+    else:
+        job = unit.jobs.get(id=int(named.id)) if named.kind == "job" else None
+        experiment = None if job is None else unit.experiments.get(id=job.experiment_id)
+        parent = None if experiment is None else unit.workspaces.get(id=experiment.workspace_id)
+        middle = "" if experiment is None else f"experiments/{experiment.name}/jobs"
+    if parent is None:
+        return named.id
+    place = f"/resourceGroups/{parent.group_name}/providers/{ids.PROVIDER}/workspaces/{parent.name}"
+    return f"{place}/{middle}/{named.name}"
+
+
+def _parts(unit: Unit, found: Named) -> list[Named]:
+    if found.kind == "job":
+        runs = [Named("run", run.id, run.id) for run in unit.runs.list(job_id=int(found.id))]
+        return runs + [Named("task", task.id, task.id) for task in unit.tasks.list(job_id=int(found.id))]
+    if found.kind == "cluster":
+        return [Named("node", node.id, node.id) for node in unit.nodes.list(cluster_id=int(found.id))]
+    if found.kind == "node":
+        return [Named("task", task.id, task.id) for task in unit.tasks.list(node_id=found.id)]
+    if found.kind == "run":
+        return [Named("task", task.id, task.id) for task in unit.tasks.list(run_id=found.id)]
+    return []

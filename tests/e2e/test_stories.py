@@ -1,0 +1,74 @@
+"""`batchai events` and `batchai why`, and the API behind them."""
+
+import json
+
+import pytest
+from harness.arm import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(arm):
+    return Lab(arm)
+
+
+def batchai(lab, *words):
+    done = lab.arm.service.batchai(*words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def own(lab, path, **query):
+    root = f"{lab.arm.subscription}/providers/OpenBatchAI"
+    return lab.arm.ask("GET", f"{root}/{path}", query=query)
+
+
+def test_the_story_of_a_job_and_of_the_node_it_ran_on(lab):
+    job = lab.submit("echo hello")
+    lab.finished(job)
+    name = job.rpartition("/")[2]
+    story = batchai(lab, "events", name)
+    assert [(event["event"], event["to"]) for event in story] == [
+        ("create", "queued"),
+        ("nodesAllotted", "running"),
+        ("runSucceeded", "succeeded"),
+    ]
+    assert story[0]["actor"] == lab.arm.service.endpoint["client_id"]
+    assert batchai(lab, "events", job) == story
+    whole = batchai(lab, "events", name, "--all")
+    assert {event["kind"] for event in whole} == {"job", "run", "task"}
+    assert batchai(lab, "events", name, "--top", "1") == story[-1:]
+    node = story[1]["reason"].removeprefix("on ")
+    assert "prepared" in [event["event"] for event in batchai(lab, "events", node)]
+    assert batchai(lab, "why", name)["message"] == "It does not wait: it is succeeded."
+
+
+def test_a_job_that_can_never_fit_waits_and_says_why(lab):
+    job = lab.submit("true", nodeCount=9)
+    answer = batchai(lab, "why", job)
+    assert answer["reason"] == "neverFits"
+    assert answer["nodesNeeded"] == 9
+    assert answer["maximumNodeCount"] == 1
+    assert "resized" in answer["message"]
+    assert lab.arm.get(job)["properties"]["executionState"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("events", {}, 400),
+        ("waiting", {}, 400),
+        ("events", {"object": "nothing-of-this-name"}, 404),
+        ("waiting", {"job": "nothing-of-this-name"}, 404),
+        ("events", {"object": "x", "$top": "0"}, 400),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_code(lab, path, query, status):
+    answer = own(lab, path, **query)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"]
+
+
+def test_the_command_says_what_the_service_says(lab):
+    done = lab.arm.service.batchai("why", "nothing-of-this-name")
+    assert done.returncode != 0
+    assert "nothing-of-this-name" in done.stderr

@@ -1,0 +1,177 @@
+"""What happened to an object, and why a job waits."""
+
+import pytest
+
+from openbatchai.domain.errors import ServiceError
+from openbatchai.services import clusters, jobs, stories, workspaces
+from openbatchai.wire.batchai.versions import LATEST
+
+from .conftest import SUBSCRIPTION, job_body
+from .test_lifecycle import PLACE, put_cluster, put_job, resize
+
+
+def told(plane, name, **kwargs):
+    found, events = stories.events(plane.context, name, 1000, all_of_it=kwargs.get("all_of_it", False))
+    return found.kind, [(event.kind, event.event) for event in events]
+
+
+def why(plane, name):
+    return stories.waiting(plane.context, name)
+
+
+def test_the_story_of_a_job_with_all_its_parts_is_told_in_order(plane):
+    put_cluster(plane)
+    put_job(plane)
+    plane.settle()
+    assert told(plane, "j") == (
+        "job",
+        [("job", "create"), ("job", "nodesAllotted"), ("job", "runSucceeded")],
+    )
+    assert told(plane, "j", all_of_it=True)[1] == [
+        ("job", "create"),
+        ("run", "start"),
+        ("job", "nodesAllotted"),
+        ("task", "started"),
+        ("task", "stepStarted toolkit"),
+        ("task", "stepEnded toolkit"),
+        ("task", "ended"),
+        ("run", "succeeded"),
+        ("job", "runSucceeded"),
+    ]
+
+
+def test_every_run_of_a_requeued_job_has_its_own_story(plane):
+    put_cluster(plane)
+    put_job(plane, command="sleep 100")
+    plane.settle()
+    resize(plane, 0)
+    plane.settle()
+    resize(plane, 1)
+    plane.settle()
+    first, second = sorted(plane.rows("runs"), key=lambda run: run.attempt)
+    assert (first.state, second.state) == ("withdrawn", "active")
+    assert told(plane, first.id) == ("run", [("run", "start"), ("run", "stop"), ("run", "withdrawn")])
+    assert told(plane, second.id) == ("run", [("run", "start")])
+
+
+def test_the_story_of_a_node_outlives_it(plane):
+    put_cluster(plane)
+    plane.settle()
+    [node] = plane.rows("nodes")
+    resize(plane, 0)
+    plane.settle()
+    assert plane.rows("nodes") == []
+    events = [event for _, event in told(plane, node.id)[1]]
+    assert events == ["allocate", "provisioned", "prepared", "release", "released"]
+
+
+@pytest.mark.parametrize("prefix", ["", f"/subscriptions/{SUBSCRIPTION}"])
+def test_resources_are_found_by_their_ids_in_any_case(plane, prefix):
+    put_cluster(plane)
+    put_job(plane)
+    place = f"{prefix}/resourcegroups/RG/providers/Microsoft.BatchAI/workspaces/WS"
+    assert told(plane, f"{place}/clusters/C")[0] == "cluster"
+    assert told(plane, f"{place}/experiments/EX/jobs/J")[0] == "job"
+    assert told(plane, f"{place}/experiments/ex") == ("experiment", [("experiment", "create")])
+    assert told(plane, place)[0] == "workspace"
+
+
+def test_a_name_that_several_have_is_refused_with_all_of_their_ids(plane):
+    put_cluster(plane)
+    put_job(plane)
+    workspaces.put_experiment(plane.context, "rg", "ws", "other", "me")
+    jobs.put(plane.context, "rg", ("ws", "other"), "j", job_body(), 0, "2018", "me")
+    with pytest.raises(ServiceError) as refused:
+        told(plane, "j")
+    assert refused.value.status == 400
+    assert "experiments/ex/jobs/j" in refused.value.message
+    assert "experiments/other/jobs/j" in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["none", "/resourceGroups/rg/providers/Microsoft.BatchAI/nonsense/x", "/x"])
+def test_what_never_was_is_not_found(plane, name):
+    with pytest.raises(ServiceError) as refused:
+        told(plane, name)
+    assert refused.value.status == 404
+
+
+def test_a_job_that_waits_says_what_for(plane):
+    put_cluster(plane, count=2)
+    put_job(plane, "first", command="sleep 100")
+    plane.settle()
+    plane.clock.advance(1)
+    put_job(plane, "wide", nodes=2)
+    put_job(plane, "narrow")
+    put_job(plane, "huge", nodes=3)
+    plane.settle()
+    _, waiting, message = why(plane, "wide")
+    assert (waiting.reason, waiting.position, waiting.needs) == ("nodesBusy", 1, 2)
+    assert message == (
+        "It is the next to start and needs 2 nodes: 1 idle, 1 running. By the limits of the jobs that run, "
+        "it starts at 2026-01-08 00:00:00Z at the latest."
+    )
+    _, waiting, message = why(plane, "narrow")
+    assert (waiting.reason, waiting.position) == ("jobsBeforeIt", 2)
+    assert message == (
+        "1 job is before it; the next to start, wide, needs 2 nodes. It needs 1 node: 1 idle, 1 running."
+    )
+    _, waiting, message = why(plane, "huge")
+    assert (waiting.reason, waiting.position) == ("neverFits", 0)
+    assert message == (
+        "It needs 3 nodes, and the cluster has at most 2 nodes: it starts when the cluster is resized."
+    )
+    assert why(plane, "first")[1:] == (None, "It does not wait: it is running.")
+
+
+def test_a_job_of_an_empty_cluster_says_so(plane):
+    put_cluster(plane, count=0)
+    put_job(plane)
+    plane.settle()
+    assert "a target of 0 nodes" in why(plane, "j")[2]
+
+
+def test_a_job_that_waits_for_nodes_to_come_up_says_so(plane):
+    setup = {"commandLine": "sleep 100", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT"}
+    put_cluster(plane, setupTask=setup)
+    put_job(plane)
+    plane.settle()
+    _, waiting, message = why(plane, "j")
+    assert waiting.reason == "nodesComingUp"
+    assert message == ("It is the next to start and needs 1 node: 1 preparing. Nodes are coming up.")
+
+
+def test_a_job_whose_nodes_are_unusable_says_so(plane):
+    put_cluster(plane)
+    plane.content.key = "another"
+    put_job(plane)
+    plane.settle()
+    _, waiting, message = why(plane, "j")
+    assert waiting.reason == "tooFewUsableNodes"
+    assert "1 unusable" in message
+
+
+def test_a_job_that_was_just_submitted_is_about_to_start(plane):
+    put_cluster(plane)
+    plane.settle()
+    put_job(plane)
+    assert why(plane, "j")[1].reason == "starting"
+
+
+def test_only_jobs_wait(plane):
+    put_cluster(plane)
+    with pytest.raises(ServiceError, match="is no job, but a cluster"):
+        why(plane, "c")
+
+
+def test_every_transition_says_who_made_it(plane):
+    put_cluster(plane)
+    put_job(plane, command="sleep 100")
+    plane.settle()
+    jobs.terminate(plane.context, "rg", PLACE, "j", LATEST.not_found, "somebody")
+    plane.settle()
+    clusters.delete(plane.context, "rg", "ws", "c", "somebody")
+    plane.settle()
+    _, events = stories.events(plane.context, "j", 1000, all_of_it=True)
+    actors = {(event.kind, event.event): event.actor for event in events}
+    assert actors["job", "terminate"] == actors["run", "stop"] == "somebody"
+    assert actors["job", "nodesAllotted"] == "service"
