@@ -15,10 +15,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
@@ -28,7 +30,7 @@ from urllib.parse import urlencode, urlsplit
 import jwt
 import psutil
 from batchai import EXPERIMENT, GROUP, WORKSPACE, Client
-from measuring import at_least, free_port, heading, line, median, new_home, percentile, service
+from measuring import at_least, heading, line, median, new_home, percentile, service
 from sqlalchemy import insert
 from storage_peers import CONTAINER, certificate, ours, running, scratch, trusting
 
@@ -267,7 +269,9 @@ def prototype(template: bytes, count: int) -> Iterator[Target]:
         secret = os.urandom(32)
         (home / "token.key").write_bytes(secret)
         token = jwt.encode({"sub": "benchmark"}, secret, "HS256")
-        port = free_port()
+        # While it fills its table others may look for ports where the service looks: not one of those.
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
         program = str(Path(__file__).with_name("api_prototype.py"))
         with running([sys.executable, program, str(port), str(home), str(count)], port) as pid:
             yield Target("prototype", pid, port, "", token, "/jobs", "", template.decode())
@@ -285,19 +289,31 @@ def busy(options: argparse.Namespace) -> None:
             container.create_container()
         with (home / "storage" / blobs.account / "blob" / CONTAINER / "watched").open("wb") as content:
             content.truncate(TRANSFERRED)
-        session = server.connect()
-        session.call("PUT", server.path("filled0"), server.body)
-        for _ in range(50):
-            session.call("GET", server.path("filled0"))
-        for what, transfer in (("nothing", None), ("downloads", download), ("uploads", upload)):
-            with transfers(blobs.url, blobs.token(), transfer) as moved:
-                begun, before = time.perf_counter(), sum(moved)
-                took = [session.timed("GET", server.path("filled0")) for _ in range(REQUESTS)]
-                seconds, bytes_moved = time.perf_counter() - begun, sum(moved) - before
-            line(f"p50 beside {what}", median(took), "ms", None)
-            line(f"p99 beside {what}", percentile(took, 0.99), "ms", 25 if transfer else None)
-            if transfer:
-                line("which moved meanwhile", bytes_moved / seconds / 2**20, "MiB/s", None)
+        template = server.connect().call("PUT", server.path("filled0"), server.body)
+        with prototype(template, 1000) as peer:
+            for what, transfer in (("nothing", None), ("downloads", download), ("uploads", upload)):
+                beside(what, (server, peer), transfers(blobs.url, blobs.token(), transfer))
+
+
+def beside(what: str, both: tuple[Target, Target], work: AbstractContextManager[Any]) -> None:
+    """GETs while `work` goes on. The prototype has no part in it: its figures are what the machine leaves."""
+    sessions = [each.connect() for each in both]
+    took: tuple[list[float], list[float]] = ([], [])
+    for _, (session, each) in itertools.product(range(50), zip(sessions, both, strict=True)):
+        session.call("GET", each.path("filled0"))
+    with work as moved:
+        begun, before = time.perf_counter(), sum(moved)
+        for _, (session, each, times) in itertools.product(
+            range(REQUESTS), zip(sessions, both, took, strict=True)
+        ):
+            times.append(session.timed("GET", each.path("filled0")))
+        seconds, count = time.perf_counter() - begun, sum(moved) - before
+    for share in (0.5, 0.99):
+        bar = 25 if count and share > 0.9 else None
+        mine, other = (percentile(times, share) for times in took)
+        line(f"GET of a job beside {what}, p{share * 100:.0f}", mine, "ms", bar, (both[1].name, other))
+    if count:
+        line("which moved meanwhile", count / seconds / 2**20, "MiB/s", None)
 
 
 @contextlib.contextmanager

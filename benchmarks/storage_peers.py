@@ -26,7 +26,7 @@ from measuring import environment, free_port
 CACHE = Path.home() / ".cache" / "openbatchai-bench"
 AZURITE = "3.35"
 CONTAINER = "benchmark"
-_START_S = 30.0
+_START_S = 120.0
 
 
 @dataclass(frozen=True)
