@@ -38,7 +38,7 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 _decode = json.JSONDecoder().decode

@@ -29,6 +29,8 @@ from openbatchai.wire.arm import instant, without_none
 from .properties import ClusterProperties, ClusterUpdateProperties, FileServerProperties, JobProperties
 from .validation import split_secrets, to_canonical, validate
 
+# The version whose properties are stored as they are.
+CANONICAL = "2018-05-01"
 Json = dict[str, Any]
 Convert = Callable[[Json], Json]
 
@@ -189,7 +191,8 @@ class Version:
 
     def job(self, resource: JobResource, subscription: str) -> Json:
         job, experiment, workspace = resource.job, resource.experiment, resource.workspace
-        properties = _copy(job.spec)
+        # What no older version changes within may stay the record's own: a page has a thousand of them.
+        properties = dict(job.spec) if self.name == CANONICAL else _copy(job.spec)
         properties |= without_none(
             {
                 "experimentName": experiment.name,
