@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from openbatchai.domain.ports import StorageService
+
 from .asgi import ACCOUNT, Direct
 
 View = dict[str, Any]
@@ -194,6 +196,28 @@ KEEPING = call(
     b"<StorageServiceProperties><DeleteRetentionPolicy><Enabled>true</Enabled><Days>7</Days>"
     b"</DeleteRetentionPolicy></StorageServiceProperties>",
 )
+
+
+def retaining(data: Direct) -> None:
+    """Deleted containers and shares can come back; only ARM says so."""
+    policy = {"Enabled": "true", "Days": "7"}
+    settings = data.storage.settings
+    settings.change(ACCOUNT, StorageService.BLOB, {"ContainerDeleteRetentionPolicy": policy})
+    settings.change(ACCOUNT, StorageService.FILE, {"ShareDeleteRetentionPolicy": policy})
+
+
+def restore(service: str, name: str, target: str) -> Call:
+    noun = "share" if service == "file" else "container"
+
+    def carry_out(data: Direct) -> None:
+        listing = must(data.ask(service, "GET", "", {"comp": "list", "include": "deleted"}))
+        [version] = [str(found.text) for found in ElementTree.fromstring(listing.body).iter("Version")]
+        headers = {f"x-ms-deleted-{noun}-name": name, f"x-ms-deleted-{noun}-version": version}
+        must(data.ask(service, "PUT", target, {"restype": noun, "comp": "undelete"}, headers))
+
+    return carry_out
+
+
 FILE = both(create_file("f", 700, x_ms_meta_k="old"), put_range("f", 0, X))
 
 DISK = both(page_blob("a", 2048, x_ms_meta_k="v"), put_pages("a", 0, Y[:512] + X[:512]))
@@ -223,6 +247,18 @@ def in_place(old: View, new: View, found: View, item: str = "file f") -> bool:
 def pages_in_place(old: View, new: View, found: View) -> bool:
     return in_place(old, new, found, "blob a")
 
+
+SHARE_DELETE = call("file", "DELETE", "share", "restype=share", x_ms_delete_snapshots="include")
+CONTAINER_DELETE = call("blob", "DELETE", "data", "restype=container")
+FULL_CONTAINER = both(
+    retaining,
+    KEEPING,
+    BASE,
+    SNAPSHOT,
+    put("b/c", Y),
+    call("blob", "DELETE", "data/b/c"),
+    call("blob", "PUT", "data", "restype=container&comp=metadata", x_ms_meta_k="v"),
+)
 
 CASES = [
     Case("put", nothing, put("new", X, x_ms_meta_k="v")),
@@ -347,6 +383,15 @@ CASES = [
         both(TREE, SHARE_SNAPSHOT),
         call("file", "DELETE", "share", "restype=share", x_ms_delete_snapshots="include"),
     ),
+    Case("share-retain", both(retaining, TREE, SHARE_SNAPSHOT), SHARE_DELETE),
+    Case(
+        "share-restore",
+        both(retaining, TREE, SHARE_SNAPSHOT, SHARE_DELETE),
+        restore("file", "share", "share"),
+    ),
+    Case("container-retain", FULL_CONTAINER, CONTAINER_DELETE),
+    Case("container-restore", both(FULL_CONTAINER, CONTAINER_DELETE), restore("blob", "data", "data")),
+    Case("container-restore-as", both(FULL_CONTAINER, CONTAINER_DELETE), restore("blob", "data", "fresh")),
     Case("share-delete", FILE, call("file", "DELETE", "share", "restype=share")),
     Case(
         # Last of those that --once carries out: the limit is the process's own.

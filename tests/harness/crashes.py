@@ -69,6 +69,13 @@ def _names(document: bytes, tag: str) -> list[str]:
 def view(data: Direct) -> View:
     """All that a client can ask about `data` and `share`, less what is different in each run."""
     found: View = {}
+    for service in ("blob", "file"):
+        listing = data.ask(service, "GET", "", {"comp": "list", "include": "deleted,metadata"})
+        found[f"{service} deleted"] = [
+            [entry.findtext("Name"), entry.findtext("Metadata/k"), entry.findtext("Properties/Quota")]
+            for entry in ElementTree.fromstring(listing.body).iter()
+            if entry.find("Deleted") is not None
+        ]
     for path, query in (("data", {"restype": "container"}), ("fresh", {"restype": "container"})):
         answer = data.ask("blob", "GET", path, query)
         found[f"container {path}"] = answer.code or {
@@ -132,26 +139,39 @@ def litter(root: Path) -> list[str]:
     with sqlite3.connect(home / ".meta" / "side.db") as side:
         rows = side.execute("SELECT service, container, path FROM item").fetchall()
         for service, container, path in rows:
-            if not _is_there(home / service / container, service, path):
+            if not _is_there(_tree(home, service, container), service, path):
                 found.append(f"row of {service} {container} {path!r}")
         for service, name in side.execute("SELECT service, name FROM container").fetchall():
-            if not (home / service / name).is_dir():
+            if not _tree(home, service, name).is_dir():
                 found.append(f"row of {service} container {name}")
+        rows = side.execute("SELECT service || '/' || name || '/' || version, state FROM retained").fetchall()
+        found += [f"{state} {name}" for name, state in rows if state != "kept"]
+        there = {"/".join(place.parts[-3:]) for place in (home / ".retained").glob("*/*/*")}
+        found += [f"retained {name}" for name in there ^ {name for name, _ in rows}]
         files = {str(row[0]) for row in side.execute("SELECT file FROM kept WHERE ready = 1").fetchall()}
         found += [f"unready {row}" for row in side.execute("SELECT * FROM kept WHERE ready = 0").fetchall()]
         kept = {path.name for path in (home / ".snapshots" / "blob").glob("*/*")}
+        kept |= {path.name for path in (home / ".retained" / "blob").glob("*/*/snapshots/*")}
         found += [f"kept {name}" for name in files ^ kept]
         for table, column in (("share_snapshot", "name"), ("share_snapshot_item", "container")):
             taken = side.execute(f"SELECT DISTINCT {column}, snapshot FROM {table}").fetchall()
             there = {tuple(place.parts[-2:]) for place in (home / ".snapshots" / "file").glob("*/*")}
+            retained = (home / ".retained" / "file").glob("*/*/snapshots/*")
+            there |= {(place.parts[-4], place.name) for place in retained}
             found += [f"{table} of {snapshot}" for snapshot in set(taken) ^ there]
         found += [f"move {row}" for row in side.execute("SELECT * FROM move").fetchall()]
     side.close()
     return found
 
 
+def _tree(home: Path, service: str, container: str) -> Path:
+    """Where the files of a container are, by the service in its rows."""
+    name, _, version = service.partition("~")
+    return home / ".retained" / name / container / version / "tree" if version else home / name / container
+
+
 def _is_there(container: Path, service: str, path: str) -> bool:
-    if service == "file" or not container.is_dir():
+    if service.startswith("file") or not container.is_dir():
         return os.path.lexists(container / path)
     with beneath.open_directory_fd(container) as directory:
         return blobplaces.find(directory, path) is not None

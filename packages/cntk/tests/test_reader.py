@@ -181,3 +181,54 @@ def test_a_stream_needs_a_size(ten: Path, shape: Any) -> None:
     streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=shape))
     with pytest.raises(ValueError, match="the shape must be positive"):
         C.io.MinibatchSource(C.io.CTFDeserializer(str(ten), streams))
+
+
+class Counting(C.io.UserDeserializer):
+    """Chunks of numbers and, beside each, a sequence of as many ones."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def stream_infos(self) -> list[Any]:
+        return [
+            C.io.StreamInformation("n", 0, "dense", np.float32, (1,)),
+            C.io.StreamInformation("ones", 1, "dense", np.float32, (1,)),
+        ]
+
+    def num_chunks(self) -> int:
+        return 3
+
+    def get_chunk(self, chunk_id: int) -> dict[str, Any]:
+        self.asked.append(chunk_id)
+        numbers = np.arange(1, 4, dtype=np.float32) + 3 * chunk_id
+        return {"n": numbers[:, None], "ones": [np.ones((int(n), 1), np.float32) for n in numbers]}
+
+
+def test_a_deserializer_of_ones_own() -> None:
+    own = Counting()
+    reader = C.io.MinibatchSource(own, randomize=False, max_sweeps=1)
+    seen = []
+    while minibatch := reader.next_minibatch(12):
+        numbers, ones = minibatch[reader.streams.n], minibatch[reader.streams.ones]
+        assert numbers.num_samples == ones.num_sequences
+        assert [len(s) for s in ones.as_sequences()] == [int(s[0, 0]) for s in numbers.as_sequences()]
+        assert ones.num_samples <= 12
+        seen.extend(int(s[0, 0]) for s in numbers.as_sequences())
+    assert seen == list(range(1, 10))
+    assert own.asked[:3] == [0, 1, 2]
+
+
+def test_two_deserializers_together(ten: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("".join(f"|z {i * i}\n" for i in range(10)))
+    parts = [
+        C.io.CTFDeserializer(str(ten), C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=2))),
+        C.io.CTFDeserializer(str(other), C.io.StreamDefs(z=C.io.StreamDef(field="z", shape=1))),
+    ]
+    reader = C.io.MinibatchSource(parts, max_sweeps=1)
+    minibatch = reader.next_minibatch(10)
+    x, z = (minibatch[reader.streams[name]].asarray()[:, 0, 0] for name in ("x", "z"))
+    np.testing.assert_array_equal(x * x, z)
+    other.write_text("|z 1\n")
+    with pytest.raises(RuntimeError, match="different numbers of sequences: 10, 1"):
+        C.io.MinibatchSource(parts).next_minibatch(1)

@@ -52,7 +52,8 @@ def remote_environment(endpoint: Mapping[str, Any], address: str, ca_bundle: str
         raise ValueError("The service listens on this machine only; `batchai up --host ADDRESS` opens it.")
     host = f"[{address}]" if ":" in address else address
     url = f"https://{proxy.username}:{proxy.password}@{host}:{proxy.port}"
-    return proxy_variables(url, ca_bundle)
+    # The other ports are reached as they are.
+    return proxy_variables(url, ca_bundle, [address])
 
 
 def run_with_environment(command: Sequence[str], env: Mapping[str, str]) -> int:

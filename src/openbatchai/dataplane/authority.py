@@ -203,7 +203,7 @@ class Authority:
             for each in resources
             for text in sas.delegation_strings(ref.service, each, query, credentials.signed.headers)
         ]
-        _check_signature((key.value(self.delegation_secret, ref.account),), texts, query)
+        _check_signature((self._delegation_value(key, ref.account),), texts, query)
         _check_window({"st": key.start, "se": key.expiry, "sp": "key"}, now)
         _check_window(query, now)
         _check_origin(credentials)
@@ -212,6 +212,9 @@ class Authority:
             # Such an agent has what access control lists of directories give it, and there are none here.
             raise StorageError(StorageCode.PERMISSION_MISMATCH)
         return _of_token(query, query["sp"], Means.DELEGATION_SAS)
+
+    def _delegation_value(self, key: DelegationKey, account: str) -> str:
+        return key.value(self.delegation_secret, account, self.account_rules(account).delegation_generation)
 
     def _check_delegated_user(self, credentials: Credentials) -> None:
         """A token for one user works only beside a bearer token of that user."""

@@ -4,7 +4,7 @@ import builtins
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -28,6 +28,7 @@ from openbatchai.dataplane.leases import change as change_lease
 from openbatchai.dataplane.names import check_container_name, is_container_name
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import whole_seconds
+from openbatchai.dataplane.retained import Retained, RetainedContainers
 from openbatchai.dataplane.sas import StoredPolicy
 from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.domain.ports import Clock, ItemRef, StorageService
@@ -60,6 +61,15 @@ class ContainerSettings:
 
 
 @dataclass(frozen=True)
+class Deletion:
+    """A container that can come back: what tells it from others of its name, when it went, for how long."""
+
+    version: str
+    at: datetime
+    days_left: int
+
+
+@dataclass(frozen=True)
 class Container:
     name: str
     settings: ContainerSettings
@@ -67,6 +77,7 @@ class Container:
     last_modified: datetime
     lease: LeaseFacts = UNLEASED
     snapshot: str = ""
+    deletion: Deletion | None = None
 
     @property
     def version(self) -> Version:
@@ -74,9 +85,18 @@ class Container:
 
 
 class Containers:
-    def __init__(self, places: Places, clock: Clock) -> None:
+    """`kept_days`: for how long deleted containers of an account's service can come back."""
+
+    def __init__(
+        self,
+        places: Places,
+        clock: Clock,
+        kept_days: Callable[[str, StorageService], int] = lambda account, service: 0,
+    ) -> None:
         self._places = places
         self._clock = clock
+        self._kept_days = kept_days
+        self.retained = RetainedContainers(places, clock)
 
     def create(self, ref: ItemRef, settings: ContainerSettings) -> Container:
         check_container_name(ref.container)
@@ -124,7 +144,29 @@ class Containers:
         with self._places.locked_all():
             self.check_delete(ref, conditions)
             self._check_snapshots(ref, snapshots)
-            self._places.remove_container(ref.account, ref.service, ref.container)
+            days = self._kept_days(ref.account, ref.service)
+            if days:
+                self.retained.keep(ref, self._told(self.get(ref)), days)
+            else:
+                self._places.remove_container(ref.account, ref.service, ref.container)
+
+    def restore(self, ref: ItemRef, version: str, target: str) -> Container:
+        """Bring back the deleted container of that version, as `target`. Raises 404, 409."""
+        with self._places.locked_all():
+            self.retained.give_back(ref, version, target)
+            return self.get(replace(ref, container=target))
+
+    @staticmethod
+    def _told(found: Container) -> str:
+        """What listings tell of it once it is deleted."""
+        modified = found.last_modified.isoformat()
+        return json.dumps({"settings": asdict(found.settings), "etag": found.etag, "modified": modified})
+
+    def _deleted(self, row: Retained) -> Container:
+        told = json.loads(row.document)
+        deletion = Deletion(row.version, whole_seconds(row.deleted_ns), row.days_left(self._now_ns()))
+        modified = datetime.fromisoformat(told["modified"])
+        return Container(row.name, _settings(told["settings"]), told["etag"], modified, deletion=deletion)
 
     def check_delete(self, ref: ItemRef, conditions: Conditions) -> None:
         conditions.check_write(self.get(ref).version)
@@ -172,24 +214,33 @@ class Containers:
         marker: str,
         limit: int,
         with_snapshots: bool = False,
+        with_deleted: bool = False,
     ) -> Page[Container]:
-        """By name; snapshots of a share, when asked for, the oldest first and before the share itself."""
+        """By name; before the container itself, when they are asked for, what was deleted under its name and
+        snapshots of a share, the oldest first."""
         after = _listed_place(decode_marker(marker)) if marker else ("", "")
         self._places.store(account)
         with os.scandir(self._places.service_home(account, service)) as entries:
-            names = sorted(
+            names = {
                 entry.name
                 for entry in entries
                 if entry.name.startswith(prefix)
                 and entry.name >= after[0]
                 and is_container_name(entry.name)
                 and entry.is_dir()
-            )
-        refs: builtins.list[ItemRef] = []
-        for name in names:
+            }
+        deleted: dict[str, builtins.list[Retained]] = {}
+        for row in self.retained.listed(account, service, prefix) if with_deleted else ():
+            deleted.setdefault(row.name, []).append(row)
+        refs: builtins.list[ItemRef | Retained] = []
+        for name in sorted({*names, *deleted}):
             base = ItemRef(service, account, name)
-            snapshots = self.snapshots(base) if with_snapshots else []
-            entries_of_name = [*(replace(base, snapshot=snapshot) for snapshot in snapshots), base]
+            snapshots = self.snapshots(base) if with_snapshots and name in names else []
+            entries_of_name: builtins.list[ItemRef | Retained] = [
+                *deleted.get(name, ()),
+                *(replace(base, snapshot=snapshot) for snapshot in snapshots),
+                *([base] if name in names else []),
+            ]
             refs += [ref for ref in entries_of_name if _place_of(ref) > after]
             if len(refs) > limit:
                 break
@@ -197,6 +248,9 @@ class Containers:
         next_marker = encode_marker("/".join(_place_of(page[-1]))) if len(refs) > limit else ""
         found: builtins.list[Container] = []
         for ref in page:
+            if isinstance(ref, Retained):
+                found.append(self._deleted(ref))
+                continue
             # It may be deleted in this moment.
             with suppress(StorageError):
                 found.append(self.get(ref))
@@ -225,12 +279,11 @@ class Containers:
             return Container(
                 ref.container, ContainerSettings(), etag, whole_seconds(found.st_mtime_ns), lease
             )
-        policies = tuple(StoredPolicy(**policy) for policy in values.pop("policies", ()))
         etag, touched_ns = f'"0x{values.pop("stamp"):014X}"', values.pop("touched_ns")
         values.pop("lease", None)
         return Container(
             ref.container,
-            ContainerSettings(policies=policies, **values),
+            _settings(values),
             etag,
             whole_seconds(touched_ns),
             lease,
@@ -249,6 +302,11 @@ class Containers:
         return int(self._clock.now().timestamp() * 1_000_000) * 1_000
 
 
+def _settings(values: dict[str, Any]) -> ContainerSettings:
+    policies = tuple(StoredPolicy(**policy) for policy in values.pop("policies", ()))
+    return ContainerSettings(policies=policies, **values)
+
+
 def _lease(document: Mapping[str, Any]) -> Lease | None:
     stored = document.get("lease")
     return Lease(*stored) if stored else None
@@ -264,8 +322,10 @@ def refuse_snapshot(ref: ItemRef) -> None:
         )
 
 
-def _place_of(ref: ItemRef) -> tuple[str, str]:
-    """Where a listing has it: a share comes after its snapshots."""
+def _place_of(ref: ItemRef | Retained) -> tuple[str, str]:
+    """Where a listing has it: a share comes after its snapshots, those after what was deleted."""
+    if isinstance(ref, Retained):
+        return ref.name, f"!{ref.version}"
     return ref.container, ref.snapshot or "~"
 
 

@@ -37,9 +37,10 @@ class DelegationKey:
         names = ("skoid", "sktid", "skt", "ske", "sks", "skv", "skdutid")
         return cls(*(query.get(name, "") for name in names))
 
-    def value(self, secret: bytes, account: str) -> str:
-        """The key itself, base64 of 32 bytes; of use for this account only."""
-        fields = (account, *vars(self).values())
+    def value(self, secret: bytes, account: str, generation: str = "") -> str:
+        """The key itself, base64 of 32 bytes; of use for this account only, and for no other generation of
+        keys than the one in which it was made."""
+        fields = (account, *vars(self).values(), *([generation] if generation else []))
         text = "".join(f"{len(field)}:{field}\n" for field in fields)
         return base64.b64encode(hmac.new(secret, text.encode(), hashlib.sha256).digest()).decode()
 

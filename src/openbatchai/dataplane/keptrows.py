@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from openbatchai.dataplane.records import Identity, Item, Listed, Record
 from openbatchai.dataplane.sidedb import SideDatabase
+from openbatchai.dataplane.sideschema import OF_SERVICES
 from openbatchai.dataplane.sidestore import Key
 from openbatchai.domain.ports import StorageService
 
@@ -138,7 +139,7 @@ class KeptRows:
     def unready(self) -> list[tuple[str, str, str, str, str]]:
         """(service, container, path, time, file) of all rows that a killed service left unready."""
         rows = self._database.read(
-            "SELECT service, container, path, time, file FROM kept WHERE ready = 0", ()
+            f"SELECT service, container, path, time, file FROM kept WHERE ready = 0 AND {OF_SERVICES}", ()
         )
         return [(str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in rows]
 
@@ -146,7 +147,7 @@ class KeptRows:
         """(service, container, path, time) of what need not be kept any longer."""
         rows = self._database.read(
             "SELECT service, container, path, time FROM kept WHERE expires_ns > 0 AND expires_ns <= ?"
-            " AND ready = 1",
+            f" AND ready = 1 AND {OF_SERVICES}",
             (now_ns,),
         )
         return [(str(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in rows]

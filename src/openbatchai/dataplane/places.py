@@ -32,6 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _META = ".meta"
 _SNAPSHOTS = ".snapshots"
 _STAGING = ".staging"
+_RETAINED = ".retained"
 _UPLOADS = "uploads"
 _BLOCKS = "blocks"
 _DELETED = "deleted"
@@ -102,7 +103,8 @@ class Places:
         for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE, _DELETED):
             (home / _STAGING / name).mkdir(parents=True, exist_ok=True)
         (home / _SNAPSHOTS).mkdir(exist_ok=True)
-        for private in (_STAGING, _SNAPSHOTS):
+        (home / _RETAINED).mkdir(exist_ok=True)
+        for private in (_STAGING, _SNAPSHOTS, _RETAINED):
             (home / private).chmod(0o700)
 
     def accounts(self) -> list[str]:
@@ -199,32 +201,41 @@ class Places:
 
     def make_snapshots_home(self, account: str, service: StorageService, container: str) -> Path:
         home = self.snapshots_home(account, service, container)
-        for directory in (home.parent, home):
-            with suppress(FileExistsError):
-                directory.mkdir()
-                self.sync_path(directory.parent)
+        self.make_parent(home)
+        with suppress(FileExistsError):
+            home.mkdir()
+            self.sync_path(home.parent)
         return home
+
+    def make_parent(self, home: Path) -> None:
+        with suppress(FileExistsError):
+            home.parent.mkdir()
+            self.sync_path(home.parent.parent)
+
+    def retained_home(self, account: str) -> Path:
+        """Where deleted containers and shares lie that can come back."""
+        return self.root / account / _RETAINED
 
     def remove_leftovers(self, account: str, service: StorageService, container: str) -> None:
         """What lies elsewhere of a container that is not there: snapshots and uncommitted blocks."""
         if service is StorageService.BLOB:
-            self._discard(account, self.root / account / _STAGING / _BLOCKS / container)
+            self.discard(account, self.root / account / _STAGING / _BLOCKS / container)
         home = self.snapshots_home(account, service, container)
-        self._discard(account, home)
+        self.discard(account, home)
         with suppress(FileNotFoundError):
             self.sync_path(home.parent)
 
     def remove_snapshot(self, ref: ItemRef) -> None:
         """One snapshot of a share."""
         home = self.snapshots_home(ref.account, ref.service, ref.container)
-        self._discard(ref.account, home / ref.snapshot)
+        self.discard(ref.account, home / ref.snapshot)
         self.sync_path(home)
 
     def bury(self, grave: Path) -> None:
         """Remove a tree in the background."""
         self._remover.submit(shutil.rmtree, grave, ignore_errors=True)
 
-    def _discard(self, account: str, path: Path) -> None:
+    def discard(self, account: str, path: Path) -> None:
         """Remove a tree at once for everybody who looks, and in the background from the disk."""
         grave = self.root / account / _STAGING / _DELETED / uuid.uuid4().hex
         with suppress(FileNotFoundError):
@@ -253,7 +264,7 @@ class Places:
     def drop_blocks(self, ref: ItemRef) -> None:
         home = self._blocks_home(ref)
         if os.access(home, os.F_OK):
-            self._discard(ref.account, Path(home))
+            self.discard(ref.account, Path(home))
 
     def append_path(self, account: str) -> Path:
         """For a block that is being added to a blob; recovery looks at what a killed service leaves there."""
@@ -342,7 +353,7 @@ class Places:
             shutil.rmtree(staging / _UPLOADS, ignore_errors=True)
             (staging / _DELETED).mkdir(parents=True, exist_ok=True)
             # Among what was being made may be the copy of a whole share.
-            self._discard(account, staging / _MADE)
+            self.discard(account, staging / _MADE)
             for name in (_UPLOADS, _BLOCKS, _APPENDS, _MADE):
                 (staging / name).mkdir(exist_ok=True)
             _drop_old_blocks(staging / _BLOCKS, time.time() - UNCOMMITTED_BLOCKS_KEPT_S)

@@ -11,6 +11,9 @@ from openbatchai.dataplane.cors import CorsRule
 from openbatchai.dataplane.places import Places
 from openbatchai.domain.ports import StorageService
 
+# Elements that are no part of the services' own documents: only ARM sets them.
+CONTAINER_RETENTION = ("ContainerDeleteRetentionPolicy", "ShareDeleteRetentionPolicy")
+
 
 @dataclass(frozen=True)
 class DeleteRetention:
@@ -49,6 +52,12 @@ class ServiceSettings:
     def default_version(self) -> str:
         """The version of requests that name none; "" when none was set."""
         return str(self.properties.get("DefaultServiceVersion", ""))
+
+    @property
+    def container_retention_days(self) -> int:
+        """For how many days deleted containers or shares can come back; 0 for not at all."""
+        policies = (self.properties.get(name, {}) for name in CONTAINER_RETENTION)
+        return max((int(policy["Days"]) for policy in policies if policy.get("Enabled") == "true"), default=0)
 
     @property
     def delete_retention(self) -> DeleteRetention:

@@ -73,7 +73,19 @@ _REPLACED = "ALTER TABLE move ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0"
 HAS_TAGS = "instr(document, '\"tags\":') > 0"
 _TAGGED = f"CREATE INDEX item_tagged ON item (service, container, path) WHERE {HAS_TAGS}"
 
-MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED, _TAGGED)
+# Containers and shares that were deleted and can come back. Their rows in the other tables have the service
+# "blob~VERSION" or "file~VERSION" meanwhile.
+_RETAINED = """
+CREATE TABLE retained (
+    service TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, state TEXT NOT NULL,
+    target TEXT NOT NULL, deleted_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (service, name, version)
+) WITHOUT ROWID;
+"""
+# In queries that name no service: what is there, not what was deleted.
+OF_SERVICES = "service IN ('blob', 'file')"
+
+MIGRATIONS = (_FIRST, _SLOTS, _FILES, _KEPT, _SHARE_SNAPSHOTS, _REPLACED, _TAGGED, _RETAINED)
 TABLES_OF_ITEMS = ("item",)
 # What is kept of a blob stays when the blob goes.
 TABLES_OF_CONTAINERS = (*TABLES_OF_ITEMS, "kept")

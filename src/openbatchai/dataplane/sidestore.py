@@ -14,7 +14,13 @@ from pathlib import Path
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
-from openbatchai.dataplane.sideschema import HAS_TAGS, MIGRATIONS, TABLES_OF_CONTAINERS, TABLES_OF_ITEMS
+from openbatchai.dataplane.sideschema import (
+    HAS_TAGS,
+    MIGRATIONS,
+    OF_SERVICES,
+    TABLES_OF_CONTAINERS,
+    TABLES_OF_ITEMS,
+)
 from openbatchai.domain.ports import StorageService
 
 _WHERE_ITEM = "service = ? AND container = ? AND path = ?"
@@ -39,6 +45,13 @@ def _upsert(slot: str) -> str:
 _PUT = _upsert(f"coalesce(({_DESCRIBING}), ({_NEWEST}), 0)")
 _ANNOUNCE = _upsert(f"coalesce(1 - ({_DESCRIBING}), 0)")
 _NOTHING = (0, 0, 0)
+# Every table with rows of a container, and the column that names it.
+ROWS_OF_CONTAINERS = (
+    ("container", "name"),
+    ("share_snapshot", "name"),
+    ("share_snapshot_item", "container"),
+    *((table, "container") for table in TABLES_OF_CONTAINERS),
+)
 
 # Where an item is, as the store keys it: service, container, path.
 Key = tuple[StorageService, str, str]
@@ -149,7 +162,8 @@ class SideStore:
     def keys_after(self, last: Key | None, limit: int) -> list[Key]:
         """At most `limit` keys of items, in order, behind `last`; from the first one without it."""
         rows = self.database.read(
-            "SELECT DISTINCT service, container, path FROM item WHERE (service, container, path) > (?, ?, ?)"
+            "SELECT DISTINCT service, container, path FROM item"
+            f" WHERE (service, container, path) > (?, ?, ?) AND {OF_SERVICES}"
             " ORDER BY service, container, path LIMIT ?",
             (*(_text(last) if last else ("", "", "")), limit),
         )
@@ -158,7 +172,7 @@ class SideStore:
     # --- containers and services
 
     def containers(self) -> list[tuple[StorageService, str]]:
-        rows = self.database.read("SELECT service, name FROM container", ())
+        rows = self.database.read(f"SELECT service, name FROM container WHERE {OF_SERVICES}", ())
         return [(StorageService(str(service)), str(name)) for service, name in rows]
 
     def container(self, service: StorageService, name: str, snapshot: str = "") -> str | None:
@@ -182,12 +196,10 @@ class SideStore:
             )
 
     def drop_container(self, service: StorageService, name: str) -> None:
-        columns = [("container", "name"), ("share_snapshot", "name"), ("share_snapshot_item", "container")]
-        columns += [(table, "container") for table in TABLES_OF_CONTAINERS]
         self.database.remove(
             [
                 (f"DELETE FROM {table} WHERE service = ? AND {column} = ?", (service.value, name))
-                for table, column in columns
+                for table, column in ROWS_OF_CONTAINERS
             ]
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sidedb import SideDatabase
+from openbatchai.dataplane.sideschema import OF_SERVICES
 from openbatchai.domain.ports import ItemRef
 
 _OF_SNAPSHOT = "service = ? AND container = ? AND snapshot = ?"
@@ -47,8 +48,10 @@ class SnapshotRows:
 
     def snapshots(self) -> list[tuple[str, str]]:
         """Share and time of all snapshots with rows."""
-        rows = self._database.read("SELECT name, snapshot FROM share_snapshot", ())
-        rows += self._database.read("SELECT DISTINCT container, snapshot FROM share_snapshot_item", ())
+        rows = self._database.read(f"SELECT name, snapshot FROM share_snapshot WHERE {OF_SERVICES}", ())
+        rows += self._database.read(
+            f"SELECT DISTINCT container, snapshot FROM share_snapshot_item WHERE {OF_SERVICES}", ()
+        )
         return sorted({(str(share), str(snapshot)) for share, snapshot in rows})
 
     def drop(self, ref: ItemRef) -> None:

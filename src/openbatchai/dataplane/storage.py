@@ -27,6 +27,7 @@ from openbatchai.dataplane.permissions import Permissions
 from openbatchai.dataplane.places import FsyncPolicy, Places
 from openbatchai.dataplane.readers import ReaderMarks
 from openbatchai.dataplane.records import Item, whole_seconds
+from openbatchai.dataplane.retained import recover_retained
 from openbatchai.dataplane.service_settings import Settings
 from openbatchai.dataplane.sharemoves import Moves, finish_moves
 from openbatchai.dataplane.sharesnapshots import ShareSnapshots, drop_unfinished
@@ -67,14 +68,20 @@ class Storage:
         self.rules = rules
         self.clock = clock
         self.places = Places(root, fsync)
+        self.settings = Settings(self.places)
+        self.containers = Containers(
+            self.places,
+            clock,
+            lambda account, service: self.settings.get(account, service).container_retention_days,
+        )
+        # Before anything looks for what containers have: some may be half out of sight.
+        recover_retained(self.places, self.containers.retained)
         recovery.finish_appends(self.places)
         finish_moves(self.places)
         drop_unfinished(self.places)
         # Done once nothing is left of what a killed service was doing; clients need not wait for it.
         self.recovered = self.places.in_background(lambda: recovery.drop_orphans(self.places))
         self.readers = ReaderMarks()
-        self.settings = Settings(self.places)
-        self.containers = Containers(self.places, clock)
         self.usage = Usage(self.places)
         self._tree = BlobTree(self.places, clock, self._kept_days)
         recovery.recover_kept(self.places, self._tree.kept)

@@ -51,11 +51,15 @@ class DirectoryEntry:
 
 @dataclass(frozen=True)
 class AccountRules:
-    """How an account may be used: only by https, with its keys, by everybody where a container says so."""
+    """How an account may be used: only by https, with its keys, by everybody where a container says so.
+
+    `delegation_generation` changes when the account's user delegation keys are revoked.
+    """
 
     https_only: bool = False
     shared_key: bool = True
     public_access: bool = True
+    delegation_generation: str = ""
 
 
 class KeyRing(Protocol):

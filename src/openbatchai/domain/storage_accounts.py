@@ -39,6 +39,12 @@ DEFAULT_KIND = "Storage"
 _UPGRADABLE = ("Storage", "BlobStorage")
 _UPGRADED = "StorageV2"
 
+# Kept among an account's properties, but no client's business: when keys were renewed, by their names, and
+# the generation of user delegation keys.
+KEYS_CREATED = "keysCreated"
+DELEGATION_GENERATION = "delegationGeneration"
+INTERNAL = (KEYS_CREATED, DELEGATION_GENERATION)
+
 # Beyond what anybody will meet on a machine of his own; a home's configuration may lower it.
 USAGE = "StorageAccounts"
 _DEFAULT_LIMIT = 1_000_000
@@ -89,6 +95,7 @@ def rules_of(account: StorageAccount) -> AccountRules:
         https_only=said.get("supportsHttpsTrafficOnly", False),
         shared_key=said.get("allowSharedKeyAccess", True),
         public_access=said.get("allowBlobPublicAccess", True),
+        delegation_generation=said.get(DELEGATION_GENERATION, ""),
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import re
 import secrets as random_secrets
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import ResourceGroup, StorageAccount
 from openbatchai.domain.ports import AccountRules
 from openbatchai.domain.quotas import Usage
-from openbatchai.domain.storage_accounts import AccountRequest
+from openbatchai.domain.storage_accounts import DELEGATION_GENERATION, KEYS_CREATED, AccountRequest
 from openbatchai.store.unit import Store, Unit
 
 from .context import Context, group, record, writable_group
@@ -23,8 +24,6 @@ from .deletion import DELETE_ACCOUNT
 from .transitions import queue_effect
 
 KEY_NAMES = ("key1", "key2")
-# Among an account's properties: when keys were last renewed, by their names.
-KEYS_CREATED = "keysCreated"
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 
 
@@ -205,6 +204,15 @@ def regenerate_key(
         }
 
     return _change(context, group_name, name, actor, renew)
+
+
+def revoke_delegation_keys(context: Context, group_name: str, name: str, actor: str) -> None:
+    """All user delegation keys of the account that were given out so far, and what they signed, are void."""
+
+    def revoke(found: StorageAccount) -> None:
+        found.properties = {**found.properties, DELEGATION_GENERATION: str(uuid.uuid4())}
+
+    _change(context, group_name, name, actor, revoke)
 
 
 def key_created(account: StorageAccount, key_name: str) -> datetime:

@@ -229,6 +229,12 @@ _READERS: dict[str, dict[str, _Reader]] = {
     "file": {**_COMMON, "ProtocolSettings": _protocols},
 }
 
+# Parts of the services' properties that only ARM sets and shows: no element of the documents.
+_AT_ARM: dict[str, dict[str, _Reader]] = {
+    "blob": {"ContainerDeleteRetentionPolicy": _retention({})},
+    "file": {"ShareDeleteRetentionPolicy": _retention({})},
+}
+
 _OFF = {"Enabled": "false"}
 _NO_METRICS = {"Version": "1.0", "Enabled": "false", "RetentionPolicy": _OFF}
 _DEFAULTS: dict[str, Properties] = {
@@ -265,15 +271,16 @@ def parse_properties(body: bytes, service: str) -> Properties:
     return properties_in(parse(body, "StorageServiceProperties"), service)
 
 
-def properties_in(root: Element, service: str) -> Properties:
+def properties_in(root: Element, service: str, *, at_arm: bool = False) -> Properties:
     """What a document sets, once parsed. Raises BadPropertyError."""
-    found: Properties = _record(_READERS[service])(root)
+    readers = _READERS[service] | (_AT_ARM[service] if at_arm else {})
+    found: Properties = _record(readers)(root)
     return found
 
 
 def shown_properties(stored: Mapping[str, Any], service: str) -> Properties:
     """What was set, beside defaults."""
-    return {**_DEFAULTS[service], **stored}
+    return {**_DEFAULTS[service], **dict.fromkeys(_AT_ARM[service], _OFF), **stored}
 
 
 def properties_document(stored: Mapping[str, Any], service: str, version: str) -> bytes:

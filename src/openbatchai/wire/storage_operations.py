@@ -20,6 +20,11 @@ _OPERATIONS = (
     ("storageAccounts/delete", _ACCOUNTS, "Delete a storage account"),
     ("storageAccounts/listkeys/action", _ACCOUNTS, "List the keys of an account"),
     ("storageAccounts/regeneratekey/action", _ACCOUNTS, "Renew a key of an account"),
+    (
+        "storageAccounts/revokeUserDelegationKeys/action",
+        _ACCOUNTS,
+        "Revoke the user delegation keys of an account",
+    ),
     ("storageAccounts/listAccountSas/action", _ACCOUNTS, "Make a shared access signature of an account"),
     ("storageAccounts/listServiceSas/action", _ACCOUNTS, "Make a shared access signature of a service"),
     ("storageAccounts/blobServices/read", "Blob service", "Get the properties of the blob service"),

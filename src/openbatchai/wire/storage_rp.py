@@ -103,7 +103,7 @@ def _refuse_identity(identity: Any) -> None:
 
 def account(record: StorageAccount, subscription: str, version: str, created: "KeyCreated") -> Json:
     """`created` tells when a key got its value."""
-    said = {name: value for name, value in record.properties.items() if name not in _INTERNAL}
+    said = {name: value for name, value in record.properties.items() if name not in storage_accounts.INTERNAL}
     properties: Json = {
         "provisioningState": "Succeeded",
         "creationTime": instant(record.created),
@@ -132,7 +132,6 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
 
 
 KeyCreated = Callable[[StorageAccount, str], datetime]
-_INTERNAL = ("keysCreated",)
 
 
 def _endpoints(name: str) -> Json:

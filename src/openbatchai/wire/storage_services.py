@@ -18,20 +18,25 @@ _ACRONYMS = {"smb": "SMB", "nfs": "NFS"}
 _LISTS = ("allowedOrigins", "allowedMethods", "exposedHeaders", "allowedHeaders")
 # By service: the fields that are elements of the document.
 _SHARED = {
-    "blob": ("cors", "defaultServiceVersion", "deleteRetentionPolicy", "staticWebsite"),
-    "file": ("cors", "protocolSettings"),
+    "blob": (
+        "cors",
+        "defaultServiceVersion",
+        "deleteRetentionPolicy",
+        "containerDeleteRetentionPolicy",
+        "staticWebsite",
+    ),
+    "file": ("cors", "shareDeleteRetentionPolicy", "protocolSettings"),
 }
 # Those that can only be off: the field, the switch inside it ("" when it is one itself), what it is called.
-_OFF = {
+_OFF: dict[str, tuple[tuple[str, str, str], ...]] = {
     "blob": (
         ("isVersioningEnabled", "", "Versioning"),
         ("automaticSnapshotPolicyEnabled", "", "The automatic snapshot policy"),
         ("changeFeed", "enabled", "The change feed"),
         ("restorePolicy", "enabled", "Point-in-time restore"),
-        ("containerDeleteRetentionPolicy", "enabled", "Retention of deleted containers"),
         ("lastAccessTimeTrackingPolicy", "enable", "Tracking of the last access"),
     ),
-    "file": (("shareDeleteRetentionPolicy", "enabled", "Retention of deleted shares"),),
+    "file": (),
 }
 
 
@@ -50,7 +55,7 @@ def read(properties: Any, service: str) -> Json:
         if value is not None:
             root.append(_cors(value) if field == "cors" else _element(field, value, field))
     try:
-        return properties_in(root, service)
+        return properties_in(root, service, at_arm=True)
     except BadPropertyError as error:
         raise refused(_name_in_json(error.name)) from None
 

@@ -129,12 +129,14 @@ class ItemFacts(Protocol):
 
 @dataclass(frozen=True)
 class ContainerEntry:
-    """One share or container of a listing; `properties` are element names and their text."""
+    """One share or container of a listing; `properties` are element names and their text. `version` is that
+    of a deleted one."""
 
     name: str
     properties: Mapping[str, str]
     metadata: Mapping[str, str] | None = None
     snapshot: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,9 @@ def containers_document(
     """`plural` is Containers or Shares; an entry is named by its singular."""
     single = plural.removesuffix("s")
     body = "".join(
-        f"<{single}>{element('Name', entry.name)}{optional('Snapshot', entry.snapshot)}<Properties>"
+        f"<{single}>{element('Name', entry.name)}{optional('Snapshot', entry.snapshot)}"
+        + (f"<Deleted>true</Deleted>{element('Version', entry.version)}" if entry.version else "")
+        + "<Properties>"
         + "".join(element(name, text) for name, text in entry.properties.items())
         + f"</Properties>{metadata_element(entry.metadata)}</{single}>"
         for entry in entries

@@ -109,6 +109,7 @@ def test_another_machine_reaches_the_proxy_by_tls(address, host):
     env = remote_environment(endpoint, address, "/etc/batchai.pem")
     assert env["HTTPS_PROXY"] == env["http_proxy"] == f"https://openbatchai:pass@{host}:8898"
     assert env["REQUESTS_CA_BUNDLE"] == "/etc/batchai.pem"
+    assert env["NO_PROXY"].split(",")[-1] == address
 
 
 def test_a_service_of_this_machine_only_has_nothing_for_others():

@@ -154,19 +154,30 @@ def metrics_of(names, take):
 
 
 def stream(name):
-    """What a terminal showed of one job while it ran: ranges of its log, and its state after each."""
-    url, text = None, b""
-    while True:
-        if url is None:
-            options = models.JobsListOutputFilesOptions(outputdirectoryid="stdouterr")
-            files = list(client.jobs.list_output_files(GROUP, WORKSPACE, EXPERIMENT, name, options))
-            url = next((file.download_url for file in files if file.name == "stdout.txt"), None)
-        if url is not None:
-            answer = requests.get(url, headers={"Range": f"bytes={len(text)}-"})
-            text += answer.content if answer.status_code // 100 == 2 else b""
-        if client.jobs.get(GROUP, WORKSPACE, EXPERIMENT, name).execution_state in TERMINAL:
-            return text.decode()
+    """What a terminal showed of one job while it ran: ranges of its log until its end, and then the rest."""
+    log = Tail(name)
+    while client.jobs.get(GROUP, WORKSPACE, EXPERIMENT, name).execution_state not in TERMINAL:
+        log.read()
         time.sleep(0.1)
+    log.read()
+    return log.text.decode()
+
+
+class Tail:
+    def __init__(self, job):
+        self._job, self._url, self.text = job, None, b""
+
+    def read(self):
+        if self._url is None:
+            self._url = self._find()
+        if self._url is not None:
+            answer = requests.get(self._url, headers={"Range": f"bytes={len(self.text)}-"})
+            self.text += answer.content if answer.status_code // 100 == 2 else b""
+
+    def _find(self):
+        options = models.JobsListOutputFilesOptions(outputdirectoryid="stdouterr")
+        files = client.jobs.list_output_files(GROUP, WORKSPACE, EXPERIMENT, self._job, options)
+        return next((file.download_url for file in files if file.name == "stdout.txt"), None)
 
 
 def parameters_again(job):

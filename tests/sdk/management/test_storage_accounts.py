@@ -350,6 +350,23 @@ class TestAccess:
         account.update(allowSharedKeyAccess=True)
         assert arm.http.get(link, timeout=30).content == b"content"
 
+    def test_without_the_delegation_keys_that_were_revoked(self, new_account, login, arm, management):
+        account = new_account()
+        ca = arm.service.endpoint["ca_bundle"]
+        with BlobServiceClient(account.url(tls=True), credential=login, connection_verify=ca) as owner:
+            owner.create_container("ccc").upload_blob("b", b"content")
+
+            def link():
+                key = owner.get_user_delegation_key(NOW - HOUR, NOW + HOUR)
+                return f"{account.url()}/ccc/b?{blob_sas(account, user_delegation_key=key)}"
+
+            before = link()
+            assert requests.get(before, timeout=30).content == b"content"
+            management.storage_accounts.revoke_user_delegation_keys(*account.place)
+            assert requests.get(before, timeout=30).status_code == 403
+            assert requests.get(link(), timeout=30).content == b"content"
+        assert "delegationGeneration" not in arm.get(account.path)["properties"]
+
     def test_public_containers_only_where_the_account_lets_them_be(self, new_account):
         account = new_account()
         with BlobServiceClient(account.url(), credential=account.credential) as client:

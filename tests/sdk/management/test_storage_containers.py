@@ -164,6 +164,82 @@ class TestLists:
         assert answer.json()["error"]["code"]
 
 
+class TestRetention:
+    @pytest.fixture
+    def keeping(self, new_account, management):
+        account = new_account()
+        policy = {"containerDeleteRetentionPolicy": {"enabled": True, "days": 7}}
+        told = management.blob_services.set_service_properties(*account.place, {"properties": policy})
+        kept = told.container_delete_retention_policy
+        assert (kept.enabled, kept.days) == (True, 7)
+        return account
+
+    @pytest.fixture
+    def client(self, keeping):
+        with BlobServiceClient(keeping.url(), credential=keeping.credential) as client:
+            yield client
+
+    def test_what_was_deleted_comes_back_whole(self, keeping, client, containers):
+        made = client.create_container("kept", metadata={"a": "1"}, public_access="blob")
+        blob = made.upload_blob("b", b"before", metadata={"k": "v"})
+        taken = blob.create_snapshot()["snapshot"]
+        blob.upload_blob(b"after", overwrite=True, metadata={"k": "w"}, tags={"t": "1"})
+        containers.delete(*keeping.place, "kept")
+        assert [c.name for c in containers.list(*keeping.place)] == []
+        [gone] = containers.list(*keeping.place, include="deleted")
+        assert (gone.name, gone.deleted, gone.remaining_retention_days) == ("kept", True, 6)
+        assert list(client.list_containers()) == []
+        assert list(client.find_blobs_by_tags("\"t\" = '1'")) == []
+        [told] = client.list_containers(include_deleted=True, include_metadata=True)
+        assert (told.name, told.deleted, told.version, told.metadata) == (
+            "kept",
+            True,
+            gone.version,
+            {"a": "1"},
+        )
+        back = client.undelete_container("kept", told.version)
+        found = back.get_container_properties()
+        assert (found.metadata, found.public_access) == ({"a": "1"}, "blob")
+        assert back.get_blob_client("b").download_blob().readall() == b"after"
+        assert back.get_blob_client("b").get_blob_properties().metadata == {"k": "w"}
+        assert back.get_blob_client("b", snapshot=taken).download_blob().readall() == b"before"
+        assert [b.name for b in client.find_blobs_by_tags("\"t\" = '1'")] == ["b"]
+        assert [c.deleted for c in containers.list(*keeping.place, include="deleted")] == [False]
+
+    def test_a_new_one_of_the_name_is_another(self, keeping, client):
+        client.create_container("twice").upload_blob("b", b"first")
+        client.delete_container("twice")
+        client.create_container("twice").upload_blob("b", b"second")
+        client.delete_container("twice")
+        client.create_container("twice").upload_blob("b", b"third")
+        listed = [*client.list_containers(include_deleted=True)]
+        assert [c.deleted for c in listed] == [True, True, None]
+        pages = client.list_containers(include_deleted=True, results_per_page=1).by_page()
+        assert [[c.version for c in page] for page in pages] == [[c.version] for c in listed]
+        with pytest.raises(HttpResponseError) as taken:
+            client.undelete_container("twice", listed[0].version)
+        assert (taken.value.status_code, taken.value.error_code) == (409, "ContainerAlreadyExists")
+        client.delete_container("twice")
+        first = client.undelete_container("twice", listed[0].version)
+        assert first.get_blob_client("b").download_blob().readall() == b"first"
+        with pytest.raises(ResourceNotFoundError):
+            client.undelete_container("other", listed[0].version)
+
+    def test_a_lease_does_not_come_back(self, client):
+        made = client.create_container("leased")
+        client.delete_container("leased", lease=made.acquire_lease())
+        [told] = client.list_containers(include_deleted=True)
+        back = client.undelete_container("leased", told.version)
+        assert back.get_container_properties().lease.state == "available"
+
+    def test_without_it_nothing_is_kept(self, keeping, client, management):
+        off = {"properties": {"containerDeleteRetentionPolicy": {"enabled": False}}}
+        management.blob_services.set_service_properties(*keeping.place, off)
+        client.create_container("gone")
+        client.delete_container("gone")
+        assert list(client.list_containers(include_deleted=True)) == []
+
+
 class TestLeases:
     def test_holds_both_ways(self, account, containers, container, blobs):
         taken = containers.lease(*account.place, container, {"action": "Acquire", "leaseDuration": -1})
@@ -285,7 +361,9 @@ class TestService:
             ({"cors": []}, INVALID, "cors"),
             ({"defaultServiceVersion": "new"}, INVALID, "defaultServiceVersion"),
             ({"isVersioningEnabled": True}, UNSUPPORTED, None),
-            ({"containerDeleteRetentionPolicy": {"enabled": True, "days": 3}}, UNSUPPORTED, None),
+            ({"containerDeleteRetentionPolicy": {"enabled": True}}, INVALID, "days"),
+            ({"containerDeleteRetentionPolicy": {"enabled": True, "days": 366}}, INVALID, "days"),
+            ({"restorePolicy": {"enabled": True, "days": 3}}, UNSUPPORTED, None),
             ({"changeFeed": {"enabled": "yes"}}, INVALID, "changeFeed.enabled"),
         ],
     )

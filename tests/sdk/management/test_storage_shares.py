@@ -189,6 +189,57 @@ class TestSnapshots:
         assert refused("GET", path, headers={"x-ms-snapshot": "then"})[2] == "x-ms-snapshot"
 
 
+class TestRetention:
+    @pytest.fixture
+    def keeping(self, new_account, management):
+        account = new_account()
+        policy = {"shareDeleteRetentionPolicy": {"enabled": True, "days": 3}}
+        management.file_services.set_service_properties(*account.place, {"properties": policy})
+        found = management.file_services.get_service_properties(*account.place)
+        assert found.share_delete_retention_policy.as_dict() == {"enabled": True, "days": 3}
+        return account
+
+    def test_what_was_deleted_comes_back_whole(self, keeping, shares):
+        with ShareServiceClient(keeping.url("file"), credential=keeping.credential) as files:
+            client = files.create_share("kept", quota=3, metadata={"a": "1"})
+            client.create_directory("d").upload_file("f", b"before", metadata={"k": "v"})
+            taken = client.create_snapshot()["snapshot"]
+            client.get_directory_client("d").upload_file("f", b"after", metadata={"k": "w"})
+            shares.delete(*keeping.place, "kept")
+            assert list(files.list_shares()) == []
+            [told] = files.list_shares(include_deleted=True)
+            [gone] = shares.list(*keeping.place, expand="deleted")
+            assert (told.name, told.deleted, told.version) == ("kept", True, gone.version)
+            assert (gone.deleted, gone.remaining_retention_days, gone.share_quota) == (True, 2, 3)
+            shares.restore(
+                *keeping.place, "kept", {"deletedShareName": "kept", "deletedShareVersion": gone.version}
+            )
+            found = client.get_share_properties()
+            assert (found.quota, found.metadata) == (3, {"a": "1"})
+            for snapshot, content, metadata in ((None, b"after", {"k": "w"}), (taken, b"before", {"k": "v"})):
+                share = files.get_share_client("kept", snapshot=snapshot)
+                file = share.get_directory_client("d").get_file_client("f")
+                assert file.download_file().readall() == content
+                assert file.get_file_properties().metadata == metadata
+            client.delete_share(delete_snapshots=True)
+            [told] = files.list_shares(include_deleted=True)
+            back = files.undelete_share("kept", told.version)
+            assert back.get_directory_client("d").get_file_client("f").download_file().readall() == b"after"
+
+    def test_under_the_name_that_is_free(self, keeping, shares):
+        shares.create(*keeping.place, "kept", {})
+        shares.delete(*keeping.place, "kept")
+        shares.create(*keeping.place, "kept", {})
+        [gone, there] = shares.list(*keeping.place, expand="deleted")
+        assert (gone.deleted, there.deleted) == (True, None)
+        body = {"deletedShareName": "kept", "deletedShareVersion": gone.version}
+        with pytest.raises(HttpResponseError) as taken:
+            shares.restore(*keeping.place, "kept", body)
+        assert (taken.value.status_code, taken.value.error.code) == (409, "ShareAlreadyExists")
+        shares.restore(*keeping.place, "other", body)
+        assert [share.name for share in shares.list(*keeping.place, expand="deleted")] == ["kept", "other"]
+
+
 def test_leases_hold_both_ways(account, shares, share, files):
     taken = shares.lease(*account.place, share, {"action": "Acquire", "leaseDuration": -1})
     with pytest.raises(HttpResponseError) as refusal:
@@ -228,8 +279,8 @@ class TestService:
 
     def test_what_it_cannot_be(self, refused, account):
         path = f"{account.path}/fileServices/default"
-        kept = {"properties": {"shareDeleteRetentionPolicy": {"enabled": True, "days": 7}}}
-        assert refused("PUT", path, kept)[:2] == (400, UNSUPPORTED)
+        kept = {"properties": {"shareDeleteRetentionPolicy": {"enabled": True, "days": 0}}}
+        assert refused("PUT", path, kept) == (400, INVALID, "days")
         wrong = {"properties": {"protocolSettings": {"smb": {"colour": "red"}}}}
         assert refused("PUT", path, wrong) == (400, INVALID, "colour")
         assert refused("GET", f"{path}/usages/default")[:2] == (400, UNSUPPORTED)

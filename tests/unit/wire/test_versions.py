@@ -47,9 +47,9 @@ def render_job(version, submission, state=ExecutionState.QUEUED, **fields):
     job = Job(
         id=1, experiment_id=1, key="j", name="j", spec=submission.spec, legacy=submission.legacy,
         location=submission.location, tags=submission.tags, fingerprint="", cluster_id=1,
-        priority=version.priority(submission), node_count=1, limit_s=604800, segment="S/RG/seg", layout=version.layout,
-        deleting=False, created=NOW, changed=NOW, etag="e", modified=NOW, execution_state=state,
-        execution_changed=NOW, secrets=submission.secrets, **fields,
+        priority=version.priority(submission), node_count=1, limit_s=604800, segment="S/RG/seg",
+        layout=version.layout, deleting=False, created=NOW, changed=NOW, etag="e", modified=NOW,
+        execution_state=state, execution_changed=NOW, secrets=submission.secrets, **fields,
     )  # fmt: skip
     return version.job(JobResource(job, EXPERIMENT, WORKSPACE), "S")
 

@@ -1,7 +1,7 @@
 """Calls about the account and about whole containers or shares: the same in both services but for names."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openbatchai.dataplane import Storage
@@ -54,6 +54,7 @@ class ContainerCalls:
             (account, "GET", "", "list"): Call(f"List{noun}s", self.list, "s", "l"),
             (container, "PUT", restype, ""): Call(f"Create{noun}", self.create, "c", "cw"),
             (container, "DELETE", restype, ""): Call(f"Delete{noun}", self.delete, "c", "d"),
+            (container, "PUT", restype, "undelete"): Call(f"Restore{noun}", self.restore, "c", "w"),
             (container, "PUT", restype, "metadata"): Call(f"Set{noun}Metadata", self.set_metadata, "c", "w"),
             (container, "PUT", restype, "acl"): Call(f"Set{noun}Acl", self.set_acl, "c", ""),
         }
@@ -72,7 +73,14 @@ class ContainerCalls:
         def entry(found: Container) -> storage_xml.ContainerEntry:
             metadata = found.settings.metadata if "metadata" in included else None
             properties = self._form.properties(found)
-            return storage_xml.ContainerEntry(found.name, properties, metadata, found.snapshot)
+            if found.deletion is None:
+                return storage_xml.ContainerEntry(found.name, properties, metadata, found.snapshot)
+            gone = {
+                "DeletedTime": storage_xml.http_date(found.deletion.at),
+                "RemainingRetentionDays": str(found.deletion.days_left),
+            }
+            version = found.deletion.version
+            return storage_xml.ContainerEntry(found.name, {**properties, **gone}, metadata, version=version)
 
         def read() -> bytes:
             page = self._containers.list(
@@ -82,6 +90,7 @@ class ContainerCalls:
                 marker=query.get("marker", ""),
                 limit=page_limit(query, _PAGE),
                 with_snapshots="snapshots" in included and self._form.service is StorageService.FILE,
+                with_deleted="deleted" in included,
             )
             return storage_xml.containers_document(
                 list_request(exchange),
@@ -137,6 +146,18 @@ class ContainerCalls:
             return self._containers.update(exchange.ref, conditions, **changes)
 
         await exchange.reply(200, version_headers(await exchange.run(change)))
+
+    async def restore(self, exchange: Exchange) -> None:
+        """Bring back what was deleted, by the name and version that a listing told."""
+        restype = self._form.restype
+        names = (f"x-ms-deleted-{restype}-name", f"x-ms-deleted-{restype}-version")
+        for name in names:
+            if not exchange.headers.get(name):
+                raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": name})
+        deleted, version = (exchange.headers[name] for name in names)
+        ref = replace(exchange.ref, container=deleted)
+        found = await exchange.run(self._containers.restore, ref, version, exchange.ref.container)
+        await exchange.reply(201, version_headers(found))
 
     async def delete(self, exchange: Exchange) -> None:
         await exchange.run(self._containers.delete, exchange.ref, conditions_of(exchange.headers))

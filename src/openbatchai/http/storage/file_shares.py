@@ -5,7 +5,6 @@ from typing import Any
 
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.containers import Container, WithSnapshots
-from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.domain.ports import Clock, StorageService
 from openbatchai.http.storage.answers import version_headers
 from openbatchai.http.storage.app import Call, Calls, Level
@@ -66,7 +65,6 @@ class ShareCalls:
             (share, "PUT", "share", "properties"): Call("SetShareProperties", self.set_properties, "c", "w"),
             (share, "GET", "share", "stats"): Call("GetShareStats", self.stats, "c", "r"),
             (share, "PUT", "share", "snapshot"): Call("SnapshotShare", self.snapshot, "c", "cw"),
-            (share, "PUT", "share", "undelete"): Call("RestoreShare", self.restore, "c", "w"),
             (share, "DELETE", "share", ""): Call("DeleteShare", self.delete, "c", "d"),
         }
 
@@ -113,13 +111,6 @@ class ShareCalls:
         else:
             await exchange.run(self._storage.containers.delete, exchange.ref, conditions, snapshots)
         await exchange.reply(202)
-
-    async def restore(self, exchange: Exchange) -> None:
-        for name in ("x-ms-deleted-share-name", "x-ms-deleted-share-version"):
-            if not exchange.headers.get(name):
-                raise StorageError(StorageCode.MISSING_HEADER, detail={"HeaderName": name})
-        # Shares are removed at once: retention is a setting of the account that is not to be had here.
-        raise StorageError(StorageCode.SHARE_NOT_FOUND, "No deleted share is kept.")
 
 
 def share_settings(headers: Mapping[str, str], clock: Clock) -> Mapping[str, Any]:

@@ -64,7 +64,8 @@ class ServiceCalls:
             exchange.version,
             wanted.delegated_tenant,
         )
-        value = key.value(self._secret, exchange.ref.account)
+        account = exchange.ref.account
+        value = key.value(self._secret, account, self._storage.rules(account).delegation_generation)
         await exchange.reply_xml(delegation_wire.key_document(key, value))
 
 

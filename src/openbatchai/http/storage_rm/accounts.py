@@ -35,6 +35,7 @@ def account_routes() -> list[Route]:
         Route("DELETE", ACCOUNT, delete_account),
         Route("POST", f"{ACCOUNT}/listKeys", list_keys),
         Route("POST", f"{ACCOUNT}/regenerateKey", regenerate_key),
+        Route("POST", f"{ACCOUNT}/revokeUserDelegationKeys", revoke_delegation_keys),
         Route("POST", f"{ACCOUNT}/listAccountSas", list_account_sas),
         Route("POST", f"{ACCOUNT}/listServiceSas", list_service_sas),
     ]
@@ -97,6 +98,11 @@ def list_keys(call: Call, subscription: str, group: str, account: str) -> Answer
 def regenerate_key(call: Call, subscription: str, group: str, account: str) -> Answer:
     name = storage_rp.key_name(call.json())
     return _keys(call, accounts.regenerate_key(call.context, group, account, name, call.actor))
+
+
+def revoke_delegation_keys(call: Call, subscription: str, group: str, account: str) -> Answer:
+    accounts.revoke_delegation_keys(call.context, group, account, call.actor)
+    return Answer(200)
 
 
 def list_account_sas(call: Call, subscription: str, group: str, account: str) -> Answer:

@@ -165,5 +165,24 @@ def lease_shown(lease: LeaseFacts) -> Json:
     return shown | ({"leaseDuration": lease.duration.capitalize()} if lease.duration else {})
 
 
+def deletion_shown(found: Container) -> Json:
+    if found.deletion is None:
+        return {}
+    return {
+        "deleted": True,
+        "version": found.deletion.version,
+        "deletedTime": arm.instant(found.deletion.at),
+        "remainingRetentionDays": found.deletion.days_left,
+    }
+
+
+def words(call: Call, parameter: str, *allowed: str) -> set[str]:
+    """The words of a query parameter such as `$expand`. Raises 400 for others."""
+    found = {word.strip().lower() for word in call.query.get(parameter, "").split(",")} - {""}
+    if not found <= set(allowed):
+        raise refused(parameter, *allowed)
+    return found
+
+
 def etag_headers(found: Container) -> dict[str, str]:
     return {"ETag": found.etag, "Last-Modified": arm.http_date(found.last_modified)}

@@ -51,7 +51,14 @@ class ContainerRoutes:
     def listing(self, call: Call, subscription: str, group: str, account: str) -> Answer:
         owner = common.account_of(call, group, account)
         prefix, marker, limit = common.page_request(call)
-        page = self._containers.list(owner.key, _BLOB, prefix=prefix, marker=marker, limit=limit)
+        page = self._containers.list(
+            owner.key,
+            _BLOB,
+            prefix=prefix,
+            marker=marker,
+            limit=limit,
+            with_deleted="deleted" in common.words(call, "$include", "deleted"),
+        )
         items = [_shown(call, owner, found) for found in page.entries]
         return common.page_answer(call, items, page.next_marker)
 
@@ -160,5 +167,6 @@ def _shown(call: Call, owner: StorageAccount, found: Container) -> Json:
             "legalHold": {"hasLegalHold": False, "tags": []},
             "hasImmutabilityPolicy": False,
             "hasLegalHold": False,
+            **common.deletion_shown(found),
         },
     }

@@ -74,13 +74,15 @@ class ShareRoutes:
     def listing(self, call: Call, subscription: str, group: str, account: str) -> Answer:
         owner = common.account_of(call, group, account)
         prefix, marker, limit = common.page_request(call)
+        wanted = common.words(call, "$expand", "deleted", "snapshots")
         page = self._containers.list(
             owner.key,
             _FILE,
             prefix=prefix,
             marker=marker,
             limit=limit,
-            with_snapshots="snapshots" in _expansion(call, "deleted", "snapshots"),
+            with_snapshots="snapshots" in wanted,
+            with_deleted="deleted" in wanted,
         )
         items = [_shown(call, owner, found) for found in page.entries]
         return common.page_answer(call, items, page.next_marker)
@@ -89,7 +91,7 @@ class ShareRoutes:
         """Create; change what is named of a share that is there; `$expand=snapshots` takes a snapshot."""
         owner = common.account_of(call, group, account)
         ref = ItemRef(_FILE, owner.key, share)
-        if "snapshots" in _expansion(call, "snapshots"):
+        if "snapshots" in common.words(call, "$expand", "snapshots"):
             metadata = common.metadata_in(common.properties_of(call))
             taken = self._storage.share_snapshots.create(ref, metadata or None)
             return Answer(201, _shown(call, owner, taken), common.etag_headers(taken))
@@ -112,7 +114,7 @@ class ShareRoutes:
         ref = ItemRef(_FILE, owner.key, share, snapshot=_snapshot(call))
         found = self._containers.get(ref)
         shown = _shown(call, owner, found)
-        if "stats" in _expansion(call, "stats"):
+        if "stats" in common.words(call, "$expand", "stats"):
             shown["properties"]["shareUsageBytes"] = self._storage.usage.used_bytes(ref)
         return Answer(200, shown, common.etag_headers(found))
 
@@ -139,13 +141,15 @@ class ShareRoutes:
         return common.lease_answer(self._storage, request, lease)
 
     def restore(self, call: Call, subscription: str, group: str, account: str, share: str) -> Answer:
-        """Shares are removed at once, so none can come back."""
-        common.account_of(call, group, account)
-        body = common.body_of(call)
-        for field in ("deletedShareName", "deletedShareVersion"):
+        """Bring back the deleted share that the body names, as `share`."""
+        owner, body = common.account_of(call, group, account), common.body_of(call)
+        names = ("deletedShareName", "deletedShareVersion")
+        for field in names:
             if not isinstance(body.get(field), str) or not body[field]:
                 raise refused(field)
-        raise StorageError(StorageCode.SHARE_NOT_FOUND, "No deleted share is kept.")
+        deleted, version = (body[field] for field in names)
+        self._containers.restore(ItemRef(_FILE, owner.key, deleted), version, share)
+        return Answer(200)
 
     def refuse_usages(self, call: Call, subscription: str, group: str, account: str) -> Answer:
         common.account_of(call, group, account)
@@ -168,13 +172,6 @@ class ShareRoutes:
         if "options" in changes:
             changes = changes | {"options": {**current.settings.options, **changes["options"]}}
         return self._containers.update(ref, common.demands(call), **changes)
-
-
-def _expansion(call: Call, *allowed: str) -> set[str]:
-    words = {word.strip().lower() for word in call.query.get("$expand", "").split(",")} - {""}
-    if not words <= set(allowed):
-        raise refused("$expand", *allowed)
-    return words
 
 
 def _snapshot(call: Call) -> str:
@@ -258,6 +255,7 @@ def _shown(call: Call, owner: StorageAccount, found: Container) -> Json:
         properties["fileSharePaidBursting"] = bursting
     if found.snapshot:
         properties["snapshotTime"] = found.snapshot
+    properties |= common.deletion_shown(found)
     return {
         "id": f"{common.service_id(call, owner, _FILE)}/shares/{found.name}",
         "name": found.name,

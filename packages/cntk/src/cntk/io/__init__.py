@@ -2,20 +2,24 @@
 
 from ..core import Value
 from ..internal.missing import module_getattr
+from . import transforms as transforms
+from .datasets import CTFDeserializer
+from .images import Base64ImageDeserializer, ImageDeserializer
 from .memory import MinibatchSourceFromData, UserMinibatchSource
 from .source import (
     DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
     FULL_DATA_SWEEP,
     INFINITELY_REPEAT,
-    CTFDeserializer,
     MinibatchSource,
 )
 from .streams import MinibatchData, StreamDef, StreamDefs, StreamInformation
+from .user import UserDeserializer
 
 __all__ = [
-    "DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS", "FULL_DATA_SWEEP", "INFINITELY_REPEAT", "CTFDeserializer",
+    "DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS", "FULL_DATA_SWEEP", "INFINITELY_REPEAT",
+    "Base64ImageDeserializer", "CTFDeserializer", "ImageDeserializer",
     "MinibatchData", "MinibatchSource", "MinibatchSourceFromData", "StreamDef", "StreamDefs",
-    "StreamInformation", "UserMinibatchSource", "Value",
+    "StreamInformation", "UserDeserializer", "UserMinibatchSource", "Value",
 ]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.io")

@@ -43,7 +43,7 @@ class StreamData:
     """All samples of one stream; sequence i has the samples offsets[i] to offsets[i+1]."""
 
     field: Field
-    samples: np.ndarray  # dense: [samples, dim]; sparse: unused
+    samples: np.ndarray  # dense: [samples, dim], float32 or (pixels) uint8; sparse: no rows
     offsets: np.ndarray | None  # None: every sequence has one sample
     indptr: np.ndarray | None = None
     indices: np.ndarray | None = None
@@ -66,7 +66,8 @@ class StreamData:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Samples by number, dense."""
         if self.indptr is None or self.indices is None or self.values is None:
-            return self.samples.take(rows, axis=0)
+            taken = self.samples.take(rows, axis=0)
+            return taken if taken.dtype == np.float32 else taken.astype(np.float32)
         result = np.zeros((len(rows), self.field.dim), np.float32)
         for i, row in enumerate(rows):
             part = slice(self.indptr[row], self.indptr[row + 1])
@@ -86,8 +87,28 @@ def read_start(path: str) -> None:
         raise RuntimeError("Expected a sequence id at the offset 0, none was found.")
 
 
+def read_file(path: str, fields: list[Field]) -> list[StreamData]:
+    """All data of a file, one StreamData per field; from the cache when it was parsed before.
+
+    Raises RuntimeError, with CNTK's words, for a file that is missing, empty or malformed.
+    """
+    from . import cache  # which is made of what this module defines
+
+    read_start(path)
+    folder = cache.directory() if Path(path).stat().st_size >= cache.SMALLEST else None
+    if folder is None:
+        return parse_file(path, fields)
+    key = cache.key_of(path, fields)
+    found = cache.load(folder, key, fields)
+    if found is None:
+        cache.store(folder, key, parse_file(path, fields))
+        # The mapped entry takes the place of the parsed data, whose memory is free again.
+        found = cache.load(folder, key, fields)
+    return parse_file(path, fields) if found is None else found
+
+
 def parse_file(path: str, fields: list[Field]) -> list[StreamData]:
-    """All data of a file, one StreamData per field."""
+    """All data of a file, parsed."""
     read_start(path)
     data = Path(path).read_bytes()
     if not data.endswith(b"\n"):
@@ -263,23 +284,48 @@ def _parse_uniform(data: bytes, fields: list[Field]) -> list[StreamData] | None:
     pieces = list(_chunks(data))
     counts = [data.count(b"\n", start, end) for start, end in pieces]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    results = {field.alias: np.empty((int(starts[-1]), field.dim), np.float32) for field in order}
     buffer = np.frombuffer(data, np.uint8)
 
-    def one(i: int) -> bool:
-        values = _uniform_chunk(buffer[slice(*pieces[i])], counts[i], order, first)
-        if values is None:
-            return False
-        column = 0
-        for field in order:
-            results[field.alias][starts[i] : starts[i + 1]] = values[:, column : column + field.dim]
-            column += field.dim
-        return True
+    def attempt(dtype: type) -> list[StreamData] | None:
+        results: dict[str, np.ndarray] = {
+            field.alias: np.empty((int(starts[-1]), field.dim), dtype) for field in order
+        }
 
-    with ThreadPoolExecutor(2) as pool:  # NumPy releases the interpreter lock in these operations
-        if not all(pool.map(one, range(len(pieces)))):
-            return None
-    return [StreamData(field, results[field.alias], None) for field in fields]
+        failed: list[int] = []
+
+        def one(i: int) -> bool:
+            if failed:
+                return False
+            good = fill(i)
+            if not good:
+                failed.append(i)
+            return good
+
+        def fill(i: int) -> bool:
+            values = _uniform_chunk(buffer[slice(*pieces[i])], counts[i], order, first)
+            if values is None:
+                refused.append(i)
+                return False
+            column = 0
+            for field in order:
+                part = values[:, column : column + field.dim]
+                rows = results[field.alias][starts[i] : starts[i + 1]]
+                with np.errstate(invalid="ignore"):
+                    rows[:] = part
+                if dtype is np.uint8 and not np.array_equal(rows, part):
+                    return False
+                column += field.dim
+            return True
+
+        with ThreadPoolExecutor(2) as pool:  # NumPy releases the interpreter lock in these operations
+            if not all(pool.map(one, range(len(pieces)))):
+                return None
+        return [StreamData(field, results[field.alias], None) for field in fields]
+
+    refused: list[int] = []
+    # Pixels and one-hot labels fit bytes: a quarter of the memory.
+    compact = attempt(np.uint8)
+    return compact if compact is not None or refused else attempt(np.float32)
 
 
 def _uniform_chunk(text: np.ndarray, rows: int, order: list[Field], names: list[bytes]) -> np.ndarray | None:

@@ -3,72 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..core import Value
 from ..internal.missing import unavailable
-from ..variables import Record, sanitize_shape
-from .ctf import Field, StreamData, parse_file, read_start
+from ..variables import Record
+from .datasets import Dataset
 from .streams import MinibatchData, StreamInformation
 
 INFINITELY_REPEAT = 2**64 - 1
 FULL_DATA_SWEEP = 2**64 - 2
 DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS = 128
-_CHUNK_BYTES = 32 << 20
-
-
-class CTFDeserializer:
-    """A file in the CNTK text format and the streams to take from it."""
-
-    def __init__(self, filename: str, streams: Record):
-        self.filename = str(filename)
-        self.streams = dict(streams)
-
-
-class _Stream:
-    """A stream's description, its place in the file and (once read) its data."""
-
-    def __init__(self, name: str, index: int, definition: Record):
-        shape = definition.get("dim")
-        if shape is None:
-            raise ValueError(f"StreamDef of stream '{name}': the shape is required")
-        layout = sanitize_shape(shape)
-        if any(dim < 1 for dim in layout):
-            raise ValueError(f"StreamDef of stream '{name}': the shape must be positive, not {shape}")
-        self.sparse = bool(definition["is_sparse"])
-        self.info = StreamInformation(
-            name,
-            index,
-            "sparse" if self.sparse else "dense",
-            np.float32,
-            layout,
-            definition["defines_mb_size"],
-        )
-        alias = definition["stream_alias"]
-        self.field = Field(name if alias is None else alias, int(np.prod(layout)), self.sparse)
-        self.data: StreamData | None = None
-
-    def minibatch(self, sequences: np.ndarray, end_of_sweep: bool) -> MinibatchData:
-        assert self.data is not None
-        layout = self.info.m_sample_layout
-        count = len(sequences)
-        if self.data.offsets is None:
-            # NumPy gathers: torch would share these few rows out to threads, and wait for them.
-            picked = torch.from_numpy(self.data.gather(sequences))
-            value = Value(picked.reshape(count, 1, *layout), None, self.sparse)
-            return MinibatchData(value, count, count, end_of_sweep)
-        starts = self.data.offsets[sequences]
-        lengths = self.data.offsets[sequences + 1] - starts
-        longest = int(lengths.max())
-        padded = np.zeros((count, longest, self.field.dim), np.float32)
-        for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            padded[i, :length] = self.data.gather(np.arange(start, start + length))
-        value = Value(torch.from_numpy(padded).reshape(count, longest, *layout), lengths, self.sparse)
-        return MinibatchData(value, count, int(lengths.sum()), end_of_sweep)
 
 
 class MinibatchSource:
@@ -89,14 +35,15 @@ class MinibatchSource:
         randomize: bool = True,
         max_errors: int = 0,
     ):
-        if isinstance(deserializers, CTFDeserializer):
-            deserializers = [deserializers]
         if deserializers is None:
             raise TypeError("MinibatchSource: a deserializer or a list of deserializers is required")
+        if not isinstance(deserializers, (list, tuple)):
+            deserializers = [deserializers]
         if not deserializers:
             raise ValueError("Could not find deserializers in the reader config.")
-        if len(deserializers) != 1 or not isinstance(deserializers[0], CTFDeserializer):
-            raise unavailable("a MinibatchSource of anything but one CTFDeserializer")
+        for deserializer in deserializers:
+            if not hasattr(deserializer, "open"):
+                raise TypeError(f"MinibatchSource: {deserializer!r} is not a deserializer")
         if max_samples != INFINITELY_REPEAT and max_sweeps != INFINITELY_REPEAT:
             raise RuntimeError(
                 "MinibatchSourceConfig: max samples and max sweeps are mutually exclusive options and "
@@ -117,12 +64,15 @@ class MinibatchSource:
             raise unavailable("MinibatchSource(truncation_length=)")
         if max_samples < 0 or max_sweeps < 0:
             raise OverflowError("MinibatchSource: max_samples and max_sweeps must not be negative")
-        self._deserializer: CTFDeserializer = deserializers[0]
-        self._streams = [
-            _Stream(name, i, definition)
-            for i, (name, definition) in enumerate(self._deserializer.streams.items())
-        ]
-        read_start(self._deserializer.filename)
+        self._datasets: list[Dataset] = []
+        self._infos: list[StreamInformation] = []
+        for deserializer in deserializers:
+            dataset: Dataset = deserializer.open(len(self._infos))
+            self._datasets.append(dataset)
+            self._infos.extend(dataset.infos)
+        names = [info.m_name for info in self._infos]
+        if len(set(names)) != len(names):
+            raise ValueError("MinibatchSource: two streams have the same name.")
         self._max_sweeps = 1 if max_samples == FULL_DATA_SWEEP else max_sweeps
         self._max_samples = INFINITELY_REPEAT if max_samples == FULL_DATA_SWEEP else max_samples
         windows = (randomization_window_in_samples, randomization_window_in_chunks)
@@ -139,18 +89,18 @@ class MinibatchSource:
     # Description
     @property
     def streams(self) -> Record:
-        return Record(**{stream.info.m_name: stream.info for stream in self._streams})
+        return Record(**{info.m_name: info for info in self._infos})
 
     def stream_infos(self) -> list[StreamInformation]:
-        return [stream.info for stream in self._streams]
+        return list(self._infos)
 
     def stream_info(self, name: str) -> StreamInformation:
         return self[name]
 
     def __getitem__(self, name: str) -> StreamInformation:
-        for stream in self._streams:
-            if stream.info.m_name == name:
-                return stream.info
+        for info in self._infos:
+            if info.m_name == name:
+                return info
         raise RuntimeError(f"No stream found matching given name '{name}'.")
 
     def is_infinite(self) -> bool:
@@ -197,20 +147,17 @@ class MinibatchSource:
     def _load(self) -> None:
         if self._lengths is not None:
             return
-        fields = [stream.field for stream in self._streams]
-        parsed = parse_file(self._deserializer.filename, fields)
-        for stream, data in zip(self._streams, parsed, strict=True):
-            stream.data = data
-        if self._frames:
-            parsed = [data.as_frames() for data in parsed]
-            for stream, data in zip(self._streams, parsed, strict=True):
-                stream.data = data
-            if len({data.sequence_count for data in parsed}) > 1:
-                raise RuntimeError("frame mode: the streams of a sequence differ in length.")
-        definers = [d for s, d in zip(self._streams, parsed, strict=True) if s.info.m_defines_mb_size]
-        # The size of a sequence is that of its longest stream, unless one stream is declared to define it.
-        self._bytes = Path(self._deserializer.filename).stat().st_size
-        self._lengths = np.max([data.lengths for data in definers or parsed], axis=0)
+        lengths = [dataset.load(self._frames) for dataset in self._datasets]
+        if len({len(sizes) for sizes in lengths}) > 1:
+            counts = ", ".join(str(len(sizes)) for sizes in lengths)
+            raise RuntimeError(f"The deserializers have different numbers of sequences: {counts}.")
+        self._chunks = max(dataset.chunks for dataset in self._datasets)
+        defining = [
+            sizes
+            for sizes, dataset in zip(lengths, self._datasets, strict=True)
+            if any(info.m_defines_mb_size for info in dataset.infos)
+        ]
+        self._lengths = np.max(defining or lengths, axis=0)
         self._total = int(self._lengths.sum())
 
     def _order_of_sweep(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -231,7 +178,7 @@ class MinibatchSource:
         if window:
             # Nobody moves further than the window.
             return np.argsort(np.arange(count) + generator.random(count) * window, kind="stable")
-        chunks = -(-self._bytes // _CHUNK_BYTES)
+        chunks = self._chunks
         if chunks <= self._window_chunks:
             return generator.permutation(count)
         # Chunks in any order, sequences within the window of chunks.
@@ -325,10 +272,15 @@ class MinibatchSource:
             return {}
         sequences = parts[0] if len(parts) == 1 else np.concatenate(parts)
         end_of_sweep = self._sweep != sweep
-        data = {stream.info: stream.minibatch(sequences, end_of_sweep) for stream in self._streams}
+        seed = (self._seed, sweep)
+        data = {
+            info: dataset.part(info, sequences, seed, end_of_sweep)
+            for dataset in self._datasets
+            for info in dataset.infos
+        }
         if input_map is None:
             return data
-        by_name = {stream.info.m_name: data[stream.info] for stream in self._streams}
+        by_name = {info.m_name: part for info, part in data.items()}
         for stream in input_map.values():
             if not isinstance(stream, StreamInformation):
                 raise KeyError(stream)

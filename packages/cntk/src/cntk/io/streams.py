@@ -26,11 +26,13 @@ def StreamDef(
     max_sequence_length: int = 65535,
 ) -> Record:
     """What to read for one stream: a field of the file, its size, dense or sparse."""
-    if any(option is not None for option in (transforms, context, scp, mlf, broadcast)):
-        raise unavailable("StreamDef with transforms, context, scp, mlf or broadcast")
+    if any(option is not None for option in (context, scp, mlf, broadcast)):
+        raise unavailable("StreamDef with context, scp, mlf or broadcast")
     config: dict[str, Any] = {"stream_alias": field, "is_sparse": is_sparse}
     if shape is not None:
         config["dim"] = shape
+    if transforms is not None:
+        config["transforms"] = list(transforms)
     config["defines_mb_size"] = defines_mb_size
     config["max_sequence_length"] = max_sequence_length
     return Record(**config)

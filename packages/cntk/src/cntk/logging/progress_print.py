@@ -112,6 +112,30 @@ class ProgressPrinter(ProgressWriter):
             else f"metric = {average:f} * {samples}"
         )
 
+    # What scripts from before progress writers call themselves; averages per sample.
+    def update(self, loss: float, minibatch_size: int, metric: float | None = None) -> None:
+        """Count a minibatch of this average loss and metric."""
+        total = None if metric is None else metric * minibatch_size
+        self.update_training(minibatch_size, loss * minibatch_size, total)
+
+    def update_with_trainer(self, trainer: Any, with_metric: bool = False) -> None:
+        """Count the trainer's last minibatch."""
+        samples = trainer.previous_minibatch_sample_count
+        if samples:
+            metric = trainer.previous_minibatch_evaluation_average if with_metric else None
+            self.update(trainer.previous_minibatch_loss_average, samples, metric)
+
+    def epoch_summary(self, with_metric: bool = False) -> None:
+        """Print the epoch's line and start a new one."""
+        if self._training.updates:
+            self.write_training_summary()
+
+    def avg_loss_since_start(self) -> float:
+        return self._training.averages()[0]
+
+    def avg_metric_since_start(self) -> float:
+        return self._training.averages()[1]
+
     def on_training_update_end(self) -> None:
         now = time.monotonic()
         if self._heartbeat and (self._last_heartbeat is None or now - self._last_heartbeat >= 10.0):
