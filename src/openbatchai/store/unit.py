@@ -9,12 +9,12 @@ import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sqlalchemy import (
     Connection,
@@ -58,7 +58,7 @@ class Rows(Generic[T]):
         self.table = table
         self._record = record
         self._box = box
-        self._names = _names(record)
+        self._names = _names(cast("Hashable", record))
         self._sealed = self._names.index("secrets") if "secrets" in self._names else None
 
     def get(self, **where: Any) -> T | None:
