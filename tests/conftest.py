@@ -1,6 +1,7 @@
 """A real service for all tests that do not end it, and services of their own for those that do."""
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ SETTINGS = {"idleTimeoutSeconds": 1, "images": {"tests/python:*": sys.executable
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    started = Service(tmp_path_factory.mktemp("service") / "home", SETTINGS)
-    started.up()
-    yield started
-    started.discard()
+def service() -> Iterator[Service]:
+    """Its home can be reached by other users, so that with root jobs run as one of them."""
+    with tempfile.TemporaryDirectory(prefix="openbatchai-tests-") as directory:
+        Path(directory).chmod(0o755)
+        started = Service(Path(directory) / "home", SETTINGS)
+        started.up()
+        yield started
+        started.discard()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,13 @@ import os
 import random
 import signal
 import socket
+import sys
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -22,6 +24,8 @@ from openbatchai.config import Home, Settings
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.ports import Engine, StorageService
+from openbatchai.engines import interpreters, user
+from openbatchai.engines.user import JobUser
 from openbatchai.http import aad, arm
 from openbatchai.http.connections import Limits
 from openbatchai.http.front import Front, TlsOnly
@@ -89,9 +93,12 @@ class Service:
         self._storage.create_account(self.credentials.storage_account)
         self._storage_metrics = StorageMetrics()
         self._ca = CertificateAuthority.load_or_create(home.ca)
+        self._job_user = _choose_job_user(home, self._settings.job_user)
         principals = StoredPrincipals(self._store, self.credentials.tenant)
         self._identity = Identity(self.credentials.tenant, home.keys, principals, clock)
-        self.engine = _create_engine(home, self._storage, self._settings.images, self._job_environment, clock)
+        self.engine = _create_engine(
+            home, self._storage, self._settings.images, self._job_environment, clock, self._job_user.user
+        )
         self.context = Context(
             store=self._store,
             storage=self._storage,
@@ -167,6 +174,11 @@ class Service:
             "version": __version__,
         }
 
+    def notice(self) -> dict[str, Any]:
+        """What whoever starts the service is told besides: whom jobs run as, or why as the service's user."""
+        found = self._job_user
+        return {"jobs_run_as": found.user.name if found.user else "", "jobs_run_as_reason": found.reason}
+
     def _ensure_credentials(self, clock: SystemClock) -> Credentials:
         path = self.home.credentials
         kept = json.loads(path.read_text()) if path.exists() else None
@@ -180,7 +192,7 @@ class Service:
     def _apps(self) -> dict[str, ASGIApp]:
         management = Front(
             aad.create_app(self._identity),
-            arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
+            arm.create_app(self.context, self._identity, self._storage, self._storage_url),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
         observers = [self._storage_metrics.record]
@@ -210,6 +222,11 @@ class Service:
     def _describe_account(self, name: str) -> AccountFacts:
         found = accounts.facts(self.context, name)
         return AccountFacts(found.sku, found.kind) if found else AccountFacts()
+
+    def _storage_url(self, service: str, account: str) -> str:
+        """Where clients that take a URL find a service of an account, in a scheme that the account takes."""
+        url = self._urls[service]
+        return url.replace("http:", "https:", 1) if self._storage.rules(account).https_only else url
 
     def _storage_ports(self) -> dict[StorageService, int]:
         return {service: self._listeners[service.value].port for service in StorageService}
@@ -268,6 +285,19 @@ class Service:
         return proxy_variables(self._urls["proxy"], str(self._ca.bundle_path))
 
 
+def _choose_job_user(home: Home, wanted: str) -> user.Choice:
+    """Whom jobs run as, with the ways in the home opened to them. Raises HomeUnusableError."""
+    python = interpreters.inspect(Path(sys.executable))
+    try:
+        found = user.choose(wanted, home.path, [python.executable, python.base, *map(Path, python.packages)])
+    except user.NoSuchUserError as error:
+        raise config.HomeUnusableError(f"{home.configuration}: jobUser: {error}") from None
+    if found.user is not None:
+        user.share(home.storage, found.user)
+        user.let_pass((home.path, home.engine, home.ca), found.user)
+    return found
+
+
 def _wanted_ports(settings: Settings, first: int | None) -> dict[str, int]:
     start = config.DEFAULT_PORT if first is None else first
     wanted = {name: start + i for i, name in enumerate(config.LISTENERS)}
@@ -304,10 +334,13 @@ def _create_engine(
     images: dict[str, str],
     environment: Callable[[], dict[str, str]],
     clock: SystemClock,
+    job_user: JobUser | None,
 ) -> Engine:
     [found] = entry_points(group="openbatchai.engines", name="local")
     create: Callable[..., Engine] = found.load()
-    return create(home.engine, storage, images=images, client_environment=environment, clock=clock)
+    return create(
+        home.engine, storage, images=images, client_environment=environment, clock=clock, user=job_user
+    )
 
 
 def run(
@@ -343,7 +376,7 @@ async def _serve(
     service = Service(home, host, first_port, fsync, access_log)
     await service.start()
     log.info("started", extra={"pid": os.getpid(), "home": str(home.path)})
-    ready(service.endpoint())
+    ready(service.endpoint() | service.notice())
     await stopping.wait()
     await service.stop()
     log.info("stopped", extra={"pid": os.getpid()})

@@ -31,6 +31,7 @@ DEFAULT_COPY_SOURCES = "public"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
 
+_HOME_MODE = 0o710
 _UNSAFE = re.compile(r"""[\s"'`$\\:;*?<>|&(){}\[\]!#~]""")
 
 
@@ -126,7 +127,9 @@ class Home:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             for directory in (self.storage, self.engine, self.keys):
                 directory.mkdir(mode=0o700, exist_ok=True)
-                directory.chmod(0o700)
+                # The group of the user whom tasks run as may pass through (engines/user.py).
+                if directory.stat().st_mode & ~_HOME_MODE & 0o777:
+                    directory.chmod(0o700)
             for file in (self.database, self.log):
                 file.touch(mode=0o600)
                 file.chmod(0o600)
@@ -180,7 +183,8 @@ class Settings:
     `recorded_creates`: answer creates of clusters and jobs with 202 and an operation, as the real service
     did. `names`: by which other machines know this one, besides its host name and addresses.
     `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
-    which the service asks in a client's place (an office's own, for instance).
+    which the service asks in a client's place (an office's own, for instance). `job_user`: whom jobs run as
+    when root starts the service; without it, the first of engines.user.USUAL that can.
     """
 
     ports: dict[str, int]
@@ -194,6 +198,7 @@ class Settings:
     recorded_creates: bool = False
     names: tuple[str, ...] = ()
     trusted_certificates: str | None = None
+    job_user: str = ""
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -221,6 +226,7 @@ class Settings:
                 recorded_creates=bool(content.get("recordedCreates", False)),
                 names=tuple(map(_host_name, content.get("names", []))),
                 trusted_certificates=_readable(content.get("trustedCertificates")),
+                job_user=str(content.get("jobUser", "")),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -241,6 +247,7 @@ class Settings:
             "recordedCreates": self.recorded_creates,
             "names": list(self.names),
             "trustedCertificates": self.trusted_certificates,
+            "jobUser": self.job_user,
         }
 
 

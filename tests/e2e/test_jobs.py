@@ -165,11 +165,11 @@ class TestSurroundings:
         own = Lab(Arm(service))
         assert "A_VARIABLE_OF_THE_SERVICE" not in own.succeeds("env")
 
-    def test_what_a_job_installs_or_appends_to_bashrc_leaves_the_users_own_alone(self, lab, tmp_path):
+    def test_what_a_job_installs_or_appends_to_bashrc_leaves_the_users_own_alone(self, lab):
         bashrc = Path.home() / ".bashrc"
         before = bashrc.read_bytes() if bashrc.exists() else None
         name = unique("brought_by_the_job_")
-        wheel = make_wheel(tmp_path, name, "VALUE = 'imported'\n")
+        wheel = make_wheel(lab.arm.service.share(lab.share), name, "VALUE = 'imported'\n")
         out = lab.succeeds(
             f"echo $FROM_BASHRC; python -c 'import {name}; print({name}.VALUE)'",
             containerSettings={"imageSourceRegistry": {"image": "tests/python:1"}},

@@ -196,6 +196,11 @@ def local(open_engine: Callable[..., LocalEngine], shares: Shares) -> Bench:
 
 
 @pytest.fixture
+def bench_of(shares: Shares) -> Callable[[Engine], Bench]:
+    return lambda engine: Bench(engine, shares)
+
+
+@pytest.fixture
 def with_gpus(open_engine: Callable[..., LocalEngine], shares: Shares) -> Bench:
     """The local engine on a machine of two GPUs; the node of a bench has none."""
     return Bench(open_engine(look=with_two_gpus), shares)

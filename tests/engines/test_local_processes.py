@@ -204,7 +204,7 @@ def _give_back_its_task(directory: Path, root: Path) -> None:
         "cpus": None, "wall_clock_s": None, "grace_s": 1,
         "host_environment": {"PATH": os.defpath}, "environment": {}, "task_environment": {}, "secrets": {},
         "identity": {"OPENBATCHAI_TASK_ID": "task-1"}, "mounts": [], "directories": [], "files": {},
-        "emptied": None, "log": None, "container": None,
+        "emptied": None, "user": None, "log": None, "container": None,
         "steps": [{"kind": "toolkit", "processes": [process]}],
     }  # fmt: skip
     (directory / "task.json").write_text(json.dumps(spec))

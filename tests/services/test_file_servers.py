@@ -4,6 +4,7 @@ import pytest
 
 from openbatchai.domain.errors import Fault, ServiceError
 from openbatchai.services import clusters, file_servers, operations, workspaces
+from openbatchai.wire import arm
 from openbatchai.wire.batchai.versions import LATEST, VERSIONS
 
 from .conftest import SUBSCRIPTION, cluster_body
@@ -131,3 +132,14 @@ def test_nodes_that_cannot_mount_it_say_so(plane):
     plane.settle()
     assert sorted(node.state for node in plane.rows("nodes")) == ["idle", "unusable"]
     assert plane.rows("clusters")[0].errors[0]["code"] == Fault.FILE_SERVER_MOUNT
+
+
+def test_making_one_that_is_deleted_meanwhile_fails(plane):
+    _, making = put(plane)
+    deleting = delete(plane)
+    plane.settle()
+    told = arm.operation_status("url", operations.get(plane.context, making.id))
+    assert (told["status"], told["error"]["code"]) == ("Failed", "FileServerNotFound")
+    assert "nfs" in told["error"]["message"]
+    assert "properties" not in told
+    assert arm.operation_status("url", operations.get(plane.context, deleting.id))["status"] == "Succeeded"

@@ -9,11 +9,15 @@ import os
 import signal
 
 from openbatchai.agent import faults, tree
+from openbatchai.agent.spec import Json
+from openbatchai.agent.user import acting_as, become
 
 _KILL_LIMIT_S = 30.0
 _CLEANUP_LIMIT_S = 60.0
 _LOOK_AGAIN_S = 0.05
 _DAY_S = 86400.0
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_DEFAULTS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def block_signals() -> None:
@@ -33,23 +37,39 @@ class Processes:
         self._exits: dict[int, int] = {}
         self._spared: frozenset[int] = frozenset()
 
-    def start(self, arguments: list[str], environment: dict[str, str], stdout: str, stderr: str) -> int:
+    def start(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        stdout: str,
+        stderr: str,
+        *,
+        files_of: Json | None = None,
+        user: Json | None = None,
+    ) -> int:
         """Start a process whose output is appended straight to the files. It gets a process group of its
-        own, so that `kill 0` in a job does not reach the agent."""
-        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        return os.posix_spawn(
-            arguments[0],
-            arguments,
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, stdout, append, 0o666),
-                (os.POSIX_SPAWN_OPEN, 2, stderr, append, 0o666),
-            ],
-            setpgroup=0,
-            setsigmask=[],
-            setsigdef=[signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ],
-        )
+        own, so that `kill 0` in a job does not reach the agent. It runs as `user`; the files are opened with
+        the rights of `files_of`."""
+        files: list[int] = []
+        try:
+            with acting_as(files_of):
+                files.append(os.open("/dev/null", os.O_RDONLY))
+                files.append(os.open(stdout, _APPEND, 0o666))
+                files.append(os.open(stderr, _APPEND, 0o666))
+            if user is not None:
+                return _fork_as(user, arguments, environment, files)
+            return os.posix_spawn(
+                arguments[0],
+                arguments,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=_DEFAULTS,
+            )
+        finally:
+            for file in files:
+                os.close(file)
 
     def run(self, arguments: list[str], environment: dict[str, str], output: str) -> int:
         """Run one process to its end; both its outputs go to one file."""
@@ -145,3 +165,41 @@ class Processes:
             code = os.waitstatus_to_exitcode(status)
             # A shell's convention: the number of the signal plus 128.
             self._exits[pid] = 128 - code if code < 0 else code
+
+
+def _fork_as(user: Json, arguments: list[str], environment: dict[str, str], files: list[int]) -> int:
+    """What posix_spawn cannot do: a process of another user. Raises the OSError with which it failed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become_program(user, arguments, environment, files, writing)
+    os.close(writing)
+    # Closed by a successful exec; else it holds the number of the error.
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    if told:
+        os.waitpid(pid, 0)
+        number = int(told)
+        raise OSError(number, os.strerror(number), arguments[0])
+    return pid
+
+
+def _become_program(
+    user: Json, arguments: list[str], environment: dict[str, str], files: list[int], errors: int
+) -> None:
+    """In the child: never returns."""
+    number = errno.EINVAL
+    try:
+        os.setpgid(0, 0)
+        for target, file in enumerate(files):
+            os.dup2(file, target)
+        become(user)
+        for default in _DEFAULTS:
+            signal.signal(default, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(arguments[0], arguments, environment)
+    except OSError as error:
+        number = error.errno or errno.EINVAL
+    finally:
+        os.write(errors, str(number).encode())
+        os._exit(127)

@@ -2,6 +2,8 @@
 
 id, kind, node_id, run_id          which task this is
 notes                              lines for the execution log: what the engine decided and why
+user                               whom the steps' processes run as (uid, gid, groups), or null for the
+                                   agent's own, as mount commands and the container runtime always do
 bash, cwd, cpus                    the shell; the commands' directory; CPUs to stay on, or null
 wall_clock_s, grace_s              limit of the whole task, or null; time between TERM and KILL
 wake                               a FIFO that engines listen at

@@ -14,6 +14,7 @@ from openbatchai.agent.processes import Processes, block_signals
 from openbatchai.agent.report import EXIT, TASK, Report
 from openbatchai.agent.spec import Json
 from openbatchai.agent.tree import become_subreaper
+from openbatchai.agent.user import acting_as
 
 OUTPUTS = "outputs.json"
 TERMINATE = "terminate"
@@ -43,6 +44,7 @@ class Run:
         # Last, whatever the user set: by it the processes of a lost agent are found.
         variables.update(spec["identity"])
         self._variables = variables
+        self._user: Json | None = spec["user"]
         self._container: Container | None = None
         self._outputs: list[str] = []
 
@@ -107,26 +109,27 @@ class Run:
     def _make_places(self, steps: list[Json]) -> None:
         path = ""
         try:
-            for directory in self._spec["directories"]:
-                path = self._place(directory, self._variables)
-                os.makedirs(path, exist_ok=True)
-                self._report.say(f"Directory {path}")
-            for name, content in self._spec["files"].items():
-                path = self._place(name, self._variables)
-                outputs.write(path, content)
-            paths = [
-                process[name]
-                for step in steps
-                for process in step["processes"]
-                for name in ("stdout", "stderr")
-            ]
-            for path in paths:
-                outputs.create(path, self._spec["emptied"])
-            if self._spec["log"]:
-                path = self._place(self._spec["log"], self._variables)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._report.log_also_to(path)
-                paths.append(path)
+            with acting_as(self._user):
+                for directory in self._spec["directories"]:
+                    path = self._place(directory, self._variables)
+                    os.makedirs(path, exist_ok=True)
+                    self._report.say(f"Directory {path}")
+                for name, content in self._spec["files"].items():
+                    path = self._place(name, self._variables)
+                    outputs.write(path, content)
+                paths = [
+                    process[name]
+                    for step in steps
+                    for process in step["processes"]
+                    for name in ("stdout", "stderr")
+                ]
+                for path in paths:
+                    outputs.create(path, self._spec["emptied"])
+                if self._spec["log"]:
+                    path = self._place(self._spec["log"], self._variables)
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    self._report.log_also_to(path)
+                    paths.append(path)
         except OSError as error:
             details = [("Path", path), ("Info", str(error.strerror or error))]
             raise faults.TaskFailed(
@@ -154,7 +157,9 @@ class Run:
             self._report.say(f"Process {pid} of {kind} ended with exit code {code}")
             if code != 0:
                 self._report.event("stepEnded", kind, code)
-                raise faults.step_failed(kind, code, _last_words(process))
+                with acting_as(self._user):
+                    last_words = _last_words(process)
+                raise faults.step_failed(kind, code, last_words)
         if services:
             self._processes.end(services)
         self._report.event("stepEnded", kind, 0)
@@ -168,7 +173,14 @@ class Run:
             inside = {name: value for name, value in environment.items() if self._host.get(name) != value}
             arguments, environment = self._container.command(line, inside)
         try:
-            pid = self._processes.start(arguments, environment, process["stdout"], process["stderr"])
+            pid = self._processes.start(
+                arguments,
+                environment,
+                process["stdout"],
+                process["stderr"],
+                files_of=self._user,
+                user=None if self._container else self._user,
+            )
         except (OSError, ValueError) as error:
             details = [("Info", str(error))]
             message = f"Unable to start a process of the step {kind}: {error}"
@@ -188,7 +200,8 @@ class Run:
             mounts.remove(self._spec["mounts"], self._processes, self._variables, self._report, self._spec)
         except (OSError, faults.TaskFailed) as error:
             self._report.say(f"While cleaning up: {error}")
-        outputs.flush(self._outputs)
+        with acting_as(self._user):
+            outputs.flush(self._outputs)
 
 
 def _last_words(process: Json) -> faults.Details:

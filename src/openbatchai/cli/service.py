@@ -235,11 +235,20 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
         print(f"  {label:<30}{without_login(endpoint[name])}")
     home = Path(endpoint["ca_bundle"]).parents[1]
     option = "" if home == Home.named(None).path else f" --home {home}"
-    print(
-        "Credentials are in credentials.json of the home. Jobs run as your user, and are as trusted as you."
-    )
+    print(f"Credentials are in credentials.json of the home. {_whom_jobs_run_as(endpoint)}")
     print(f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND')
     print(f"Log the Azure command line in:  batchai login{option}", flush=True)
+
+
+def _whom_jobs_run_as(endpoint: dict[str, Any]) -> str:
+    if endpoint["jobs_run_as"]:
+        return f"Jobs run as {endpoint['jobs_run_as']}, who cannot read it."
+    if os.geteuid() != 0:
+        return "Jobs run as your user, and are as trusted as you."
+    return (
+        f"Jobs run as root, and are as trusted as you: {endpoint['jobs_run_as_reason']}. (See README.md, "
+        '"What you trust".)'
+    )
 
 
 class _JsonLines(logging.Formatter):

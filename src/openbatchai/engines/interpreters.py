@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ASK = """
-import json, site, sys
-user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+import json, os, site, sys
+user = [path for path in [site.getusersitepackages()] if site.ENABLE_USER_SITE and os.path.isdir(path)]
 print(json.dumps([getattr(sys, "_base_executable", sys.executable), "%d.%d" % sys.version_info[:2],
                   user + site.getsitepackages()]))
 """
@@ -130,7 +130,9 @@ def _inspect(executable: Path, stamp: int) -> Interpreter:
 def _own_facts() -> tuple[str, str, list[str]]:
     """Without starting a process. What PYTHONPATH lets the service import, a job may import too."""
     given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    # One that is not there may lie where the user of a job cannot look, which pip would stumble over.
+    own = Path(site.getusersitepackages())
+    user = [str(own)] if site.ENABLE_USER_SITE and own.is_dir() else []
     base = str(getattr(sys, "_base_executable", sys.executable))
     return base, f"{sys.version_info[0]}.{sys.version_info[1]}", given + user + site.getsitepackages()
 

@@ -36,6 +36,7 @@ from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
 from openbatchai.engines.refusals import TaskRefusedError
 from openbatchai.engines.removal import remove_tree
+from openbatchai.engines.user import JobUser
 from openbatchai.engines.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -54,15 +55,18 @@ def create(
     images: Mapping[str, str],
     client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
     clock: Clock,
+    user: JobUser | None = None,
 ) -> "LocalEngine":
     """Entry point `openbatchai.engines: local`."""
-    return LocalEngine(root, storage, images=images, client_environment=client_environment, clock=clock)
+    return LocalEngine(
+        root, storage, images=images, client_environment=client_environment, clock=clock, user=user
+    )
 
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
-    machine has."""
+    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one)."""
 
     def __init__(
         self,
@@ -74,8 +78,10 @@ class LocalEngine:
         clock: Clock,
         grace_s: float = _GRACE_S,
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
+        user: JobUser | None = None,
     ) -> None:
         self._clock = clock
+        self._user = user
         self._layout = Layout(root.resolve())
         self._layout.create()
         self._nvml = gpus.open_nvml()
@@ -89,6 +95,7 @@ class LocalEngine:
             _callable(client_environment),
             grace_s,
             Path(sys.executable),
+            user,
         )
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
@@ -182,6 +189,8 @@ class LocalEngine:
         directory = self._layout.file_server(key)
         directory.mkdir(exist_ok=True)
         # For jobs of any user of the group, whatever the umask of the service.
+        if self._user:
+            os.chown(directory, -1, self._user.gid)
         directory.chmod(0o2775)
         return FileServerFacts(_THIS_MACHINE, str(directory))
 

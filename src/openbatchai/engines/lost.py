@@ -44,19 +44,40 @@ def settle(directory: Path) -> bool:
         _remove_container(directory)
         agents.mark_started(directory)
         # The last words lie behind the links.
-        fault = _fault(directory, list(spec.get("secrets", {}).values()))
+        fault = _fault(directory, list(spec.get("secrets", {}).values()), spec.get("user"))
         _remove_links(spec)
         records.write_end(directory, None, fault)
         return True
 
 
-def _fault(directory: Path, secrets: list[str]) -> TaskFault:
-    outputs = [(Path(path).name, masked(last_lines(path), secrets)) for path in _outputs(directory)]
+def _fault(directory: Path, secrets: list[str], user: dict[str, Any] | None) -> TaskFault:
+    outputs = [(Path(path).name, masked(_last_lines(path, user), secrets)) for path in _outputs(directory)]
     details = [(name, words) for name, words in outputs if words]
     if not details and (words := last_lines(str(directory / LOG))):
         details.append((LOG, words))
     message = "The agent of the task ended unexpectedly; the processes of the task were stopped"
     return TaskFault(Fault.NODE_AGENT_LOST, message, tuple(details))
+
+
+def _last_lines(path: str, user: dict[str, Any] | None) -> str:
+    """Read with the rights of the task's user: the path may be a link of the job's by now. In a process of
+    its own, because rights are those of all threads of this one."""
+    if user is None:
+        return last_lines(path)
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(
+            ["tail", "-c", "2048", "--", path],
+            env={"PATH": "/usr/bin:/bin"},
+            user=user["uid"],
+            group=user["gid"],
+            extra_groups=user["groups"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_RUNTIME_TIMEOUT_S,
+            check=False,
+        )
+        return "\n".join(answer.stdout.decode("utf-8", "replace").splitlines()[-10:])
+    return ""
 
 
 def _outputs(directory: Path) -> list[str]:

@@ -36,6 +36,7 @@ from openbatchai.engines.refusals import (
     mount_refused,
     setup_refused,
 )
+from openbatchai.engines.user import JobUser, own
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUNTIMES = ("podman", "docker")
@@ -68,6 +69,11 @@ class Places:
     shared: Path
 
     @property
+    def emptied(self) -> Path:
+        """Where the agents of a run note which output files they emptied."""
+        return self.shared.parent / "agents" / "emptied"
+
+    @property
     def temp(self) -> Path:
         return self.directory / "tmp"
 
@@ -91,6 +97,7 @@ class Preparation:
         client_environment: Callable[[], Mapping[str, str]],
         grace_s: float,
         own_python: Path,
+        user: JobUser | None,
     ) -> None:
         self._layout = layout
         self._nodes = nodes
@@ -99,6 +106,7 @@ class Preparation:
         self._client_environment = client_environment
         self._grace_s = grace_s
         self._own_python = own_python
+        self._user = user
         (layout.shell / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
 
     def places(self, task: Task) -> Places:
@@ -134,7 +142,8 @@ class Preparation:
             "kind": task.kind,
             "node_id": task.node_id,
             "run_id": task.run_id,
-            "notes": [f"Node {node.node_id}: {node.note}"] * bool(node.note) + notes,
+            "notes": [*self._notes(node), *notes],
+            "user": self._user.to_task() if self._user else None,
             "bash": bash,
             "cwd": str(places.job.temp),
             "cpus": list(node.cpus) if node.cpus else None,
@@ -149,11 +158,15 @@ class Preparation:
             "mounts": links,
             "directories": list(task.directories),
             "files": dict(task.files),
-            "emptied": str(places.shared.parent / "agents" / "emptied") if task.fresh_output else None,
+            "emptied": str(places.emptied) if task.fresh_output else None,
             "log": task.log,
             "steps": _steps(task, mapped=interpreter is not None),
             "container": None if interpreter else self._container(task, node, places, mounts),
         }
+
+    def _notes(self, node: Node) -> list[str]:
+        found = [f"Node {node.node_id}: {node.note}"] if node.note else []
+        return [*found, f"Processes run as {self._user.name}"] if self._user else found
 
     def fill(self, staging: Path, task: Task) -> None:
         """Make the task's directories, in `staging` what will be in its directory, elsewhere in place."""
@@ -171,6 +184,24 @@ class Preparation:
         if interpreter:
             earlier = self._packages_of_node(task, places, interpreter)
             interpreters.make_environment(staged(places.python), interpreter, earlier)
+        if task.fresh_output:
+            places.emptied.parent.mkdir(exist_ok=True)
+        if self._user:
+            self._hand_over(places, staged, self._user)
+
+    def _hand_over(self, places: Places, staged: Callable[[Path], Path], user: JobUser) -> None:
+        """The user passes through the task's directory and has what is made for it to write in. In the mount
+        roots and beside them it may add, but not touch what is there."""
+        given = (places.home, places.temp, places.python, places.job.temp, places.shared)
+        for path in (*given, places.emptied.parent):
+            if staged(path).exists():
+                own(staged(path), user)
+        for path in (staged(places.job.parent), staged(places.job.mounts), places.node / "mounts"):
+            os.chown(path, -1, user.gid)
+            path.chmod(0o1770)
+        directory = staged(places.directory)
+        os.chown(directory, -1, user.gid)
+        directory.chmod(0o710)
 
     def _interpreter(self, task: Task) -> tuple[interpreters.Interpreter | None, list[str]]:
         """What `python` is for the task; None when that is the business of a real container."""
@@ -250,7 +281,7 @@ class Preparation:
         if of_node:
             # The setup task's own programs, but never its python instead of the run's.
             programs.insert(1, str(interpreters.environment_programs(places.node / "python")))
-        user = _user()
+        user = self._user.name if self._user else _user()
         return {
             "PATH": ":".join(programs),
             "HOME": str(places.home),
@@ -284,7 +315,7 @@ class Preparation:
             jobenv.NUM_GPUS: gpus,
             jobenv.NUM_GPUS_PER_NODE: gpus,
         }
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and (self._user is None or task.container):
             # Open MPI refuses to run as root otherwise; on a real node jobs did.
             variables |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         if task.kind is TaskKind.RUN:

@@ -44,7 +44,7 @@ _OF_PROVIDER = re.compile(
     r"/subscriptions/[^/]+(?:/resourceGroups/[^/]+)?/providers/(?P<namespace>[^/]+)/(?!(?:un)?register/?$).+",
     re.IGNORECASE,
 )
-_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?")
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?", re.ASCII)
 
 
 def create_app(context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls) -> ASGIApp:

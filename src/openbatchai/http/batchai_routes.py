@@ -8,7 +8,7 @@ from openbatchai.domain.model import ClusterResource, FileServerResource, JobRes
 from openbatchai.domain.ports import ItemRef
 from openbatchai.services import clusters, file_servers, jobs, logins, operations, outputs, usages, workspaces
 from openbatchai.services.jobs import Place
-from openbatchai.wire import arm
+from openbatchai.wire import arm, filters
 from openbatchai.wire.batchai import provider
 from openbatchai.wire.batchai import version as wire
 from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUpdate
@@ -18,8 +18,8 @@ from openbatchai.wire.batchai.version import Version
 from .calls import Answer, Call, Route, Routes, accepted, page, part, skipped
 
 Json = dict[str, Any]
-# Path-style base URLs of the data plane's own ports, by service name; used when a client came by a port.
-StorageUrls = Callable[[str], str]
+# Base URLs of the data plane's own ports, by service and account; used when a client came by a port.
+StorageUrls = Callable[[str, str], str]
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _PROVIDER = "/providers/Microsoft.BatchAI"
@@ -42,7 +42,7 @@ def _common_routes(h: "_Handlers", version: Version) -> list[Route]:
     location = f"{_SUBSCRIPTION}{_PROVIDER}/locations/{{location}}"
     return [
         Route("GET", f"{location}/operationresults/{{operation}}", h.operation),
-        Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation),
+        Route("GET", f"{location}/operationstatuses/{{operation}}", h.operation_result),
         *([Route("GET", f"{location}/usages", h.list_usages)] if version.has_usages else ()),
         Route("GET", f"{_PROVIDER}/operations", h.list_operations),
     ]
@@ -210,7 +210,8 @@ class _Handlers:
             found = clusters.list_of_workspace(call.context, names["group"], names["workspace"])
         else:
             found = clusters.list_flat(call.context, names.get("group"))
-        return self._page(call, [self._version.cluster(item, call.subscription) for item in found])
+        items = [self._version.cluster(item, call.subscription) for item in found]
+        return self._page(call, self._asked(call, items))
 
     def delete_cluster(self, call: Call, **names: str) -> Answer:
         operation = clusters.delete(
@@ -252,7 +253,8 @@ class _Handlers:
             found = file_servers.list_of_workspace(call.context, names["group"], names["workspace"])
         else:
             found = file_servers.list_flat(call.context, names.get("group"))
-        return self._page(call, [self._version.file_server(item, call.subscription) for item in found])
+        items = [self._version.file_server(item, call.subscription) for item in found]
+        return self._page(call, self._asked(call, items))
 
     def delete_file_server(self, call: Call, **names: str) -> Answer:
         operation = file_servers.delete(
@@ -284,15 +286,22 @@ class _Handlers:
         return self._job(call, self._found_job(call, names))
 
     def list_jobs(self, call: Call, **names: str) -> Answer:
-        place, size = _place(names), call.number("maxresults", 1000, 1, 1000)
-        after = skipped(call)
+        place, size, after = _place(names), call.number("maxresults", 1000, 1, 1000), skipped(call)
+        asked, shown = self._question(call), list[tuple[int, Json]]()
         # One more than the page holds tells whether there is another.
-        if place is None:
-            found = jobs.list_flat(call.context, names.get("group"), after, size + 1)
-        else:
-            found = jobs.list_of_experiment(call.context, names["group"], place, after, size + 1)
-        items = [self._version.job(item, call.subscription) for item in found[:size]]
-        return part(call, items, found[size - 1].job.id if len(found) > size else None)
+        while len(shown) <= size:
+            if place is None:
+                found = jobs.list_flat(call.context, names.get("group"), after, size + 1)
+            else:
+                found = jobs.list_of_experiment(call.context, names["group"], place, after, size + 1)
+            for item in found:
+                body = asked(self._version.job(item, call.subscription))
+                shown += [(item.job.id, body)] if body is not None else []
+            if len(found) <= size:
+                break
+            after = found[-1].job.id
+        items = [body for _, body in shown[:size]]
+        return part(call, items, shown[size - 1][0] if len(shown) > size else None)
 
     def delete_job(self, call: Call, **names: str) -> Answer:
         operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
@@ -329,7 +338,7 @@ class _Handlers:
         path = quote(f"{ref.container}/{ref.path}")
         if call.zero_edit:
             return f"https://{outputs.service_host(ref)}/{path}?{sas}"
-        return f"{self._storage_urls(ref.service)}/{ref.account}/{path}?{sas}"
+        return f"{self._storage_urls(ref.service, ref.account)}/{ref.account}/{path}?{sas}"
 
     def _found_job(self, call: Call, names: dict[str, str]) -> JobResource:
         return jobs.get(call.context, names["group"], _place(names), names["name"], self._version.not_found)
@@ -347,10 +356,32 @@ class _Handlers:
         found = usages.listing(call.context, names["location"])
         return self._page(call, provider.usages(found, self._version.name))
 
+    def _asked(self, call: Call, items: Sequence[Json]) -> list[Json]:
+        """What `$filter` and `$select` leave."""
+        asked = self._question(call)
+        return [left for item in items if (left := asked(item)) is not None]
+
+    def _question(self, call: Call) -> Callable[[Json], Json | None]:
+        """Gives what `$filter` and `$select` leave of an item, None for nothing; 2018-05-01 has neither."""
+        if not self._version.flat:
+            return lambda item: item
+        kept = filters.parse_of_properties(call.query.get("$filter", ""))
+        names = filters.selection(call.query.get("$select", ""))
+        return lambda item: filters.selected(item, names) if kept(item) else None
+
     def operation(self, call: Call, **names: str) -> Answer:
         found = operations.get(call.context, names["operation"])
         headers = {"Retry-After": arm.POLL_RETRY_AFTER} if found.ended is None else {}
         return Answer(200, arm.operation_status(f"{call.base_url}{call.path}", found), headers)
+
+    def operation_result(self, call: Call, **names: str) -> Answer:
+        """ARM's older protocol, for clients that know the Location header alone: 202 until it is over. Nobody
+        asked for it in the recordings."""
+        found = operations.get(call.context, names["operation"])
+        if found.ended is not None:
+            return self.operation(call, **names)
+        headers = arm.operation_headers(call.base_url, provider_path(call), found, call.api_version)
+        return Answer(202, None, headers | {"Retry-After": arm.POLL_RETRY_AFTER})
 
     def _created(self, call: Call, names: dict[str, str], parent: Workspace) -> Answer | None:
         """The recorded answer to a create, where the settings ask for it."""

@@ -69,7 +69,7 @@ class Call:
         text = self.query.get(name, "")
         if not text:
             return default
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
             raise ServiceError(
                 400,
                 Code.INVALID_PROPERTY_VALUE,

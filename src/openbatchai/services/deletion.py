@@ -8,7 +8,7 @@ import uuid
 from datetime import timedelta
 
 from openbatchai.domain.clusters import AllocationEvent
-from openbatchai.domain.errors import Fault
+from openbatchai.domain.errors import Code, Fault
 from openbatchai.domain.jobs import FINISHED, STOP_MESSAGES, JobEvent
 from openbatchai.domain.model import Cluster, Experiment, FileServer, Job, Operation, ResourceGroup, Workspace
 from openbatchai.store.unit import Unit
@@ -189,8 +189,14 @@ def _mark_job(context: Context, unit: Unit, job: Job, actor: str) -> None:
         terminate_job(context, unit, job, actor)
 
 
-def sweep(context: Context, unit: Unit) -> None:
-    """Remove what is marked and has nothing left below it; end the operations that are done."""
+def sweep(context: Context, unit: Unit) -> bool:
+    """Remove what is marked and has nothing left below it; end the operations that are done.
+
+    Returns whether some go on. Whatever is to be deleted has an operation until it is gone, so without one
+    there is nothing to look for.
+    """
+    if not unit.operations.count(ended=None):
+        return False
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
         if job.execution_state in FINISHED:
@@ -217,6 +223,7 @@ def sweep(context: Context, unit: Unit) -> None:
     _end_operations(context, unit)
     old = unit.operations.table.c.ended < context.clock.now() - _OPERATIONS_KEPT
     unit.operations.remove(old)
+    return unit.operations.count(ended=None) > 0
 
 
 def _forget_tasks(unit: Unit, job: Job) -> None:
@@ -237,7 +244,17 @@ def _end_operations(context: Context, unit: Unit) -> None:
     for operation in unit.operations.list(ended=None):
         if _is_done(unit, operation):
             operation.ended = context.clock.now()
+            operation.error = _failure(unit, operation)
             unit.operations.save(operation)
+
+
+def _failure(unit: Unit, operation: Operation) -> dict[str, str] | None:
+    """What a poller is told of an operation that came to another end than it was asked for."""
+    if operation.kind == MAKE and unit.file_servers.get(id=operation.target) is None:
+        name = operation.resource_id.rpartition("$")[2]
+        message = f"The file server {name} was deleted while it was being made."
+        return {"code": Code.FILE_SERVER_NOT_FOUND, "message": message}
+    return None
 
 
 def _is_done(unit: Unit, operation: Operation) -> bool:

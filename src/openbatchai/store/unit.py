@@ -21,6 +21,7 @@ from sqlalchemy import (
     Engine,
     Select,
     Table,
+    Update,
     bindparam,
     create_engine,
     delete,
@@ -92,9 +93,8 @@ class Rows(Generic[T]):
     def save(self, record: T) -> None:
         """Write all columns of an existing row."""
         values = self._values(record)
-        keys = [column.name for column in self.table.primary_key]
-        statement = update(self.table).where(*(self.table.c[key] == values[key] for key in keys))
-        self._connection.execute(statement.values(**{k: v for k, v in values.items() if k not in keys}))
+        keys = {_KEY + column.name: values.pop(column.name) for column in self.table.primary_key}
+        self._connection.execute(_whole_row(self.table), values | keys)
         self._note(record)
 
     def remove(self, *criteria: Any, **where: Any) -> None:
@@ -147,6 +147,20 @@ def _columns(table: Table, names: tuple[str, ...]) -> Select[Any]:
 def _by_equality(table: Table, names: tuple[str, ...], keys: tuple[str, ...]) -> Select[Any]:
     """Rows of which the columns `keys` have the values of the parameters of the same names."""
     return _columns(table, names).where(*(table.c[key] == bindparam(key) for key in keys))
+
+
+_KEY = "key_"
+
+
+@cache
+def _whole_row(table: Table) -> Update:
+    """Writes all columns but those of the key; parameters have the columns' names, with `key_` for the key's.
+    Made once: to build a statement costs more than SQLite takes to run it."""
+    keys = [column for column in table.c if column.primary_key]
+    others: dict[str, Any] = {
+        column.name: bindparam(column.name) for column in table.c if not column.primary_key
+    }
+    return update(table).where(*(key == bindparam(_KEY + key.name) for key in keys)).values(others)
 
 
 class Feed(Protocol):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbatchai.domain.errors import ServiceError
-from openbatchai.wire.filters import parse
+from openbatchai.wire.filters import parse, parse_of_properties, selected, selection
 
 ITEM = {
     "name": "Work",
@@ -95,6 +95,62 @@ def test_refusals(text):
     with pytest.raises(ServiceError) as refused:
         parse(text)
     assert (refused.value.status, refused.value.code) == (400, "InvalidFilterInQueryString")
+
+
+CLUSTER = {
+    "id": "/x/c",
+    "name": "c",
+    "type": "Microsoft.BatchAI/Clusters",
+    "location": "eastus",
+    "tags": {"Team": "blue"},
+    "properties": {
+        "vmSize": "STANDARD_D1",
+        "currentNodeCount": 1,
+        "scaleSettings": {"manual": {"targetNodeCount": 2}},
+        "errors": [],
+        "flag": True,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("name eq 'C'", True),
+        ("vmSize eq 'standard_d1' and properties/currentNodeCount eq 1", True),
+        ("properties.scaleSettings.manual.targetNodeCount ne 2", False),
+        ("scaleSettings/manual/targetNodeCount eq 2 and flag eq true", True),
+        ("tags/team eq 'blue'", True),
+        ("startswith(vmSize, 'standard') and substringof('d1', vmSize)", True),
+        ("absent eq 'x'", False),
+        ("absent ne 'x'", True),
+        ("errors eq '[]'", False),
+    ],
+)
+def test_filters_on_properties(text, kept):
+    assert parse_of_properties(text)(CLUSTER) is kept
+
+
+@pytest.mark.parametrize(
+    "text", ["vmSize gt 1", "vmSize eq", "vmSize eq (", "vmSize", "/a eq 1", "a//b eq 1"]
+)
+def test_refused_filters_on_properties(text):
+    with pytest.raises(ServiceError, match="Invalid \\$filter"):
+        parse_of_properties(text)
+
+
+def test_selections():
+    identity = {name: CLUSTER[name] for name in ("id", "name", "type")}
+    assert selected(CLUSTER, selection("")) == CLUSTER
+    assert selected(CLUSTER, selection("name, vmsize")) == identity | {
+        "properties": {"vmSize": "STANDARD_D1"}
+    }
+    assert selected(CLUSTER, selection("location")) == identity | {"location": "eastus"}
+    assert selected(CLUSTER, selection("properties/vmSize"))["properties"] == {"vmSize": "STANDARD_D1"}
+    assert selected(CLUSTER, selection("properties,vmSize")) == identity | {
+        "properties": CLUSTER["properties"]
+    }
+    assert selected(CLUSTER, selection("nothing")) == identity
 
 
 @given(
