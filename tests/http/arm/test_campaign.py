@@ -126,8 +126,9 @@ class Inhabited:
 
     def _settled(self, path, body):
         def there():
-            if self.arm.ask("GET", path, version=self.version).status_code == 200:
-                return True
+            found = self.arm.ask("GET", path, version=self.version)
+            if found.status_code == 200:
+                return found.json()["properties"]["provisioningState"].lower() != "deleting"
             return self.arm.ask("PUT", path, body, self.version).status_code == 200
 
         until(there, f"{path} is there")
