@@ -169,6 +169,51 @@ class TestEnvironment:
         assert tenant in json.loads(done.stdout)["token_endpoint"]
 
 
+class TestLogin:
+    @pytest.fixture
+    def az(self, tmp_path):
+        """Stands in for the program: writes down how it was called, and ends as it is told to."""
+        program = tmp_path / "bin" / "az"
+        program.parent.mkdir()
+        program.write_text(
+            f"#!{sys.executable}\nimport json, os, sys\n"
+            "seen = {'words': sys.argv[1:], 'input': sys.stdin.read(), 'environment': dict(os.environ)}\n"
+            f"open({str(tmp_path / 'seen.json')!r}, 'w').write(json.dumps(seen))\n"
+            "sys.exit(int(os.environ.get('ENDS_WITH', 0)))\n"
+        )
+        program.chmod(0o755)
+        return {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "AZURE_CONFIG_DIR": ""}
+
+    def test_az_gets_the_homes_principal(self, service, az, tmp_path):
+        done = service.batchai("login", env=az)
+        assert done.returncode == 0, done.stderr
+        seen, endpoint = json.loads((tmp_path / "seen.json").read_text()), service.endpoint
+        words = seen["words"]
+        assert words[0] == "login"
+        for option, value in (("--username", "client_id"), ("--tenant", "tenant")):
+            assert words[words.index(option) + 1] == endpoint[value]
+        # Arguments are for everybody on the machine to see.
+        assert seen["input"] == endpoint["client_secret"]
+        assert endpoint["client_secret"] not in " ".join(words) + done.stdout
+        assert seen["environment"]["HTTPS_PROXY"] == endpoint["proxy"]
+        assert seen["environment"]["AZURE_CONFIG_DIR"] == str(service.home / "azure")
+        assert mode(service.home / "azure") == 0o700
+
+    def test_a_directory_of_the_users_is_respected(self, service, az, tmp_path):
+        own = str(tmp_path / "theirs")
+        assert service.batchai("login", env={**az, "AZURE_CONFIG_DIR": own}).returncode == 0
+        assert json.loads((tmp_path / "seen.json").read_text())["environment"]["AZURE_CONFIG_DIR"] == own
+
+    def test_its_failure_is_ours(self, service, az):
+        done = service.batchai("login", env={**az, "ENDS_WITH": "5"})
+        assert (done.returncode, done.stdout) == (5, "")
+
+    def test_without_az(self, service, tmp_path):
+        done = service.batchai("login", env={"PATH": str(tmp_path)})
+        assert done.returncode == 1
+        assert "pip install azure-cli" in done.stderr
+
+
 class TestAnotherMachine:
     @pytest.fixture
     def open_service(self, new_service):

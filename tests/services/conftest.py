@@ -105,11 +105,12 @@ class Plane:
         self.changed = True
 
     def settle(self):
+        """As after a start: first a whole round, then only what is due."""
         deadline = None
-        for _ in range(50):
+        for number in range(50):
             self.changed = False
-            deadline = self.reconciler.step()
-            self.reconciler.clean()
+            deadline = self.reconciler.step(forced=number == 0)
+            self.reconciler.clean(forced=number == 0)
             if not self.changed:
                 return deadline
         raise AssertionError("the reconciler does not come to rest")

@@ -75,7 +75,7 @@ def test_a_service_that_died_between_decision_and_effect_carries_on(plane):
     """The decision is committed, the process is gone, a new one opens the same store."""
     put_cluster(plane)
     put_job(plane, command="sleep 1000")
-    plane.store.write(plane.reconciler._decide)
+    plane.store.write(plane.reconciler.decide)
     assert plane.rows("outbox")
     on(plane, FakeEngine(plane.clock, plane.content))
     plane.settle()

@@ -202,7 +202,7 @@ class TestAccounts:
     def test_a_new_account_is_not_lost_to_the_deletion_of_its_predecessor(self, plane, account):
         """The name is free again only when the old content is gone."""
         operation = groups.delete(plane.context, "rg", "me")
-        plane.store.write(plane.reconciler._decide)
+        plane.store.write(plane.reconciler.decide)
         assert not operations.get(plane.context, operation.id).ended
         groups.put(plane.context, "other", "eastus", {}, "me")
         with pytest.raises(Exception, match="already taken"):

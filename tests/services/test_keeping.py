@@ -68,7 +68,7 @@ def undo_a_round(plane):
     """A round that fails at the very end, after its decisions are in the kept view."""
 
     def work(unit):
-        plane.reconciler._decide(unit)
+        plane.reconciler.decide(unit)
         raise BrokenError
 
     with pytest.raises(BrokenError):

@@ -61,7 +61,26 @@ class NodeGone:
     id: str
 
 
-Change = ClusterChange | NodeChange | JobChange | TaskEnded | ClusterGone | NodeGone
+@dataclass(frozen=True, slots=True)
+class EffectQueued:
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationOpened:
+    """Something is to be removed, or waited for, until it is done."""
+
+
+Change = (
+    ClusterChange
+    | NodeChange
+    | JobChange
+    | TaskEnded
+    | ClusterGone
+    | NodeGone
+    | EffectQueued
+    | OperationOpened
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +187,8 @@ class View:
                 self.changed.discard(cluster_id)
             case NodeGone(node_id):
                 self._drop_node(node_id)
+            case EffectQueued() | OperationOpened():
+                pass  # nothing that a plan looks at
 
     def _take_cluster(self, change: ClusterChange) -> None:
         cluster = self.clusters.get(change.id)

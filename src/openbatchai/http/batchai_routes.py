@@ -18,8 +18,8 @@ from openbatchai.wire.batchai.version import Version
 from .calls import Answer, Call, Route, Routes, accepted, page
 
 Json = dict[str, Any]
-# Path-style base URLs of the data plane's own ports, by service name; used when a client came by a port.
-StorageUrls = Callable[[str], str]
+# Base URLs of the data plane's own ports, by service and account; used when a client came by a port.
+StorageUrls = Callable[[str, str], str]
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _PROVIDER = "/providers/Microsoft.BatchAI"
@@ -329,7 +329,7 @@ class _Handlers:
         path = quote(f"{ref.container}/{ref.path}")
         if call.zero_edit:
             return f"https://{outputs.service_host(ref)}/{path}?{sas}"
-        return f"{self._storage_urls(ref.service)}/{ref.account}/{path}?{sas}"
+        return f"{self._storage_urls(ref.service, ref.account)}/{ref.account}/{path}?{sas}"
 
     def _found_job(self, call: Call, names: dict[str, str]) -> JobResource:
         return jobs.get(call.context, names["group"], _place(names), names["name"], self._version.not_found)

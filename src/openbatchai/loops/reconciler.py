@@ -6,6 +6,7 @@ whatever a lost wake-up would have told.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -53,11 +54,17 @@ class Reconciler:
         for thread in self._threads:
             thread.join()
 
-    def step(self) -> datetime | None:
-        """One round. Returns when the next is due if nothing happens before."""
+    def step(self, *, forced: bool = True) -> datetime | None:
+        """One round. Returns when the next is due if nothing happens before.
+
+        Unless `forced`, what cannot have changed is not looked at; a forced round repairs what that missed.
+        """
         events = self._observed()
-        deadline = self._context.store.write(lambda unit: self._decide(unit, events))
-        execution.carry_out(self._context, slow=False)
+        if forced or events or self.kept.is_due(self._context.clock.now()):
+            deadline = self._context.store.write(lambda unit: self.decide(unit, events))
+        else:
+            deadline = self.kept.next_time()
+        execution.carry_out(self._context, slow=False, forced=forced)
         return deadline
 
     def _observed(self) -> list[TaskEvent]:
@@ -68,16 +75,16 @@ class Reconciler:
             log.exception("the engine cannot be observed")
             return []
 
-    def clean(self) -> None:
+    def clean(self, *, forced: bool = True) -> None:
         """Release nodes, and remove what nobody needs any more."""
-        execution.carry_out(self._context, slow=True)
+        execution.carry_out(self._context, slow=True, forced=forced)
 
-    def _decide(self, unit: Unit, events: Sequence[TaskEvent] = ()) -> datetime | None:
+    def decide(self, unit: Unit, events: Sequence[TaskEvent] = ()) -> datetime | None:
         """All that follows from these events and from what was committed before, in one transaction: a job
         that ends and the next one on its nodes need a single write to the disk."""
         execution.take_events(self._context, unit, events)
         held = self._go_on(unit)
-        deletion.sweep(self._context, unit)
+        self.kept.operations = deletion.sweep(self._context, unit)
         due = scheduling.schedule(self._context, unit, self.kept)
         return min((time for time in (held, due) if time is not None), default=None)
 
@@ -89,19 +96,21 @@ class Reconciler:
         kept.held, view.runs_due = runs.go_on(self._context, unit, view.runs_due | kept.held.keys())
         return min(kept.held.values(), default=None)
 
-    def _run(self, wake: threading.Event, work: Callable[[], datetime | None]) -> None:
-        timeout = SWEEP_S
+    def _run(self, wake: threading.Event, work: Callable[..., datetime | None]) -> None:
+        timeout, swept = SWEEP_S, float("-inf")
         while not self._stopping:
             wake.wait(timeout)
             wake.clear()
             if self._stopping:
                 return
+            forced = time.monotonic() >= swept + SWEEP_S
+            swept = time.monotonic() if forced else swept
             try:
-                timeout = self._seconds_until(work())
+                timeout = self._seconds_until(work(forced=forced))
             except Exception:
                 # One bad row must not end the service: the next sweep tries again.
                 log.exception("a reconciliation step failed")
-                timeout = SWEEP_S
+                timeout, swept = SWEEP_S, float("-inf")
 
     def _seconds_until(self, deadline: datetime | None) -> float:
         if deadline is None:

@@ -189,8 +189,14 @@ def _mark_job(context: Context, unit: Unit, job: Job, actor: str) -> None:
         terminate_job(context, unit, job, actor)
 
 
-def sweep(context: Context, unit: Unit) -> None:
-    """Remove what is marked and has nothing left below it; end the operations that are done."""
+def sweep(context: Context, unit: Unit) -> bool:
+    """Remove what is marked and has nothing left below it; end the operations that are done.
+
+    Returns whether some go on. Whatever is to be deleted has an operation until it is gone, so without one
+    there is nothing to look for.
+    """
+    if not unit.operations.count(ended=None):
+        return False
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
         if job.execution_state in FINISHED:
@@ -217,6 +223,7 @@ def sweep(context: Context, unit: Unit) -> None:
     _end_operations(context, unit)
     old = unit.operations.table.c.ended < context.clock.now() - _OPERATIONS_KEPT
     unit.operations.remove(old)
+    return unit.operations.count(ended=None) > 0
 
 
 def _forget_tasks(unit: Unit, job: Job) -> None:

@@ -51,18 +51,30 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 # What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
 # no job waits for it.
 _SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT, REMOVE_FILE_SERVER})
+_FAST = frozenset({PROVISION_NODE, START_TASK, SIGNAL_TASK, MAKE_FILE_SERVER})
 
 # How many effects are written down together: the first of them waits for the last.
 _BATCH = 16
 
 
-def carry_out(context: Context, *, slow: bool) -> None:
-    """The effects of one lane, in the order of their decision. A failed one stays for the next sweep."""
+def carry_out(context: Context, *, slow: bool, forced: bool = True) -> None:
+    """The effects of one lane, in the order of their decision. A failed one stays for the next round.
+
+    Unless `forced`, nothing is looked for when no effect of the lane was queued since the last look.
+    """
+    kinds = _SLOW if slow else _FAST
+    queued = {kind for kind in kinds if kind in context.kept.effects}
+    if not forced and not queued:
+        return
+    context.kept.effects.difference_update(kinds)
     with context.store.read() as unit:
-        effects = _lane(unit, slow)
+        effects, others = _lane(unit, slow)
     failed: set[str] = set()
     for first in range(0, len(effects), _BATCH):
         _carry_out_batch(context, effects[first : first + _BATCH], failed)
+    # What failed, or had to wait for the other lane, is looked for again.
+    left = {effect.kind for effect in effects if effect.object_id in failed} | {e.kind for e in others}
+    context.kept.effects.update(left)
 
 
 def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[str]) -> None:
@@ -86,21 +98,25 @@ def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[st
         context.store.write(lambda unit: _write_down(unit, done, started))
 
 
-def _lane(unit: Unit, slow: bool) -> list[Effect]:
+def _lane(unit: Unit, slow: bool) -> tuple[list[Effect], list[Effect]]:
     """Those effects of the lane that need not wait for one of the other lane, decided before: a release for
-    what is still to be started on its node, a new node for those that leave, whose GPUs it may get."""
+    what is still to be started on its node, a new node for those that leave, whose GPUs it may get; and those
+    that do."""
     lane: list[Effect] = []
+    waiting: list[Effect] = []
     before: set[str] = set()
     leaving = False
     for effect in unit.outbox.list(order=unit.outbox.table.c.id):
         if (effect.kind in _SLOW) is not slow:
             before.add(effect.object_id)
             leaving = leaving or effect.kind == RELEASE_NODE
-        elif slow and before and before & _concerned(unit, effect):
-            continue
-        elif not (leaving and effect.kind == PROVISION_NODE):
+        elif (slow and before and before & _concerned(unit, effect)) or (
+            leaving and effect.kind == PROVISION_NODE
+        ):
+            waiting.append(effect)
+        else:
             lane.append(effect)
-    return lane
+    return lane, waiting
 
 
 def _concerned(unit: Unit, effect: Effect) -> set[str]:

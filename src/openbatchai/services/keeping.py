@@ -11,7 +11,16 @@ from sqlalchemy import Connection, select
 
 from openbatchai.domain.clusters import AllocationState, scale_of
 from openbatchai.domain.jobs import LIVE, ExecutionState
-from openbatchai.domain.view import Change, ClusterChange, ClusterView, NodeView, RunView, View
+from openbatchai.domain.view import (
+    Change,
+    ClusterChange,
+    ClusterView,
+    EffectQueued,
+    NodeView,
+    OperationOpened,
+    RunView,
+    View,
+)
 from openbatchai.domain.waiting import QueuedJob
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
@@ -52,15 +61,23 @@ def _load_jobs(connection: Connection, view: View) -> None:
 
 
 class Kept:
-    """The kept view, and what time alone will change: `deadlines` by cluster, when its plan changes; `held`
-    by job, until when its end waits for a reader of its logs."""
+    """The kept view, and what there is to do besides: a round that finds none of it need not be made.
+
+    `deadlines` are the times when the plan of a cluster changes, `held` until when the end of a job waits for
+    a reader of its logs. `effects` are the kinds that were queued and not looked for since, `operations` says
+    that some may be open. The writer's thread alone changes the view. What another thread reads is replaced
+    by it as a whole; `effects` grows before the wake-up, and shrinks before the look at the store.
+    """
 
     def __init__(self) -> None:
         self._view: View | None = None
         self.deadlines: dict[int, datetime] = {}
         self.held: dict[int, datetime] = {}
+        self.effects: set[str] = set()
+        self.operations = True
 
     def committed(self, changes: Sequence[Change]) -> None:
+        self.effects.update(change.kind for change in changes if isinstance(change, EffectQueued))
         try:
             self._take(changes)
         except Exception:
@@ -69,19 +86,32 @@ class Kept:
 
     def lost(self) -> None:
         self._view = None
-        self.deadlines.clear()
-        self.held.clear()
+        self.deadlines, self.held = {}, {}
+        self.operations = True
 
     def current(self, unit: Unit) -> View:
         """The view as this transaction sees it."""
         changes = unit.take_changes()
+        self.effects.update(change.kind for change in changes if isinstance(change, EffectQueued))
+        self._take(changes)
         if self._view is None:
             self._view = load(unit.connection)
-        else:
-            self._take(changes)
         return self._view
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether a decision could find anything, but for what the engine reports."""
+        view = self._view
+        if view is None or self.operations or self.held:
+            return True
+        next_time = self.next_time()
+        return bool(view.changed or view.runs_due or (next_time is not None and next_time <= now))
+
+    def next_time(self) -> datetime | None:
+        return min((*self.deadlines.values(), *self.held.values()), default=None)
+
     def _take(self, changes: Sequence[Change]) -> None:
-        if self._view is not None:
-            for change in changes:
+        for change in changes:
+            if isinstance(change, OperationOpened):
+                self.operations = True
+            elif self._view is not None:
                 self._view.take(change)

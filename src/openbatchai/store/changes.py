@@ -4,14 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from openbatchai.domain.clusters import AllocationState, scale_of
-from openbatchai.domain.model import Cluster, Job, Node, Task
+from openbatchai.domain.model import Cluster, Effect, Job, Node, Operation, Task
 from openbatchai.domain.view import (
     Change,
     ClusterChange,
     ClusterGone,
+    EffectQueued,
     JobChange,
     NodeChange,
     NodeGone,
+    OperationOpened,
     TaskEnded,
 )
 
@@ -42,6 +44,14 @@ def of_task(row: Task) -> Change | None:
     return TaskEnded(row.job_id) if row.ended and row.job_id else None
 
 
+def of_effect(row: Effect) -> Change:
+    return EffectQueued(row.kind)
+
+
+def of_operation(row: Operation) -> Change | None:
+    return OperationOpened() if row.ended is None else None
+
+
 # By table: what a written row means, and what a removed one does. Jobs and tasks are removed only when they
 # are over, and mean nothing by then.
 WRITTEN: dict[str, Callable[[Any], Change | None]] = {
@@ -49,5 +59,7 @@ WRITTEN: dict[str, Callable[[Any], Change | None]] = {
     "nodes": of_node,
     "jobs": of_job,
     "tasks": of_task,
+    "outbox": of_effect,
+    "operations": of_operation,
 }
 REMOVED: dict[str, Callable[[Any], Change]] = {"clusters": ClusterGone, "nodes": NodeGone}

@@ -12,10 +12,24 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    Update,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from openbatchai.domain import model
@@ -75,9 +89,8 @@ class Rows(Generic[T]):
     def save(self, record: T) -> None:
         """Write all columns of an existing row."""
         values = self._values(record)
-        keys = [column.name for column in self.table.primary_key]
-        statement = update(self.table).where(*(self.table.c[key] == values[key] for key in keys))
-        self._connection.execute(statement.values(**{k: v for k, v in values.items() if k not in keys}))
+        keys = {_KEY + column.name: values.pop(column.name) for column in self.table.primary_key}
+        self._connection.execute(_whole_row(self.table), values | keys)
         self._note(record)
 
     def remove(self, *criteria: Any, **where: Any) -> None:
@@ -112,6 +125,20 @@ class Rows(Generic[T]):
         if self._sealed:
             values["secrets"] = self._box.open(values["secrets"])
         return self._record(**values)
+
+
+_KEY = "key_"
+
+
+@cache
+def _whole_row(table: Table) -> Update:
+    """Writes all columns but those of the key; parameters have the columns' names, with `key_` for the key's.
+    Made once: to build a statement costs more than SQLite takes to run it."""
+    keys = [column for column in table.c if column.primary_key]
+    others: dict[str, Any] = {
+        column.name: bindparam(column.name) for column in table.c if not column.primary_key
+    }
+    return update(table).where(*(key == bindparam(_KEY + key.name) for key in keys)).values(others)
 
 
 class Feed(Protocol):
