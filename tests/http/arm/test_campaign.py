@@ -1,5 +1,5 @@
-"""Made-up requests over every operation of the three swaggers, and over what ARM has around them, on a service
-with resources of every kind.
+"""Made-up requests over every operation of the three swaggers, and over what ARM has around them, on a
+service with resources of every kind.
 
 Whatever is asked: an answer comes, and no 5xx; what succeeded has the shape of the swagger; what was refused
 says why and has changed nothing in the store. A short form runs always, 20,000 requests per version with
