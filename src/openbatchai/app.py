@@ -192,7 +192,7 @@ class Service:
     def _apps(self) -> dict[str, ASGIApp]:
         management = Front(
             aad.create_app(self._identity),
-            arm.create_app(self.context, self._identity, self._storage, lambda service: self._urls[service]),
+            arm.create_app(self.context, self._identity, self._storage, self._storage_url),
             lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
         )
         observers = [self._storage_metrics.record]
@@ -222,6 +222,11 @@ class Service:
     def _describe_account(self, name: str) -> AccountFacts:
         found = accounts.facts(self.context, name)
         return AccountFacts(found.sku, found.kind) if found else AccountFacts()
+
+    def _storage_url(self, service: str, account: str) -> str:
+        """Where clients that take a URL find a service of an account, in a scheme that the account takes."""
+        url = self._urls[service]
+        return url.replace("http:", "https:", 1) if self._storage.rules(account).https_only else url
 
     def _storage_ports(self) -> dict[StorageService, int]:
         return {service: self._listeners[service.value].port for service in StorageService}

@@ -115,6 +115,7 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
         **_DEFAULTS,
         **said,
         "networkAcls": {**_NETWORK_DEFAULTS, **said.get("networkAcls", {})},
+        **({"encryption": _encryption(said["encryption"])} if "encryption" in said else {}),
         "keyCreationTime": {name: instant(created(record, name)) for name in ("key1", "key2")},
     }
     if version == OLDEST:
@@ -132,6 +133,10 @@ def account(record: StorageAccount, subscription: str, version: str, created: "K
 
 
 KeyCreated = Callable[[StorageAccount, str], datetime]
+
+
+def _encryption(said: Json) -> Json:
+    return {"keySource": "Microsoft.Storage", **said}
 
 
 def _endpoints(name: str) -> Json:

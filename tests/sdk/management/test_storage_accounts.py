@@ -7,7 +7,7 @@ import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_blob_sas
 from azure.storage.fileshare import ShareServiceClient
-from harness.arm import Arm, unique
+from harness.arm import Arm, Lab, cluster_properties, mount, unique
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -45,6 +45,8 @@ class TestLifecycle:
         assert {name: found.properties[name] for name in asked} == asked
         assert found.primary_endpoints.blob == f"https://{account.name}.blob.core.windows.net/"
         assert found.creation_time.tzinfo
+        encrypted = account.update(encryption={"services": {"blob": {"enabled": True}}}).encryption
+        assert (encrypted.key_source, encrypted.services.blob.enabled) == ("Microsoft.Storage", True)
 
     def test_defaults(self, account, management):
         found = management.storage_accounts.get_properties(*account.place)
@@ -441,3 +443,51 @@ def test_a_quota_of_accounts(new_service):
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "MaxStorageAccountsCountPerSubscriptionExceeded"
     arm.put(account_path(arm, group, "secondaccount"), creation(tags={"a": "b"}), "2019-06-01")
+
+
+class TestJobsOn:
+    """Accounts that say something of access, and what jobs have to do with them."""
+
+    def test_one_that_takes_no_keys_is_refused_as_a_mount(self, arm, new_account):
+        account = new_account()
+        share_of(account, "nokeys")
+        mounted = mount_of(arm, account, "nokeys")
+        account.update(allowSharedKeyAccess=False)
+        workspace = f"{arm.provider(arm.group())}/workspaces/ws"
+        arm.put(workspace, {"location": "eastus"})
+        body = cluster_properties(arm.service, "nokeys") | {"nodeSetup": {"mountVolumes": mounted}}
+        answer = arm.ask("PUT", f"{workspace}/clusters/nodes", {"properties": body})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidPropertyValue")
+        assert "does not permit its keys to be used" in answer.json()["error"]["message"]
+
+    def test_files_on_one_that_takes_https_only_have_such_urls(self, arm, new_account, make_lab):
+        account = new_account(properties={"supportsHttpsTrafficOnly": True})
+        share_of(account, "sealed")
+        lab = make_lab(nodeSetup={"mountVolumes": mount_of(arm, account, "sealed")})
+        job = lab.submit("echo hello")
+        assert lab.finished(job)["executionState"] == "succeeded"
+        [url] = [file["downloadUrl"] for file in lab.files(job) if file["name"] == "stdout.txt"]
+        assert url.startswith("https://127.0.0.1:")
+        assert arm.http.get(url, timeout=30).text == "hello\n"
+
+
+def share_of(account, name):
+    ca = account.arm.service.endpoint["ca_bundle"]
+    url = account.url("file", tls=True)
+    with ShareServiceClient(url, credential=account.credential, connection_verify=ca) as files:
+        files.create_share(name)
+
+
+def mount_of(arm, account, share):
+    return mount(
+        arm.service,
+        share,
+        accountName=account.name,
+        azureFileUrl=f"https://{account.name}.file.core.windows.net/{share}",
+        credentials={"accountKey": account.key},
+    )
+
+
+@pytest.fixture
+def make_lab(arm):
+    return lambda **cluster: Lab(arm, **cluster)

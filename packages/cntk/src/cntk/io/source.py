@@ -106,6 +106,11 @@ class MinibatchSource:
     def is_infinite(self) -> bool:
         return self._max_samples == INFINITELY_REPEAT and self._max_sweeps == INFINITELY_REPEAT
 
+    def samples_per_sweep(self) -> int:
+        """The samples of one pass over the data, which are read for this."""
+        self._load()
+        return self._total
+
     # Position
     @property
     def current_position(self) -> int:

@@ -182,7 +182,8 @@ def crop(
     ("randomside", "randomarea"), or the corners and the middle, plain and mirrored ("multiview10").
 
     The part is `crop_size` (a number or (width, height), pixels), or a square of `side_ratio` times the
-    shorter side, or of `area_ratio` of the area.  Ratios may be pairs, between which jitter_type "uniratio" draws.
+    shorter side, or of `area_ratio` of the area.  Ratios may be pairs, between which jitter_type "uniratio"
+    draws.
     Raises ValueError for sizes that contradict each other.
     """
     kind = crop_type.lower()
