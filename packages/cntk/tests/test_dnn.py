@@ -230,8 +230,8 @@ def test_bad_files(tmp_path: Path, saved: Path) -> None:
     ):
         C.load_model("nowhere.dnn")
     model = proto.load(saved.read_bytes())
-    model["primitive_functions"][0]["op"] = proto.SizeT(37)
-    with pytest.raises(NotImplementedError, match="the operation PastValue"):
+    model["primitive_functions"][0]["op"] = proto.SizeT(49)
+    with pytest.raises(NotImplementedError, match="the operation OptimizedRNNStack"):
         C.load_model(proto.dump(model))
     del model["root"]
     with pytest.raises(RuntimeError, match="Required key 'root' is not found in the dictionary"):

@@ -69,9 +69,10 @@ from .initializer import (
 )
 from .internal.missing import module_getattr
 from .learners import *  # noqa: F403
-from .losses import cross_entropy_with_softmax, squared_error
-from .metrics import classification_error
+from .losses import *  # noqa: F403
+from .metrics import *  # noqa: F403
 from .ops import *  # noqa: F403
+from .ops import sequence as sequence
 from .ops.functions import BlockFunction, CloneMethod, Function, ModelFormat, load_model
 from .train import *  # noqa: F403
 from .variables import Constant, Parameter, Record, Variable
@@ -89,9 +90,7 @@ __all__ = [
     "Value",
     "Variable",
     "all_devices",
-    "classification_error",
     "cpu",
-    "cross_entropy_with_softmax",
     "default_options",
     "default_options_for",
     "default_override_or",
@@ -104,13 +103,12 @@ __all__ = [
     "initializer_with_rank",
     "load_model",
     "normal",
-    "squared_error",
     "truncated_normal",
     "try_set_default_device",
     "uniform",
     "use_default_device",
     "xavier",
 ]
-__all__ += [*learners.__all__, *ops.__all__, *train.__all__]
+__all__ += [*learners.__all__, *ops.__all__, *train.__all__, *losses.__all__, *metrics.__all__]
 
 __getattr__ = module_getattr("cntk")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from .internal.missing import module_getattr
 
 _DYNAMIC = 2**31 - 1
+_ALL_STATIC = 2**31 - 2
+_ALL = 2**31 - 5
+_END_STATIC = 0  # behind the last static axis
+_NEW_LEADING = 2**31 - 4
 
 
 class Axis:
@@ -26,6 +30,7 @@ class Axis:
         return self._ordered
 
     def static_axis_index(self, checked: bool = True) -> int:
+        """Its position; `_DYNAMIC` for a dynamic axis when not checked."""
         if self._index is None:
             if checked:
                 raise ValueError("Cannot query the static axis index for a non-static axis")
@@ -47,6 +52,9 @@ class Axis:
     @property
     def is_sequence_axis(self) -> bool:
         return self._index is None and self._ordered
+
+    def as_string(self) -> str:
+        return repr(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Axis) and (self._index, self._name, self._ordered) == (
@@ -74,17 +82,39 @@ class Axis:
         return (_BATCH,)
 
     @staticmethod
+    def unknown_dynamic_axes() -> tuple[Axis, ...]:
+        return (_UNKNOWN,)
+
+    @staticmethod
     def all_axes() -> Axis:
         return _EVERY
 
     @staticmethod
     def all_static_axes() -> Axis:
-        return _ALL
+        return _STATIC
+
+    @staticmethod
+    def end_static_axis() -> Axis:
+        return _END
+
+    @staticmethod
+    def new_leading_axis() -> Axis:
+        return _NEW
+
+    @staticmethod
+    def new_unique_dynamic_axis(name_prefix: str, is_ordered: bool = True) -> Axis:
+        """A dynamic axis that no other object has."""
+        from .internal.uids import new_uid
+
+        return Axis(None, new_uid(name_prefix), is_ordered)
 
 
 _BATCH = Axis(None, "defaultBatchAxis", is_ordered=False)
 _SEQUENCE = Axis(None, "defaultDynamicAxis", is_ordered=True)
-_EVERY = Axis(2**31 - 5, "AllAxes", is_ordered=False)
-_ALL = Axis(2**31 - 2, "AllStaticAxes", is_ordered=False)
+_UNKNOWN = Axis(None, "unknownDynamicAxes", is_ordered=True)
+_EVERY = Axis(_ALL, "AllAxes", is_ordered=False)
+_STATIC = Axis(_ALL_STATIC, "AllStaticAxes", is_ordered=False)
+_END = Axis(_END_STATIC, f"staticAxisIdx={_END_STATIC}")
+_NEW = Axis(_NEW_LEADING, f"staticAxisIdx={_NEW_LEADING}")
 
 __getattr__ = module_getattr("cntk.axis")

@@ -11,13 +11,105 @@ from .device import DeviceDescriptor, cpu, use_default_device
 from .internal.missing import module_getattr
 
 
-class Value:
-    """A batch: `data` is [sequences, longest, *sample]; `lengths` the number of samples of each sequence."""
+def _float_type(data: Any) -> Any:
+    dtype = np.asarray(data).dtype
+    return dtype if dtype in (np.float32, np.float64, np.float16) else np.float32
 
-    def __init__(self, data: torch.Tensor, lengths: np.ndarray | None = None, is_sparse: bool = False):
-        self._data = data
+
+class NDArrayView:
+    """An array on a device."""
+
+    def __init__(self, shape: Any, data_type: Any = np.float32, device: Any = None):
+        self._array = np.zeros(shape, data_type)
+
+    @staticmethod
+    def from_dense(
+        np_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+    ) -> NDArrayView:
+        """A view of (a copy of) a NumPy array."""
+        array = np.asarray(np_array, _float_type(np_array))
+        view = NDArrayView(())
+        view._array = array if borrow else array.copy()
+        return view
+
+    @staticmethod
+    def from_data(
+        data: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+    ) -> NDArrayView:
+        return NDArrayView.from_csr(data) if hasattr(data, "todense") else NDArrayView.from_dense(data)
+
+    @staticmethod
+    def from_csr(
+        csr_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False, shape: Any = None
+    ) -> NDArrayView:
+        """A view of a SciPy sparse matrix, made dense."""
+        return NDArrayView.from_dense(np.asarray(csr_array.todense()))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._array.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self._array.dtype.type
+
+    def asarray(self) -> np.ndarray:
+        return self._array
+
+    def __repr__(self) -> str:
+        return repr(self._array)
+
+
+class Value:
+    """A batch: `data` is [sequences, longest, *sample]; `lengths` the number of samples of each sequence.
+
+    A `plain` value has no dynamic axes (or, when a user made it of one array, whichever the array has).
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        lengths: np.ndarray | None = None,
+        is_sparse: bool = False,
+        plain: bool = False,
+    ):
+        if not isinstance(data, torch.Tensor):
+            if isinstance(data, NDArrayView):
+                data = data.asarray()
+            data = torch.from_numpy(np.array(data, dtype=_float_type(data)))
+            plain = True
+        self._data: torch.Tensor = data
         self._lengths = lengths
         self._sparse = is_sparse
+        self.plain = plain
+
+    @staticmethod
+    def one_hot(batch: Any, num_classes: int, dtype: Any = None, device: Any = None) -> Value:
+        """Sequences of one-hot vectors, from lists of class numbers (one list per sequence)."""
+        if isinstance(num_classes, (tuple, list)):
+            num_classes = int(num_classes[-1])
+        rows = [np.atleast_1d(np.asarray(row)) for row in batch]
+        if any(row.dtype.kind not in "iu" for row in rows):
+            raise ValueError(
+                'supplied data to one_hot() must be of type integer and not "float" since it is index data.'
+            )
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        data = np.zeros((len(rows), int(lengths.max()), num_classes), dtype or np.float32)
+        for i, row in enumerate(rows):
+            data[i, np.arange(len(row)), row] = 1
+        return Value(torch.from_numpy(data), lengths, True)
+
+    @staticmethod
+    def create(
+        var: Any, data: Any, seq_starts: Any = None, device: Any = None, read_only: bool = False
+    ) -> Value:
+        """The value that feeds `data` (as `eval` takes it) to a variable."""
+        from .internal.feeding import feed
+
+        tensor, layout = feed(var, data)
+        if layout is not None:
+            return Value(tensor, layout.lengths)
+        return Value(tensor.unsqueeze(1)) if var.has_batch_axis() else Value(tensor, plain=True)
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -33,7 +125,7 @@ class Value:
 
     @property
     def dtype(self) -> type:
-        return np.float64 if self._data.dtype == torch.float64 else np.float32
+        return np.dtype(str(self._data.dtype).removeprefix("torch.")).type
 
     @property
     def device(self) -> DeviceDescriptor:
@@ -42,7 +134,11 @@ class Value:
     @property
     def lengths(self) -> np.ndarray:
         count = len(self._data)
-        return np.full(count, self._data.shape[1]) if self._lengths is None else self._lengths
+        return (
+            np.full(count, self._data.shape[1] if self._data.dim() > 1 else 1)
+            if self._lengths is None
+            else self._lengths
+        )
 
     def asarray(self) -> np.ndarray:
         return self._data.cpu().numpy()
@@ -52,6 +148,14 @@ class Value:
         shape = self.shape[2:] if variable is None else variable.shape
         array = self.asarray()
         return [array[i, :length].reshape(-1, *shape) for i, length in enumerate(self.lengths)]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """[sequences, longest]: 2 at the first sample of a sequence, 1 at the others, 0 behind the end."""
+        steps = np.arange(self._data.shape[1])
+        inside = (steps < self.lengths[:, None]).astype(np.float32)
+        inside[:, 0] *= 2
+        return inside
 
     def __len__(self) -> int:
         return len(self._data)

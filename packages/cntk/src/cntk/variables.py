@@ -25,7 +25,11 @@ FREE = -3
 # An unknown shape (a placeholder before it is replaced) is None; an unknown dimension is INFERRED.
 ShapeOrUnknown = tuple[int, ...] | None
 
-_TORCH_TYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
+_TORCH_TYPES = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.float64): torch.float64,
+    np.dtype(np.float16): torch.float16,
+}
 
 
 _DTYPE = default_override_or(None)  # float32, or the type of the array given
@@ -70,6 +74,12 @@ def torch_dtype(dtype: np.dtype) -> torch.dtype:
     return _TORCH_TYPES[dtype]
 
 
+def axis_text(axis: Axis) -> str:
+    if axis.is_batch_axis:
+        return "#"
+    return "*" if axis == Axis.default_dynamic_axis() else axis.name
+
+
 def shape_text(shape: ShapeOrUnknown) -> str:
     if shape is None:
         return "[???]"
@@ -85,7 +95,7 @@ class Variable(TensorOpsMixin):
         dtype: Any = np.float32,
         needs_gradient: bool = False,
         is_sparse: bool = False,
-        dynamic_axes: Sequence[Axis] = (),
+        dynamic_axes: Sequence[Axis] | None = (),
         name: str = "",
         *,
         kind: str = "Input",
@@ -97,7 +107,10 @@ class Variable(TensorOpsMixin):
         self._dtype: np.dtype = np.dtype(dtype)
         self.needs_gradient = needs_gradient
         self.is_sparse = is_sparse
-        self._dynamic_axes = tuple(dynamic_axes)
+        # None: not known yet (a placeholder, or what depends on one).
+        self._dynamic_axes: tuple[Axis, ...] | None = None if dynamic_axes is None else tuple(dynamic_axes)
+        self.pending = False  # part of a recurrence whose inference is under way
+        self.actual: Variable | None = None  # what a block's placeholder stands for
         self._name = name
         self.kind_name = kind
         self.uid = uid or new_uid(kind)
@@ -120,7 +133,11 @@ class Variable(TensorOpsMixin):
     @property
     def dynamic_axes(self) -> tuple[Axis, ...]:
         # CNTK lists the batch axis first in Python, last in the file.
-        return self._dynamic_axes
+        return self._dynamic_axes or ()
+
+    @property
+    def axes_known(self) -> bool:
+        return self._dynamic_axes is not None
 
     @property
     def name(self) -> str:
@@ -157,15 +174,17 @@ class Variable(TensorOpsMixin):
         return self.kind_name == "Placeholder"
 
     def has_batch_axis(self) -> bool:
-        return any(axis.is_batch_axis for axis in self._dynamic_axes)
+        return any(axis.is_batch_axis for axis in self.dynamic_axes)
 
     def has_sequence_axis(self) -> bool:
-        return any(axis.is_sequence_axis for axis in self._dynamic_axes)
+        return any(axis.is_sequence_axis for axis in self.dynamic_axes)
+
+    @property
+    def sequence_axis(self) -> Axis | None:
+        return next((axis for axis in self.dynamic_axes if axis.is_sequence_axis), None)
 
     def __repr__(self) -> str:
-        if self._shape is None:
-            return f"{self.kind_name}('{self._name or self.uid}', [???], [???])"
-        axes = ", ".join("#" if axis.is_batch_axis else "*" for axis in self._dynamic_axes)
+        axes = ", ".join(axis_text(axis) for axis in self.dynamic_axes) if self.axes_known else "???"
         return f"{self.kind_name}('{self._name or self.uid}', [{axes}], {shape_text(self._shape)})"
 
     __str__ = __repr__
@@ -259,6 +278,11 @@ class _Stored(Variable):
     def asarray(self) -> np.ndarray:
         return self.value
 
+    def retype(self, dtype: np.dtype) -> None:
+        """Give a literal the type of the operands it stands with."""
+        self._dtype = dtype
+        self._tensor = None
+
 
 class Parameter(_Stored):
     """A trainable tensor."""
@@ -290,6 +314,7 @@ class Constant(_Stored):
         *,
         uid: str | None = None,
     ):
+        self.literal = False  # a number in an expression: it takes the type of the other operands
         if value is None:
             raise ValueError("you need to specify at least shape or value")
         dtype = get_default_override(None, dtype=dtype)

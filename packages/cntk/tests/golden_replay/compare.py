@@ -19,6 +19,7 @@ def same(what: str, mine: Any, recorded: Any) -> None:
 
 def masked(text: str) -> str:
     """Generated names without their process-wide numbers."""
+    text = re.sub(r"0x[0-9a-f]+", "0x", text)
     return re.sub(r"\d+_Output_\d+|(?<=[A-Za-z])\d+", "N", text)
 
 

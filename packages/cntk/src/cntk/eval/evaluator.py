@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..internal.evaluate import argument_map, feeds_of
+from ..internal.evaluate import argument_map, batch_sum, feeds_of, sample_count
 from ..internal.lower import lower
 from ..internal.missing import module_getattr
 from ..logging.progress_writer import ProgressWriter
@@ -21,11 +21,6 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def sample_count(variable: Variable, value: torch.Tensor) -> int:
-    """How many samples a loss or metric was computed for."""
-    return len(value) if variable.has_batch_axis() else 1
 
 
 class Evaluator:
@@ -56,11 +51,12 @@ class Evaluator:
         program = lower(self._graph, [self._metric], training=False)
         with torch.no_grad():
             given = argument_map(self._graph, arguments)
-            (value,) = program.run(feeds_of(program, given, [self._metric]))
-        samples = sample_count(self._metric, value)
+            run = program.execute(feeds_of(program, given, [self._metric]))
+        value, layout = run.values[0], run.layouts[0]
+        samples = sample_count(self._metric, value, layout)
         if samples == 0:
             raise ValueError("Trainer: the minibatch has no samples.")
-        return value.sum(), samples
+        return batch_sum(value, layout), samples
 
     def evaluate_minibatch(self, arguments: Any, distributed: bool = False) -> tuple[float, int]:
         """(sum of the metric, number of samples); (0, 0) for an empty dictionary.  Writers are told."""

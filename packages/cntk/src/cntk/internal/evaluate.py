@@ -1,154 +1,59 @@
-"""Feeding arguments and evaluating functions outside of training."""
+"""Evaluating functions outside of training: values, and gradients in one or two calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..core import Value
-from ..device import torch_device
-from ..ops.functions import Function
-from ..variables import Parameter, Variable, shape_text, torch_dtype
+from ..ops.base import Function
+from ..variables import Parameter, Variable, _Stored
+from .feeding import argument_map, feed, feeds_of, missing_values
+from .layout import Layout
 from .lower import Program, lower
-from .missing import unavailable
+
+__all__ = [
+    "argument_map", "batch_sum", "evaluate", "feeds_of", "gradients", "run_backward", "run_forward",
+    "sample_count", "to_user",
+]  # fmt: skip
 
 
-def _from_batch(variable: Variable, data: torch.Tensor) -> torch.Tensor:
-    """Bring [batch, *dims] (or [batch, 1, *dims]) to the variable's shape; only the total size must match."""
-    dims = tuple(data.shape[1:])
-    shape = variable.shape
-    if dims == shape:
-        return data
-    if dims[:1] == (1,) and dims[1:] == shape:
-        return data.squeeze(1)
-    if tuple(data.shape) == shape:
-        return data.unsqueeze(0)
-    if len(dims) > len(shape) + 1:
-        raise ValueError(
-            f"Value rank ({data.dim()}) should be larger than the Variable rank ({len(shape)}) at most by "
-            f"number of dynamic axes (1); Variable = '{variable!r}', Value shape = "
-            f"'{shape_text(tuple(data.shape))}'."
-        )
-    raise ValueError(
-        f"The trailing dimensions of the Value shape '{shape_text(tuple(data.shape))}' do not match the "
-        f"Variable '{variable!r}' shape '{shape_text(shape)}'."
-    )
+def to_user(value: torch.Tensor, layout: Layout | None, lead: int, as_numpy: bool) -> Any:
+    """A result as users get it: an array; for sequences, a list with an array for each."""
+    value = value.detach()
+    if not as_numpy:
+        if layout is not None:
+            return Value(value, layout.lengths)
+        return Value(value, plain=True) if lead == 0 else Value(value.unsqueeze(1))
+    # A copy: a kernel may return its argument, which the caller's array must not share.
+    array = value.cpu().contiguous().numpy().copy()
+    if layout is None:
+        return array
+    return [array[i, :length] for i, length in enumerate(layout.lengths)]
 
 
-def _as_array(variable: Variable, value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError:
-        # Samples of different shapes: name the first one that is wrong.
-        for i, sample in enumerate(value):
-            shape = np.shape(sample)
-            if shape != variable.shape:
-                raise ValueError(
-                    f"Value::Create: The shape '{shape_text(shape)}' of sequence #{i} is not compatible with "
-                    f"the sample shape '{shape_text(variable.shape)}'."
-                ) from None
-        raise
+def batch_sum(value: torch.Tensor, layout: Layout | None) -> torch.Tensor:
+    """The sum over all samples of a minibatch (of what lies behind the ends of sequences, nothing)."""
+    if layout is None or layout.uniform:
+        return value.sum()
+    mask = layout.mask(value.device)
+    return torch.where(mask.reshape(*mask.shape, *(1,) * (value.dim() - 2)), value, 0.0).sum()
 
 
-def feed(variable: Variable, value: Any) -> torch.Tensor:
-    """One argument as a tensor on the default device."""
-    if variable.has_sequence_axis():
-        raise unavailable("computing on sequences")
-    dtype = torch_dtype(variable._dtype)
-    data = getattr(value, "data", None) if not isinstance(value, (np.ndarray, torch.Tensor)) else None
-    if isinstance(data, Value):
-        value = data
-    if isinstance(value, Value):
-        tensor = value.tensor
-        if tensor.dim() > 1 and tensor.shape[1] != 1:
-            raise ValueError(
-                f"Value rank ({tensor.dim()}) should be larger than the Variable rank "
-                f"({len(variable.shape)}) at most by number of dynamic axes (1); Variable = '{variable!r}', "
-                f"Value shape = '{shape_text(tuple(tensor.shape))}'."
-            )
-        count = len(tensor)
-        if tensor[:1].numel() != int(np.prod(variable.shape)):
-            return _from_batch(variable, tensor)
-        # A reader's stream is flat: [batch, 1, 784] feeds an input of shape (1, 28, 28).
-        tensor = tensor.reshape(count, *variable.shape)
-    elif isinstance(value, torch.Tensor):
-        tensor = value
-        if variable.has_batch_axis():
-            tensor = _from_batch(variable, tensor)
-    else:
-        if value is None or isinstance(value, str):
-            raise ValueError("batch must be a list of NumPy arrays or SciPy CSR matrices")
-        array = _as_array(variable, value)
-        if not variable.has_batch_axis():
-            if array.shape != variable.shape:
-                raise ValueError(
-                    f"The trailing dimensions of the Value shape '{shape_text(array.shape)}' do not match "
-                    f"the Variable '{variable!r}' shape '{shape_text(variable.shape)}'."
-                )
-            return torch.tensor(array, dtype=dtype, device=torch_device())
-        if array.ndim == 0:
-            array = array.reshape(1)
-        tensor = _from_batch(variable, torch.from_numpy(np.array(array, dtype=variable._dtype, order="C")))
-    return tensor.to(torch_device(), dtype, non_blocking=True)
+def sample_count(variable: Variable, value: torch.Tensor, layout: Layout | None) -> int:
+    """How many samples a value of the variable is of: every step of a sequence is one."""
+    if layout is not None:
+        return layout.total
+    return len(value) if variable.has_batch_axis() else 1
 
 
-def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
-    """What the caller passed, as a map from the function's arguments."""
-    if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
-        return arguments  # the usual case, once per minibatch: no walk over the graph
-    formal = function.arguments
-    if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, Mapping):
-        if len(formal) == 1 and not isinstance(arguments, tuple):
-            return {formal[0]: arguments}
-        if len(arguments) != len(formal):
-            raise ValueError(f"function expects {len(formal)} arguments")
-        return dict(zip(formal, arguments, strict=True))
-    if not arguments and formal:
-        raise ValueError(f"function expects {len(formal)} arguments")
-    result: dict[Variable, Any] = {}
-    for key, value in arguments.items():
-        if isinstance(key, str):
-            matches = [v for v in formal if key in (v.name, v.uid)]
-            if len(matches) != 1:
-                raise ValueError(f"the function has no argument named '{key}'")
-            result[matches[0]] = value
-        else:
-            result[key.output if isinstance(key, Function) else key] = value
-    return result
-
-
-def feeds_of(
-    program: Program, given: Mapping[Variable, Any], outputs: Iterable[Variable]
-) -> dict[Variable, torch.Tensor]:
-    """Tensors for all arguments of a program; they must be there and agree in batch size."""
-    missing = [v for v in program.arguments if v not in given]
-    if missing:
-        names = ", ".join(repr(v) for v in missing)
-        wanted = ", ".join(repr(v) for v in outputs)
-        raise ValueError(
-            f"Values for {len(missing)} required arguments '{names}', that the requested output(s) "
-            f"'{wanted}' depend on, have not been provided."
-        )
-    feeds: dict[Variable, torch.Tensor] = {}
-    first: Variable | None = None
-    for variable in program.arguments:
-        tensor = feed(variable, given[variable])
-        feeds[variable] = tensor
-        if variable.has_batch_axis():
-            if first is None:
-                first = variable
-            elif len(tensor) != len(feeds[first]):
-                raise ValueError(
-                    "Different minibatch layouts detected (difference in sequence lengths or count or "
-                    f"start flags) in data specified for the Function's arguments '{variable!r}' vs. "
-                    f"'{first!r}', though these arguments have the same dynamic axes '[#]'"
-                )
-    return feeds
+def _check_known(function: Function, outputs: Sequence[Variable]) -> None:
+    for variable in outputs:
+        if not variable.known_shape:
+            raise missing_values([v for v in function.arguments if v.is_placeholder], [variable])
 
 
 def evaluate(
@@ -156,55 +61,162 @@ def evaluate(
 ) -> dict[Variable, Any]:
     composite = function.root_function.composite()
     given = argument_map(function, arguments)
-    for variable in outputs:
-        if not variable.known_shape:
-            open_ends = [v for v in function.arguments if v.is_placeholder]
-            names = ", ".join(repr(v) for v in open_ends)
-            raise ValueError(
-                f"Values for {len(open_ends)} required arguments '{names}', that the requested output(s) "
-                f"'{variable!r}' depend on, have not been provided."
-            )
+    _check_known(function, outputs)
     program = lower(composite, outputs, training=False)
     with torch.no_grad():
-        values = program.run(feeds_of(program, given, outputs))
-    result: dict[Variable, Any] = {}
-    for variable, value in zip(outputs, values, strict=True):
-        # A copy: a kernel may return its argument, which the caller's array must not share.
-        result[variable] = value.cpu().contiguous().numpy().copy() if as_numpy else Value(value.unsqueeze(1))
-    return result
+        run = program.execute(feeds_of(program, given, outputs))
+    return {
+        variable: to_user(value, layout, len(variable.dynamic_axes), as_numpy)
+        for variable, value, layout in zip(outputs, run.values, run.layouts, strict=True)
+    }
 
 
-def gradients(function: Function, at: Any, wrt: Sequence[Variable]) -> dict[Variable, np.ndarray]:
+class BackPropState:
+    """What `forward` keeps for `backward`."""
+
+    def __init__(
+        self,
+        kept: Mapping[Variable, tuple[torch.Tensor, Layout | None]],
+        feeds: Mapping[Any, Any],
+        parameters: Sequence[Parameter],
+    ):
+        self.kept = kept
+        self.feeds = feeds
+        self.parameters = parameters
+
+
+def _grad_feeds(
+    program: Program, given: Mapping[Variable, Any], outputs: Sequence[Variable]
+) -> dict[Any, Any]:
+    feeds = feeds_of(program, given, outputs)
+    for variable in program.arguments:
+        tensor = feeds[variable]
+        if variable.needs_gradient and tensor.is_floating_point():
+            feeds[variable] = tensor.detach().clone().requires_grad_()
+    return feeds
+
+
+def run_forward(
+    function: Function, arguments: Any, outputs: Sequence[Variable], kept: Sequence[Variable], as_numpy: bool
+) -> tuple[BackPropState | None, dict[Variable, Any]]:
     composite = function.root_function.composite()
-    output = function.output
-    for variable in wrt:
-        if not variable.needs_gradient:
-            raise ValueError(
-                f"Gradient value incorrectly requested for Variable '{variable!r}', an Output or Constant "
-                "or Input Variable with NeedsGradient setting of false, or an input for which gradient "
-                "computation was explicitly excluded."
-            )
-    program = lower(composite, [output], training=True)
-    feeds = feeds_of(program, argument_map(function, at), [output])
+    given = argument_map(function, arguments)
+    _check_known(function, outputs)
+    everything = [*outputs, *(v for v in kept if v not in outputs)]
+    program = lower(composite, everything, training=bool(kept))
+    if kept:
+        feeds = _grad_feeds(program, given, everything)
+        run = program.execute(feeds)
+    else:
+        with torch.no_grad():
+            feeds = feeds_of(program, given, everything)
+            run = program.execute(feeds)
+    results = dict(zip(everything, zip(run.values, run.layouts, strict=True), strict=True))
+    state = BackPropState({v: results[v] for v in kept}, feeds, program.parameters) if kept else None
+    return state, {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}
+
+
+def _refuse(variable: Variable) -> ValueError:
+    return ValueError(
+        f"Gradient value incorrectly requested for Variable '{variable!r}', an Output or Constant or Input "
+        "Variable with NeedsGradient setting of false, or an input for which gradient computation was "
+        "explicitly excluded."
+    )
+
+
+def _differentiate(
+    roots: Sequence[torch.Tensor],
+    root_gradients: Sequence[torch.Tensor],
+    wrt: Sequence[Variable],
+    feeds: Mapping[Any, Any],
+    retain: bool,
+    as_numpy: bool,
+) -> dict[Variable, Any]:
     sources = []
     for variable in wrt:
         if isinstance(variable, Parameter):
             sources.append(variable.tensor)
         elif variable in feeds:
-            feeds[variable] = feeds[variable].requires_grad_()
             sources.append(feeds[variable])
         else:
             raise ValueError(f"'{variable!r}' is not part of the function")
-    (value,) = program.run(feeds)
-    if not value.requires_grad:  # nothing differentiable on the way
-        return {
-            variable: np.zeros(tuple(source.shape), variable._dtype)
-            for variable, source in zip(wrt, sources, strict=True)
-        }
-    found = torch.autograd.grad(value.sum(), sources, allow_unused=True)
-    return {
-        variable: np.zeros(tuple(source.shape), variable._dtype)
-        if grad is None
-        else grad.cpu().contiguous().numpy().copy()
-        for variable, source, grad in zip(wrt, sources, found, strict=True)
-    }
+    pairs = [(r, g) for r, g in zip(roots, root_gradients, strict=True) if r.requires_grad]
+    found: list[torch.Tensor | None] = [None] * len(sources)
+    usable = [i for i, source in enumerate(sources) if source.requires_grad]
+    if pairs and usable:
+        gradients_of = torch.autograd.grad(
+            [r for r, _ in pairs],
+            [sources[i] for i in usable],
+            [g for _, g in pairs],
+            allow_unused=True,
+            retain_graph=retain,
+        )
+        for i, of_source in zip(usable, gradients_of, strict=True):
+            found[i] = of_source
+    result = {}
+    for variable, source, gradient in zip(wrt, sources, found, strict=True):
+        value = torch.zeros_like(source) if gradient is None else gradient
+        layout = None
+        if not isinstance(variable, _Stored) and variable.sequence_axis is not None:
+            layout = feeds[variable.sequence_axis]
+        result[variable] = to_user(value, layout, len(variable.dynamic_axes), as_numpy)
+    return result
+
+
+def run_backward(
+    state: BackPropState, root_gradients: Mapping[Variable, Any], wrt: Sequence[Variable], as_numpy: bool
+) -> dict[Variable, Any]:
+    if state is None:
+        raise ValueError("backward: the state must come from a call of forward with outputs kept for it.")
+    for variable in wrt:
+        if not variable.needs_gradient:
+            raise _refuse(variable)
+    roots, gradients_ = [], []
+    for variable, value in root_gradients.items():
+        if variable not in state.kept:
+            raise ValueError(f"backward: the output '{variable!r}' was not kept in forward.")
+        tensor, layout = state.kept[variable]
+        roots.append(tensor)
+        gradients_.append(_root_gradient(variable, value, tensor, layout))
+    return _differentiate(roots, gradients_, wrt, state.feeds, True, as_numpy)
+
+
+def _root_gradient(
+    variable: Variable, value: Any, tensor: torch.Tensor, layout: Layout | None
+) -> torch.Tensor:
+    if layout is None:
+        if not isinstance(value, (Value, torch.Tensor)) and np.ndim(value) == 0:
+            return torch.full_like(tensor, float(value))
+        gradient, _ = feed(variable, value)
+        return gradient.reshape(tensor.shape)
+    gradient, _ = feed(variable, value)
+    mask = layout.mask(tensor.device)
+    return torch.where(mask.reshape(*mask.shape, *(1,) * (gradient.dim() - 2)), gradient, 0.0)
+
+
+def gradients(
+    function: Function,
+    at: Any,
+    wrt: Sequence[Variable],
+    root: Variable,
+    outputs: Sequence[Variable],
+    as_numpy: bool,
+) -> tuple[dict[Variable, Any], dict[Variable, Any]]:
+    """(gradients of the sum of `root`, values of `outputs`)."""
+    composite = function.root_function.composite()
+    for variable in wrt:
+        if not variable.needs_gradient:
+            raise _refuse(variable)
+    everything = [root, *(v for v in outputs if v is not root)]
+    program = lower(composite, everything, training=True)
+    feeds = _grad_feeds(program, argument_map(function, at), everything)
+    run = program.execute(feeds)
+    results = dict(zip(everything, zip(run.values, run.layouts, strict=True), strict=True))
+    value, layout = results[root]
+    ones = torch.ones_like(value)
+    if layout is not None:
+        ones = torch.where(
+            layout.mask(value.device).reshape(*ones.shape[:2], *(1,) * (ones.dim() - 2)), ones, 0.0
+        )
+    found = _differentiate([value], [ones], wrt, feeds, False, as_numpy)
+    return found, {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}

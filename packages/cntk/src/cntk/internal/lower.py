@@ -1,55 +1,53 @@
 """Lowering: a Function graph becomes a flat list of torch steps, once per (outputs, training flag).
 
-Blocks are opened, aliases removed, and a few groups of steps replaced by one that gives the same numbers:
-bias additions join their product, and a ReLU in front of a max-pooling moves behind it, where it has a
-quarter of the cells to look at (max and ReLU are both monotone, so values and gradients are the same).
+Blocks are opened, aliases removed, recurrences turned into loops, and groups of steps joined (see `steps`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..axis import Axis
 from ..variables import Constant, Parameter, Variable, _Stored
 from . import kernels
 from .graph import graph_version, producers_first
 from .infer import check_data_types
-from .kernels import Kernel, Node
-from .missing import unavailable
+from .kernels import Node, criteria
+from .layout import Layout
+from .loops import DELAYS, Loop, components
 from .opcodes import Op
+from .steps import Key, Slots, Step, fuse
 
 if TYPE_CHECKING:
-    from ..ops.functions import CompositeFunction, PrimitiveFunction
+    from ..ops.nodes import CompositeFunction, PrimitiveFunction
 
 _FUSED_BLOCKS = {
     "CrossEntropyWithSoftmax": (
         {Op.TransposeTimes, Op.ReduceElements, Op.Minus},
         (Op.Minus, Op.ReduceElements, Op.TransposeTimes),
-        kernels.cross_entropy,
+        criteria.cross_entropy,
     ),
     "ClassificationError": (
         {Op.Hardmax, Op.TransposeTimes, Op.Minus},
         (Op.Minus, None, Op.TransposeTimes),
-        kernels.classification_error,
+        criteria.classification_error,
     ),
 }
 
+# A tensor per argument, and a layout per sequence axis.
+Feeds = Mapping[Any, Any]
 
-class _Step:
-    """One call: kernel(values of `inputs`) -> value of `output`."""
 
-    __slots__ = ("convolves", "inputs", "kernel", "node", "output")
+class Run:
+    """What a program computed: a tensor per output, and the layouts of those that are sequences."""
 
-    def __init__(
-        self, kernel: Kernel | None, inputs: Sequence[Variable], output: Variable, node: Node | None
-    ):
-        self.kernel = kernel
-        self.inputs = list(inputs)
-        self.output = output
-        self.node = node
-        self.convolves = node is not None and node.op is Op.Convolution
+    def __init__(self, values: list[torch.Tensor], layouts: list[Layout | None]):
+        self.values = values
+        self.layouts = layouts
 
 
 class Program:
@@ -58,10 +56,12 @@ class Program:
     def __init__(self, outputs: Sequence[Variable], training: bool):
         self.training = training
         self._bound: dict[Variable, Variable] = {}
-        self._steps: list[_Step] = []
+        self._outputs = list(outputs)
         self._requested = [self._resolve(v) for v in outputs]
-        self._collect(self._requested)
-        self._fuse()
+        self._operands: dict[PrimitiveFunction, list[Variable]] = {}
+        self._steps: list[Step] = []
+        self._collect()
+        self._steps = fuse(self._steps, self._requested)
         self._assign_slots()
 
     # Flattening
@@ -77,7 +77,7 @@ class Program:
             if owner.op in (Op.NoOp, Op.Pass):
                 variable = owner.operands[0]
             elif owner.body is not None and not self._is_fused(owner):
-                self._bound.update(owner.argument_map)
+                self._bound.update(owner.block_arguments)
                 variable = owner.body.outputs[variable._index]
             else:
                 return variable
@@ -90,10 +90,12 @@ class Program:
             return False
         operations, (root, left, right), _ = known
         body = producers_first([block.body.root])
-        arguments = list(block.argument_map)
+        arguments = list(block.block_arguments)
         if {f.op for f in body} != operations or len(body) != 3 or len(arguments) != 2:
             return False
         if any(len(v.shape) != 1 or not v.has_batch_axis() for v in arguments):
+            return False
+        if arguments[0].dynamic_axes != arguments[1].dynamic_axes:
             return False
         top = block.body.root
         owners = [v.owner.op if v.owner else None for v in top.operands]
@@ -111,136 +113,161 @@ class Program:
             return False
         return label is arguments[1] and scores is arguments[0]
 
-    def _collect(self, outputs: Sequence[Variable]) -> None:
-        done: set[Variable] = set()
-        stack = list(reversed(outputs))
-        expanded: dict[Variable, list[Variable]] = {}
-        while stack:
-            variable = stack[-1]
-            owner = variable.owner
-            if variable in done or owner is None:
-                done.add(variable)
-                stack.pop()
-                continue
-            if variable not in expanded:
-                operands = list(owner.argument_map.values()) if owner.body is not None else owner.operands
-                expanded[variable] = [self._resolve(v) for v in operands]
-                stack.extend(v for v in reversed(expanded[variable]) if v not in done)
-                continue
-            stack.pop()
-            done.add(variable)
-            self._emit(owner, expanded[variable], variable)
+    def _operands_of(self, function: PrimitiveFunction) -> list[Variable]:
+        if function not in self._operands:
+            given = (
+                list(function.block_arguments.values()) if function.body is not None else function.operands
+            )
+            self._operands[function] = [self._resolve(v) for v in given]
+        return self._operands[function]
 
-    def _emit(self, function: PrimitiveFunction, operands: list[Variable], output: Variable) -> None:
-        if not output.known_shape:
-            raise ValueError(f"The shape of '{output!r}' is not known; replace all placeholders first.")
-        if output.has_sequence_axis():
-            raise unavailable("computing on sequences")
+    def _collect(self) -> None:
+        """All functions, producers first; a delayed value is looked at last, for it may be in a cycle."""
+        order: list[PrimitiveFunction] = []
+        done: set[PrimitiveFunction] = set()
+        starts = [v.owner for v in self._requested if v.owner is not None]
+        delayed: list[PrimitiveFunction] = []
+        while starts:
+            stack = [(starts.pop(0), False)]
+            while stack:
+                function, expanded = stack.pop()
+                if expanded:
+                    order.append(function)
+                    continue
+                if function in done:
+                    continue
+                done.add(function)
+                stack.append((function, True))
+                operands = self._operands_of(function)
+                if function.op in DELAYS:
+                    delayed.append(function)
+                    operands = operands[1:]
+                stack.extend(
+                    (v.owner, False)
+                    for v in reversed(operands)
+                    if v.owner is not None and v.owner not in done
+                )
+            if not starts and delayed:
+                sources = [self._operands_of(f)[0].owner for f in delayed]
+                starts = [owner for owner in sources if owner is not None and owner not in done]
+                starts = list(dict.fromkeys(starts))
+        if delayed:
+            self._emit_with_loops(order)
+        else:
+            for function in order:
+                self._emit(function)
+
+    def _emit_with_loops(self, functions: list[PrimitiveFunction]) -> None:
+        def sources(function: PrimitiveFunction) -> list[PrimitiveFunction]:
+            return [v.owner for v in self._operands_of(function) if v.owner is not None]
+
+        for component in components(functions, sources):
+            if len(component) > 1 or component[0] in sources(component[0]):
+                self._emit_loop(component, functions)
+            else:
+                self._emit(component[0])
+
+    def _emit_loop(self, members: list[PrimitiveFunction], everything: list[PrimitiveFunction]) -> None:
+        inside = set(members)
+        for function in members:
+            self._check(function)
+        used = {v for f in everything if f not in inside for v in self._operands_of(f)}
+        used.update(self._requested)
+        outputs = [v for f in members for v in f.results if v in used]
+        loop = Loop(members, {f: self._operands_of(f) for f in members}, outputs, self.training)
+        self._steps.append(Step(loop, loop.inputs, members[0], None))
+        for i, variable in enumerate(outputs):
+            self._steps.append(Step(itemgetter(i), [members[0]], variable, None))
+
+    def _check(self, function: PrimitiveFunction) -> None:
+        for output in function.results:
+            if not output.known_shape or not output.axes_known:
+                raise ValueError(f"The shape of '{output!r}' is not known; replace all placeholders first.")
+        operands = self._operands_of(function)
+        if function.body is None:
+            check_data_types(function.op, operands, operands)
+
+    def _emit(self, function: PrimitiveFunction) -> None:
+        self._check(function)
+        operands = self._operands_of(function)
         if function.body is not None:
-            self._steps.append(_Step(_FUSED_BLOCKS[function.block_name][2], operands, output, None))
+            kernel = _FUSED_BLOCKS[function.block_name][2]
+            self._steps.append(Step(kernel, operands, function.results[0], None))
             return
-        check_data_types(function.op, operands, operands)
-        node = Node(function.op, operands, function.raw_attributes, output, self.training)
-        self._steps.append(_Step(None, operands, output, node))
-
-    # Rewriting
-    def _fuse(self) -> None:
-        producer = {step.output: step for step in self._steps}
-        uses: dict[Variable, int] = dict.fromkeys(self._requested, 1)
-        for step in self._steps:
-            for variable in step.inputs:
-                uses[variable] = uses.get(variable, 0) + 1
-        requested = set(self._requested)
-        dropped: set[_Step] = set()
-
-        def only_user(variable: Variable) -> _Step | None:
-            step = producer.get(variable)
-            return step if step is not None and uses[variable] == 1 and variable not in requested else None
-
-        for step in self._steps:
-            node = step.node
-            if node is None:
-                continue
-            if node.op is Op.Plus and isinstance(step.inputs[1], _Stored):
-                before = only_user(step.inputs[0])
-                if before is not None and before.node is not None and before.kernel is None:
-                    bias = step.inputs[1]
-                    shape = before.output.shape
-                    if before.node.op is Op.Convolution and bias.shape == (shape[0],) + (1,) * (
-                        len(shape) - 1
-                    ):
-                        step.kernel = kernels.convolution(before.node)
-                        step.convolves = True
-                    elif (
-                        before.node.op is Op.Times
-                        and bias.shape == shape
-                        and self._plain_product(before.node)
-                    ):
-                        step.kernel = kernels.dense(node, before.node)
-                    else:
-                        continue
-                    step.inputs = [*before.inputs, bias]
-                    dropped.add(before)
-            elif node.op is Op.Pooling and int(node.attributes["poolingType"]) == 0:
-                before = only_user(step.inputs[0])
-                if before is not None and before.node is not None and before.node.op is Op.ReLU:
-                    pool = kernels.build(node)
-                    # relu_ may overwrite: the pooling's backward needs its input and indices, not its result.
-                    step.kernel = lambda x, pool=pool: torch.relu_(pool(x))
-                    step.inputs = list(before.inputs)
-                    dropped.add(before)
-        self._steps = [step for step in self._steps if step not in dropped]
-        for step in self._steps:
-            if step.kernel is None:
-                assert step.node is not None
-                step.kernel = kernels.build(step.node)
-
-    @staticmethod
-    def _plain_product(node: Node) -> bool:
-        rank = len(node.operands[0].shape) - int(node.attributes["outputRank"])
-        return node.batched(1) and not node.batched(0) and len(node.operands[1].shape) == rank
+        node = Node(
+            function.op,
+            operands,
+            function.raw_attributes,
+            function.results,
+            self.training,
+            [len(v.dynamic_axes) for v in operands],
+            len(function.results[0].dynamic_axes),
+            getattr(function, "user", None),
+        )
+        inputs: list[Key] = [*operands, *(operands[i].sequence_axis for i in kernels.layouts_of(node))]
+        several = len(function.results) > 1
+        self._steps.append(Step(None, inputs, function if several else function.results[0], node))
+        if several:
+            for i, result in enumerate(function.results):
+                self._steps.append(Step(itemgetter(i), [function], result, None))
+        layout = kernels.build_layout(node)
+        axis = function.results[0].sequence_axis
+        if layout is not None and axis is not None:
+            self._steps.append(Step(layout, inputs, axis, None))
 
     # Running
     def _assign_slots(self) -> None:
-        slots: dict[Variable, int] = {}
+        slots = Slots()
+        self._code = slots.code(self._steps)
+        self._results = [slots(v) for v in self._requested]
+        self._result_axes = [
+            slots(v.sequence_axis) if v.sequence_axis is not None else None for v in self._outputs
+        ]
+        made = {step.output for step in self._steps}
         self.arguments: list[Variable] = []
         self.parameters: list[Parameter] = []
         self._stored: list[tuple[int, _Stored]] = []
-
-        def slot(variable: Variable) -> int:
-            if variable in slots:
-                return slots[variable]
-            index = slots[variable] = len(slots)
-            if isinstance(variable, _Stored):
-                self._stored.append((index, variable))
-                if isinstance(variable, Parameter):
-                    self.parameters.append(variable)
-            elif variable.owner is None:
-                self.arguments.append(variable)
-            return index
-
-        self._code: list[tuple[Any, tuple[int, ...], int]] = []
-        for step in self._steps:
-            inputs = tuple(slot(v) for v in step.inputs)
-            self._code.append((step.kernel, inputs, slot(step.output)))
-        self._results = [slot(v) for v in self._requested]
-        self._argument_slots = {variable: slots[variable] for variable in self.arguments}
-        self._size = len(slots)
+        self._given: list[tuple[int, Key]] = []
+        for key, index in slots.of.items():
+            if isinstance(key, _Stored):
+                self._stored.append((index, key))
+                if isinstance(key, Parameter):
+                    self.parameters.append(key)
+            elif key not in made:
+                self._given.append((index, key))
+                if isinstance(key, Variable):
+                    self.arguments.append(key)
+        self._size = len(slots.of)
         for step in self._steps:
             weight = step.inputs[0] if step.convolves else None
             if isinstance(weight, _Stored) and len(weight.shape) == 4:
                 # Kept channels-last, or oneDNN would reorder the kernel at every step.
                 weight.prefer_channels_last()
 
-    def run(self, feeds: dict[Variable, torch.Tensor]) -> list[torch.Tensor]:
+    @property
+    def axes(self) -> list[Axis]:
+        """The sequence axes whose layouts must be fed."""
+        return [key for _, key in self._given if isinstance(key, Axis)]
+
+    def _compute(self, feeds: Feeds) -> list[Any]:
         values: list[Any] = [None] * self._size
         for index, stored in self._stored:
             values[index] = stored.tensor
-        for variable, index in self._argument_slots.items():
-            values[index] = feeds[variable]
+        for index, key in self._given:
+            values[index] = feeds[key]
         for kernel, inputs, output in self._code:
             values[output] = kernel(*[values[i] for i in inputs])
+        return values
+
+    def run(self, feeds: Feeds) -> list[torch.Tensor]:
+        values = self._compute(feeds)
         return [values[i] for i in self._results]
+
+    def execute(self, feeds: Feeds) -> Run:
+        """Like `run`, with the layouts of the outputs that are sequences."""
+        values = self._compute(feeds)
+        layouts = [None if axis is None else values[axis] for axis in self._result_axes]
+        return Run([values[i] for i in self._results], layouts)
 
 
 def lower(function: CompositeFunction, outputs: Sequence[Variable], training: bool) -> Program:

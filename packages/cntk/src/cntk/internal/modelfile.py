@@ -117,10 +117,10 @@ class _Writer:
             entry["block_function_op_name"] = function.block_name
             entry["block_function_composite"] = self.composite_head(function.body)
             entry["block_function_composite_arguments_map_keys"] = [
-                self.uid(v) for v in function.argument_map
+                self.uid(v) for v in function.block_arguments
             ]
             entry["block_function_composite_arguments_map_values"] = [
-                self.uid(v) for v in function.argument_map.values()
+                self.uid(v) for v in function.block_arguments.values()
             ]
         return entry
 
@@ -207,7 +207,9 @@ class _Reader:
             self._function(entry)
         for function in self._functions.values():
             function.operands = [self._stand_ins.get(v, v) for v in function.operands]
-            function.argument_map = {k: self._stand_ins.get(v, v) for k, v in function.argument_map.items()}
+            function.block_arguments = {
+                k: self._stand_ins.get(v, v) for k, v in function.block_arguments.items()
+            }
             if function.op is Op.Combine:
                 function.results = list(function.operands)
         self._check_order()
@@ -220,14 +222,15 @@ class _Reader:
         return root
 
     def _check_order(self) -> None:
-        """A value must not depend on itself: there are no delays here that could break a cycle."""
+        """A value must not depend on itself, unless through a delay."""
         values = {k: self._stand_ins.get(v, v) for k, v in self._arguments.items()}
 
         def sources(node: Any) -> list[Any]:
             if isinstance(node, Variable):
                 return [values[node]] if node in values else [node.owner] if node.owner is not None else []
             body = [node.body.root] if node.body is not None else []
-            return [*body, *node.operands, *node.argument_map.values()]
+            operands = node.operands[1:] if node.op in (Op.PastValue, Op.FutureValue) else node.operands
+            return [*body, *operands, *node.block_arguments.values()]
 
         done: set[Any] = set()
         for start in self._functions.values():
@@ -326,7 +329,7 @@ class _Reader:
             options = {
                 "body": CompositeFunction(inner, uid=typed(head.get("uid", ""), str) or None),
                 "block_name": typed(get("block_function_op_name"), str),
-                "argument_map": arguments,
+                "block_arguments": arguments,
             }
         function = PrimitiveFunction(op, operands, attributes, name, uid=uid, **options)
         self._functions[uid] = function

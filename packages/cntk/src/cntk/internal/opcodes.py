@@ -103,7 +103,21 @@ class Op(IntEnum):
     EyeLikeOp = 92
     CustomProxyOp = 93
     StraightThrough = 94
+    Tan = 95
+    Atan = 96
+    ConvolutionSequenceShape = 97
 
 
-# Uid prefixes that differ from the operation's name.
-UID_PREFIX = {Op.OneHot: "OneHotOp", Op.UnpackSequence: "UnpackSequenceOp", Op.ToBatch: "ToBatchAxis"}
+# Names in uids and texts that differ from the operation's name in the list above.
+NAMES = {
+    Op.OneHot: "OneHotOp",
+    Op.ToSequence: "ToSequenceOp",
+    Op.ToSequenceLike: "ToSequenceLikeOp",
+    Op.UnpackSequence: "UnpackSequenceOp",
+    Op.ToBatch: "ToBatchAxis",
+    Op.UnpackBatch: "UnpackBatchAxis",
+}
+
+
+def op_name(op: Op) -> str:
+    return NAMES.get(op, op.name)

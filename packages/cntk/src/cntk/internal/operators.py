@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .missing import unavailable
-
 
 def _ops() -> Any:
     from .. import ops  # the operators are defined in terms of the ops, which need the variables
@@ -53,7 +51,9 @@ class TensorOpsMixin:
         return _ops().abs(self)
 
     def __getitem__(self, key: Any) -> Any:
-        raise unavailable("cntk: slicing a tensor with []")
+        from ..ops.shapes import getitem
+
+        return getitem(self, key)
 
     # NumPy must leave `array + variable` to __radd__.
     __array_priority__ = 1000

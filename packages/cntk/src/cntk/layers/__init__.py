@@ -1,7 +1,23 @@
 """Layers: functions with parameters of their own, to be applied to an input."""
 
-from .blocks import identity
-from .higher_order_layers import For, Sequential
+from ..default_options import default_options, default_options_for
+from ..internal.missing import module_getattr
+from .blocks import (
+    GRU,
+    LSTM,
+    ForwardDeclaration,
+    RNNStep,
+    RNNUnit,
+    Stabilizer,
+    UntestedBranchError,
+    identity,
+)
+from .higher_order_layers import (
+    For,
+    ResNetBlock,
+    Sequential,
+    SequentialClique,
+)
 from .layers import (
     Activation,
     AveragePooling,
@@ -10,30 +26,72 @@ from .layers import (
     Convolution1D,
     Convolution2D,
     Convolution3D,
+    ConvolutionTranspose,
+    ConvolutionTranspose1D,
+    ConvolutionTranspose2D,
+    ConvolutionTranspose3D,
     Dense,
     Dropout,
+    Embedding,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Label,
+    LayerNormalization,
     MaxPooling,
+    MaxUnpooling,
+)
+from .models import AttentionModel
+from .sequence import (
+    Delay,
+    Fold,
+    PastValueWindow,
+    Recurrence,
+    RecurrenceFrom,
+    UnfoldFrom,
 )
 
-from ..default_options import default_options, default_options_for  # isort: skip
-from ..internal.missing import module_getattr  # isort: skip
-
 __all__ = [
+    "GRU",
+    "LSTM",
     "Activation",
+    "AttentionModel",
     "AveragePooling",
     "BatchNormalization",
     "Convolution",
     "Convolution1D",
     "Convolution2D",
     "Convolution3D",
+    "ConvolutionTranspose",
+    "ConvolutionTranspose1D",
+    "ConvolutionTranspose2D",
+    "ConvolutionTranspose3D",
+    "Delay",
     "Dense",
     "Dropout",
+    "Embedding",
+    "Fold",
     "For",
+    "ForwardDeclaration",
+    "GlobalAveragePooling",
+    "GlobalMaxPooling",
+    "Label",
+    "LayerNormalization",
     "MaxPooling",
+    "MaxUnpooling",
+    "PastValueWindow",
+    "RNNStep",
+    "RNNUnit",
+    "Recurrence",
+    "RecurrenceFrom",
+    "ResNetBlock",
     "Sequential",
+    "SequentialClique",
+    "Stabilizer",
+    "UnfoldFrom",
+    "UntestedBranchError",
     "default_options",
     "default_options_for",
     "identity",
-]
+]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.layers")

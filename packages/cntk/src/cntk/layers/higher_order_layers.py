@@ -9,33 +9,63 @@ from typing import Any
 from ..internal.missing import module_getattr
 from ..ops.functions import Function
 from ..variables import Variable
+from .blocks import identity, with_name
 
 
-def _flatten(layers: Any) -> Iterable[Callable[[Any], Any]]:
-    if isinstance(layers, (list, tuple)):
-        for layer in layers:
-            yield from _flatten(layer)
-    else:
-        yield layers
+def _applied(layer: Any, value: Any) -> Any:
+    """A layer on a value; a list of layers one after the other, a tuple of layers beside each other."""
+    if isinstance(layer, list):
+        for part in layer:
+            value = _applied(part, value)
+        return value
+    if isinstance(layer, tuple):
+        return tuple(_applied(part, value) for part in layer)
+    return layer(*value) if isinstance(value, tuple) else layer(value)
 
 
 def Sequential(layers: Sequence[Any], name: str = "") -> Function:
-    """Apply the layers one after the other; lists nest."""
-    from .. import ops
+    """Apply the layers one after the other; lists nest, tuples fan out."""
+    start = Variable(name="keep", dynamic_axes=None, kind="Placeholder")
+    if not isinstance(layers, (list, tuple)):
+        layers = [layers]
+    value = _applied(list(layers), start)
+    if isinstance(value, tuple):
+        from ..ops import combine
 
-    result: Any = Variable(name="x", kind="Placeholder")
-    for layer in _flatten(layers):
-        result = layer(result)
-    if isinstance(result, Variable):
-        return ops.combine([result], name=name)
-    applied: Function = result
-    return ops.alias(applied, name) if name else applied
+        value = combine(list(value))
+    result: Function = identity if value is start else value
+    made: Function = with_name(result, name)
+    return made
 
 
-def For(what_range: Iterable[int], constructor: Callable[..., Any], name: str = "") -> Function:
+def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Function:
     """`Sequential` over constructor(i) (or constructor() when it takes no argument)."""
     takes_index = len(signature(constructor).parameters) > 0
     return Sequential([constructor(i) if takes_index else constructor() for i in what_range], name)
 
+
+def SequentialClique(functions: Sequence[Any], name: str = "") -> Any:
+    """Each layer gets the sum of the input and of all results before it."""
+
+    def clique(x: Any) -> Any:
+        result = x
+        for function in functions:
+            result = function(x)
+            x = x + result
+        return result
+
+    return with_name(clique, name)
+
+
+def ResNetBlock(f: Any, name: str = "") -> Any:
+    """f(x) + x."""
+
+    def skip(x: Any) -> Any:
+        return f(x) + x
+
+    return with_name(skip, name)
+
+
+__all__ = ["For", "ResNetBlock", "Sequential", "SequentialClique"]
 
 __getattr__ = module_getattr("cntk.layers.higher_order_layers")

@@ -12,7 +12,8 @@ from ..initializer import glorot_uniform, initializer_with_rank
 from ..internal.missing import module_getattr, unavailable
 from ..internal.uids import AUTO_SEED
 from ..ops.functions import BlockFunction, Function
-from ..variables import INFERRED, Constant, Parameter, sanitize_shape
+from ..ops.tracing import trace
+from ..variables import FREE, INFERRED, Constant, Parameter, Variable, sanitize_shape
 from .blocks import as_activation, identity
 
 _ACTIVATION = default_override_or(identity)
@@ -307,5 +308,217 @@ def Activation(activation: Any = _ACTIVATION, name: str = "") -> Function:
 
     return activate
 
+
+def GlobalMaxPooling(name: str = "") -> Function:
+    """The maximum over all spatial axes."""
+    return _global_pooling(ops.MAX_POOLING, "GlobalMaxPooling", name)
+
+
+def GlobalAveragePooling(name: str = "") -> Function:
+    """The mean over all spatial axes."""
+    return _global_pooling(ops.AVG_POOLING, "GlobalAveragePooling", name)
+
+
+def _global_pooling(kind: int, op_name: str, name: str) -> Function:
+    @BlockFunction(op_name, name)
+    def pool(x: Any) -> Any:
+        return ops.pooling(x, kind, FREE, auto_padding=[False])
+
+    return pool
+
+
+def MaxUnpooling(filter_shape: Any, strides: Any = 1, pad: Any = False, name: str = "") -> Function:
+    """(pooled, input of the pooling) -> the pooled values where the maxima were."""
+    window = sanitize_shape(filter_shape)
+    strides = _per_axis(window, strides, "strides")
+    padding = [bool(p) for p in _per_axis(window, pad, "pad")]
+
+    @BlockFunction("MaxUnpooling", name)
+    def unpool(x: Any, y: Any) -> Any:
+        return ops.unpooling(x, y, ops.MAX_UNPOOLING, window, strides, auto_padding=padding)
+
+    return unpool
+
+
+def ConvolutionTranspose(
+    filter_shape: Any,
+    num_filters: Any,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    sharing: bool = True,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    output_shape: Any = None,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    name: str = "",
+) -> Function:
+    """activation(transposed convolution(x, W) + b); W is (channels, outputs, *window)."""
+    activation = as_activation(get_default_override(ConvolutionTranspose, activation=activation))
+    init = get_default_override(ConvolutionTranspose, init=init)
+    pad = get_default_override(ConvolutionTranspose, pad=pad)
+    bias = get_default_override(ConvolutionTranspose, bias=bias)
+    init_bias = get_default_override(ConvolutionTranspose, init_bias=init_bias)
+    if reduction_rank != 1:
+        raise NotImplementedError("ConvolutionTranspose: reduction_rank other than 1 currently not supported")
+    if not sharing:
+        raise NotImplementedError("ConvolutionTranspose: sharing option currently must be True")
+    if num_filters is None:
+        raise ValueError("ConvolutionTranspose: num_filters must be specified (output depth)")
+    window = sanitize_shape(filter_shape)
+    rank = len(window)
+    filters = sanitize_shape(num_filters)
+    strides = _per_axis(window, strides, "strides")
+    padding = tuple(bool(p) for p in _per_axis(window, pad, "pad"))
+    dilation = _per_axis(window, dilation, "dilation")
+    result_shape = None if output_shape is None else (*filters, *sanitize_shape(output_shape))
+    weights = initializer_with_rank(init, output_rank=-1, filter_rank=rank)
+    W = Parameter((INFERRED, *filters, *window), init=weights, name="W")
+    b = Parameter(filters + (1,) * rank, init=init_bias, name="b") if bias else None
+
+    @BlockFunction("ConvolutionTranspose", name)
+    def convolve(x: Any) -> Any:
+        result = ops.convolution_transpose(
+            W,
+            x,
+            strides=strides,
+            sharing=(True,),
+            auto_padding=(False, *padding),
+            output_shape=result_shape,
+            dilation=dilation,
+            max_temp_mem_size_in_samples=max_temp_mem_size_in_samples,
+        )
+        if b is not None:
+            result = result + b
+        return activation(result)
+
+    return convolve
+
+
+def _transposed_nd(rank: int, filter_shape: Any, kwargs: dict[str, Any]) -> Function:
+    if np.isscalar(filter_shape):
+        filter_shape = (filter_shape,) * rank
+    if len(tuple(filter_shape)) != rank:
+        raise ValueError(f"ConvolutionTranspose{rank}D: filter_shape must be a scalar or a {rank}D tuple")
+    own = {1: ConvolutionTranspose1D, 2: ConvolutionTranspose2D, 3: ConvolutionTranspose3D}[rank]
+    for key in ("activation", "init", "pad", "bias", "init_bias"):
+        kwargs[key] = get_default_override(own, **{key: kwargs[key]})
+    return ConvolutionTranspose(filter_shape, **kwargs)
+
+
+def ConvolutionTranspose1D(
+    filter_shape: Any,
+    num_filters: Any,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    output_shape: Any = None,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _transposed_nd(1, filter_shape, kwargs)
+
+
+def ConvolutionTranspose2D(
+    filter_shape: Any,
+    num_filters: Any,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    output_shape: Any = None,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _transposed_nd(2, filter_shape, kwargs)
+
+
+def ConvolutionTranspose3D(
+    filter_shape: Any,
+    num_filters: Any,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    output_shape: Any = None,
+    reduction_rank: int = 1,
+    dilation: Any = 1,
+    name: str = "",
+) -> Function:
+    kwargs = {key: value for key, value in locals().items() if key != "filter_shape"}
+    return _transposed_nd(3, filter_shape, kwargs)
+
+
+def Embedding(shape: Any = None, init: Any = _INIT, weights: Any = None, name: str = "") -> Function:
+    """x E: a row of the table for a one-hot x.  Given weights are not learned."""
+    if shape is None and weights is None:
+        raise ValueError("Embedding: output shape must be specified")
+    if weights is not None:
+        if shape is not None:
+            raise ValueError("Embedding: output shape must not be specified when weights are given")
+        E: Any = weights if isinstance(weights, Variable) else Constant(weights, name="E")
+        rank = len(E.shape) - 1
+    else:
+        init = get_default_override(Embedding, init=init)
+        output_shape = sanitize_shape(shape)
+        rank = len(output_shape)
+        E = Parameter((INFERRED, *output_shape), init=init, name="E")
+
+    @BlockFunction("Embedding", name)
+    def embed(x: Any) -> Any:
+        return ops.times(x, E, output_rank=rank)
+
+    return embed
+
+
+def LayerNormalization(
+    initial_scale: float = 1, initial_bias: float = 0, epsilon: Any = _EPSILON, name: str = ""
+) -> Function:
+    """Each sample with its mean taken out and divided by its deviation, then scaled and shifted."""
+    epsilon = get_default_override(LayerNormalization, epsilon=epsilon)
+    scale = Parameter((INFERRED,), init=initial_scale, name="scale")
+    bias = Parameter((INFERRED,), init=initial_bias, name="bias")
+
+    @BlockFunction("LayerNormalization", name)
+    def normalize(x: Any) -> Any:
+        centred = x - ops.reduce_mean(x)
+        deviation = ops.sqrt(ops.reduce_mean(ops.element_times(centred, centred)))
+        if epsilon != 0:
+            deviation = deviation + epsilon
+        return ops.element_divide(centred, deviation) * scale + bias
+
+    return normalize
+
+
+def Label(name: str) -> Function:
+    """The identity under a name."""
+
+    @trace
+    def label(x: Any) -> Any:
+        return ops.alias(x, name=name)
+
+    return label
+
+
+__all__ = [
+    "Activation", "AveragePooling", "BatchNormalization", "Convolution", "Convolution1D", "Convolution2D",
+    "Convolution3D", "ConvolutionTranspose", "ConvolutionTranspose1D", "ConvolutionTranspose2D",
+    "ConvolutionTranspose3D", "Dense", "Dropout", "Embedding", "GlobalAveragePooling", "GlobalMaxPooling",
+    "Label", "LayerNormalization", "MaxPooling", "MaxUnpooling",
+]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.layers.layers")

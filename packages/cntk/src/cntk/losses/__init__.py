@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
+from ..axis import Axis
 from ..internal.infer import ALL_STATIC_AXES
-from ..internal.missing import module_getattr, unavailable
+from ..internal.missing import module_getattr
 from ..internal.opcodes import Op
 from ..internal.proto import AxisValue
-from ..ops.functions import CompositeFunction, make_block
+from ..internal.uids import AUTO_SEED
+from ..ops.construction import primitive
+from ..ops.functions import CompositeFunction, Function, make_block
+from ..variables import Constant, Variable
 
 _FIRST_AXIS = AxisValue(0, "staticAxisIdx=0", True)
 
@@ -17,16 +23,19 @@ _FIRST_AXIS = AxisValue(0, "staticAxisIdx=0", True)
 def cross_entropy_with_softmax(
     output_vector: Any, target_vector: Any, axis: int = -1, name: str = ""
 ) -> CompositeFunction:
-    """Per sample: logsumexp(output) - target . output."""
-    if axis != -1:
-        raise unavailable("cross_entropy_with_softmax with an axis")
+    """Per sample: logsumexp(output) - target . output, along an axis."""
 
-    def body(z: Any, label: Any) -> Any:
+    def over_last(z: Any, label: Any) -> Any:
         product = ops.times_transpose(z, label)
         attributes = {"axis": _FIRST_AXIS, "reductionOpName": "LogSum", "reductionKeepDimensions": True}
-        log_sum = ops._primitive(Op.ReduceElements, [z], attributes)
+        log_sum = primitive(Op.ReduceElements, [z], attributes)
         return ops.minus(log_sum, product)
 
+    def over_axis(z: Any, label: Any) -> Any:
+        product = ops.reduce_sum(ops.element_times(label, z), axis)
+        return ops.minus(ops.reduce_log_sum_exp(z, axis), product)
+
+    body = over_last if axis == -1 else over_axis
     return make_block("CrossEntropyWithSoftmax", body, [output_vector, target_vector], name)
 
 
@@ -40,11 +49,90 @@ def squared_error(output: Any, target: Any, name: str = "") -> CompositeFunction
             "reductionOpName": "Sum",
             "reductionKeepDimensions": False,
         }
-        return ops._primitive(Op.ReduceElements, [ops.element_times(difference, difference)], attributes)
+        return primitive(Op.ReduceElements, [ops.element_times(difference, difference)], attributes)
 
     return make_block("SquaredError", body, [output, target], name)
 
 
-__all__ = ["cross_entropy_with_softmax", "squared_error"]
+def binary_cross_entropy(output: Any, target: Any, name: str = "") -> CompositeFunction:
+    """Per element: -(target log(output) + (1 - target) log(1 - output))."""
+
+    def body(a: Any, b: Any) -> Any:
+        hit = ops.element_times(b, ops.log(a))
+        miss = ops.element_times(ops.minus(1.0, b), ops.log(ops.minus(1.0, a)))
+        return ops.negate(ops.plus(hit, miss))
+
+    return make_block("BinaryCrossEntropy", body, [output, target], name)
+
+
+def weighted_binary_cross_entropy(output: Any, target: Any, weight: Any, name: str = "") -> CompositeFunction:
+    """The weighted binary cross entropy, summed over the minibatch."""
+    return primitive(Op.Logistic, [output, target, weight], {}, name)
+
+
+def cosine_distance(x: Any, y: Any, name: str = "") -> CompositeFunction:
+    """Per sample: the cosine of the angle between x and y."""
+    return primitive(Op.CosDistance, [x, y], {}, name)
+
+
+def cosine_distance_with_negative_samples(
+    x: Any, y: Any, shift: int, num_negative_samples: int, name: str = ""
+) -> CompositeFunction:
+    """The cosine of x with its own y, and with the ys of samples that come `shift` later and behind."""
+    numbers = [Constant(float(v), ()) for v in (shift, num_negative_samples)]
+    return primitive(Op.CosDistanceWithNegativeSamples, [x, y, *numbers], {}, name)
+
+
+def lambda_rank(output: Any, gain: Any, group: Any, name: str = "") -> CompositeFunction:
+    """The lambda-rank loss of documents' scores, with their gains, in groups (queries)."""
+    return primitive(Op.LambdaRank, [output, gain, group], {}, name)
+
+
+def fmeasure(output: Any, target: Any, beta: float = 1) -> CompositeFunction:
+    """1 - F measure of (soft) predictions of each sample."""
+    axis = Axis.all_static_axes()
+    hits = ops.reduce_sum(ops.element_times(output, target), axis)
+    precision = hits / ops.reduce_sum(output, axis)
+    recall = hits / ops.reduce_sum(target, axis)
+    weight = beta * beta
+    result: CompositeFunction = 1 - (1 + weight) * precision * recall / (weight * precision + recall)
+    return result
+
+
+def nce_loss(
+    weights: Any, biases: Any, inputs: Any, labels: Any, noise_distribution: Any, num_samples: int = 32,
+    allow_duplicates: bool = True, seed: int | None = None, name: str = "",
+) -> CompositeFunction:  # fmt: skip
+    """Noise contrastive estimation: the label against classes drawn from a noise distribution.
+
+    weights [classes, dim], biases [classes, 1], inputs [dim], labels one-hot [classes], noise [classes].
+    """
+    noise = noise_distribution
+    if not isinstance(noise, (Variable, Function)):
+        noise = Constant(np.asarray(noise, np.float32).reshape(-1))
+    seed = AUTO_SEED if seed is None else seed
+    drawn = ops.random_sample(noise, num_samples, allow_duplicates, seed)
+    frequency = ops.random_sample_inclusion_frequency(noise, num_samples, allow_duplicates, seed)
+    bias = ops.reshape(biases, (-1,))
+    expected = ops.reshape(ops.log(frequency), (-1,))
+
+    def logits(one_hot: Any) -> Any:
+        chosen = ops.times(one_hot, weights)  # [.., dim]
+        score = ops.times_transpose(chosen, inputs)
+        shift = ops.times(one_hot, ops.reshape(bias, (-1, 1))) - ops.times(
+            one_hot, ops.reshape(expected, (-1, 1))
+        )
+        return score + shift
+
+    positive = ops.softplus(ops.negate(logits(labels)))
+    negative = ops.reduce_sum(ops.softplus(logits(drawn)), axis=0)
+    return ops.alias(ops.reshape(positive, (1,)) + ops.reshape(negative, (1,)), name=name)
+
+
+__all__ = [
+    "binary_cross_entropy", "cosine_distance", "cosine_distance_with_negative_samples",
+    "cross_entropy_with_softmax", "fmeasure", "lambda_rank", "nce_loss", "squared_error",
+    "weighted_binary_cross_entropy",
+]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.losses")

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..device import torch_device
-from ..eval.evaluator import Evaluator, as_list, sample_count
+from ..eval.evaluator import Evaluator, as_list
 from ..internal import proto, workers
 from ..internal.checks import required, typed, vector
-from ..internal.evaluate import argument_map, feeds_of
+from ..internal.evaluate import argument_map, batch_sum, feeds_of, sample_count
 from ..internal.graph import preorder
 from ..internal.infer import ALL_AXES
 from ..internal.lower import lower
@@ -236,11 +236,12 @@ class Trainer(Evaluator):
         given = argument_map(self._graph, arguments)
         if any(variable not in given for variable in program.arguments):
             feeds_of(program, given, self._reported())
-        values = program.run(feeds_of(program, given, wanted))
-        samples = sample_count(self._loss, values[0])
+        run = program.execute(feeds_of(program, given, wanted))
+        values = run.values
+        samples = sample_count(self._loss, values[0], run.layouts[0])
         if samples == 0:
             raise ValueError("Trainer: the minibatch has no samples.")
-        total = values[0].sum()
+        total = batch_sum(values[0], run.layouts[0])
         found = torch.autograd.grad(total, [p.tensor for p in program.parameters], allow_unused=True)
         by_parameter = dict(zip(program.parameters, found, strict=True))
         gradients = []
@@ -250,7 +251,9 @@ class Trainer(Evaluator):
                 gradient = by_parameter.get(parameter)
                 of_learner.append(torch.zeros_like(parameter.tensor) if gradient is None else gradient)
             gradients.append(of_learner)
-        metric = values[1].detach().sum() if self._metric is not None else None
+        metric = None
+        if self._metric is not None:
+            metric = batch_sum(values[1].detach(), run.layouts[1])
         return MinibatchInfo(samples, is_sweep_end, total.detach(), metric), gradients, values[len(wanted) :]
 
     def _reported(self) -> list[Variable]:

@@ -1,0 +1,183 @@
+"""Operations along sequences: delays, picking and placing steps, and the way to static axes and back.
+
+Where a kernel needs to know how long the sequences are, it gets their layout behind its operands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..layout import Layout, expand_mask
+from ..missing import unavailable
+from ..opcodes import Op
+from .node import Kernel, Node
+
+
+def initial_state(node: Node) -> Kernel:
+    """The initial state as a batch of values: (state, number of sequences) -> [batch, *shape]."""
+    lead = node.leads[1]
+    shape = node.result.shape
+    missing = len(shape) - node.rank(1)
+    if lead > 1:
+        raise unavailable("a sequence as the initial state of a delay")
+
+    def run(state: torch.Tensor, count: int) -> torch.Tensor:
+        state = state.reshape((*state.shape[:lead], *(1,) * missing, *state.shape[lead:]))
+        return state.expand(count, *shape)
+
+    return run
+
+
+def delay(node: Node) -> Kernel:
+    """PastValue and FutureValue of a value that does not depend on them."""
+    steps = int(node.attributes["offset"])
+    expand = initial_state(node)
+
+    def past(x: torch.Tensor, state: torch.Tensor, layout: Layout) -> torch.Tensor:
+        count, length = x.shape[:2]
+        shift = min(steps, length)
+        front = expand(state, count).unsqueeze(1).expand(count, shift, *x.shape[2:])
+        return torch.cat([front, x[:, : length - shift]], 1)
+
+    def future(x: torch.Tensor, state: torch.Tensor, layout: Layout) -> torch.Tensor:
+        count, length = x.shape[:2]
+        shift = min(steps, length)
+        back = expand(state, count).unsqueeze(1)
+        y = torch.cat([x[:, shift:], back.expand(count, shift, *x.shape[2:])], 1)
+        if layout.uniform:
+            return y
+        index = torch.arange(length, device=x.device) + steps
+        inside = index <= layout.last(x.device).unsqueeze(1)
+        return torch.where(expand_mask(inside, y), y, back)
+
+    return past if node.op is Op.PastValue else future
+
+
+def _flags(condition: torch.Tensor, layout: Layout) -> torch.Tensor:
+    return (condition.reshape(condition.shape[:2]) != 0) & layout.mask(condition.device)
+
+
+def where(node: Node) -> Kernel:
+    """The indices of the steps where the condition holds."""
+    single = node.lead == 1
+
+    def run(condition: torch.Tensor, layout: Layout) -> torch.Tensor:
+        flags = _flags(condition, layout)
+        counts = flags.sum(1)
+        order = torch.argsort((~flags).to(torch.uint8), dim=1, stable=True)
+        steps = torch.arange(max(int(counts.max()), 1), device=order.device)
+        # Behind its end a sequence goes on with its last index.
+        last = torch.minimum(steps, (counts - 1).clamp(min=0).unsqueeze(1))
+        index = order.gather(1, last).to(condition.dtype)
+        return index[:, 0] if single else index
+
+    return run
+
+
+def where_layout(node: Node) -> Kernel | None:
+    if node.lead == 1:
+        return None
+    return lambda condition, layout: Layout(_flags(condition, layout).sum(1).cpu().numpy())
+
+
+def packed_index(node: Node) -> Kernel:
+    return lambda source, index: index
+
+
+def gather_packed(node: Node) -> Kernel:
+    def run(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(x), device=x.device)
+        return x[rows.unsqueeze(1) if index.dim() == 2 else rows, index.long()]
+
+    return run
+
+
+def scatter_packed(node: Node) -> Kernel:
+    """Steps go to their places in longer sequences; what is left is zero."""
+
+    def run(x: torch.Tensor, index: torch.Tensor, condition: torch.Tensor, *layouts: Layout) -> torch.Tensor:
+        count, length = condition.shape[:2]
+        where_ = index.long()
+        if node.leads[0] == 1:
+            y = x.new_zeros((count, length, *x.shape[1:]))
+            rows = torch.arange(count, device=x.device)
+            return y.index_put((rows, where_.reshape(-1)), x)
+        rows, steps = layouts[0].mask(x.device).nonzero(as_tuple=True)
+        y = x.new_zeros((count, length, *x.shape[2:]))
+        return y.index_put((rows, where_[rows, steps]), x[rows, steps])
+
+    return run
+
+
+def reconcile(node: Node) -> Kernel:
+    """The first operand with the dynamic axes of the second."""
+    lead, target = node.leads[0], node.leads[1]
+    if lead == target:
+        return lambda x, like: x
+    if lead > target:
+        return lambda x, like: x.squeeze(1)
+
+    def run(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        between = (1,) * (target - lead)
+        x = x.reshape((*x.shape[:lead], *between, *x.shape[lead:]))
+        return x.expand(*like.shape[:target], *x.shape[target:])
+
+    return run
+
+
+def unpack_sequence(node: Node) -> Kernel:
+    """Sequences as a static axis, padded with a value; and where there is data."""
+    padding = float(node.attributes.get("sequenceUnpackPaddingValue", 0.0))
+    with_mask = len(node.results) > 1
+
+    def run(x: torch.Tensor, layout: Layout) -> Any:
+        mask = layout.mask(x.device)
+        y = x if layout.uniform else torch.where(expand_mask(mask, x), x, padding)
+        return (y, mask.to(x.dtype)) if with_mask else y
+
+    return run
+
+
+def to_sequence(node: Node) -> Kernel:
+    def run(x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return x if lengths is None else x[:, : int(lengths.max())]
+
+    return run
+
+
+def to_sequence_layout(node: Node) -> Kernel:
+    def run(x: torch.Tensor, lengths: torch.Tensor | None = None) -> Layout:
+        if lengths is None:
+            return Layout(torch.full((len(x),), x.shape[1]).numpy())
+        return Layout(lengths.reshape(-1).long().cpu().numpy())
+
+    return run
+
+
+def to_sequence_like(node: Node) -> Kernel:
+    return lambda x, like: x[:, : like.shape[1]]
+
+
+def unchanged(node: Node) -> Kernel:
+    """The batch axis as a static axis, and back: the same tensor."""
+    return lambda x: x
+
+
+BUILDERS: dict[Op, Any] = {
+    Op.PastValue: delay,
+    Op.FutureValue: delay,
+    Op.Where: where,
+    Op.PackedIndex: packed_index,
+    Op.GatherPacked: gather_packed,
+    Op.ScatterPacked: scatter_packed,
+    Op.ReconcileDynamicAxis: reconcile,
+    Op.UnpackSequence: unpack_sequence,
+    Op.ToSequence: to_sequence,
+    Op.ToSequenceLike: to_sequence_like,
+    Op.UnpackBatch: unchanged,
+    Op.ToBatch: unchanged,
+}
+# Operations that give rise to a sequence axis of their own: what makes its layout.
+LAYOUT_BUILDERS: dict[Op, Any] = {Op.Where: where_layout, Op.ToSequence: to_sequence_layout}

@@ -1,0 +1,111 @@
+"""Operations with an effect or with a random generator of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..opcodes import Op
+from .elementwise import _TORCH_TYPES
+from .node import Kernel, Node
+
+
+def assign(node: Node) -> Kernel:
+    """Puts the value into the parameter or constant, and is the value."""
+
+    def run(target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            target.copy_(value)
+        return value
+
+    return run
+
+
+def _generator(node: Node) -> Any:
+    seed = int(node.attributes.get("rngSeed", 0)) & (2**63 - 1)
+    generators: dict[torch.device, torch.Generator] = {}
+
+    def of(device: torch.device) -> torch.Generator:
+        if device not in generators:
+            generators[device] = torch.Generator(device).manual_seed(seed)
+        return generators[device]
+
+    return of
+
+
+def _draw(kind: str, arguments: list[float], y: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    if kind == "uniform":
+        return y.uniform_(arguments[0], arguments[1], generator=generator)
+    if kind == "normal":
+        return y.normal_(arguments[0], arguments[1], generator=generator)
+    if kind == "bernoulli":
+        return y.bernoulli_(arguments[0], generator=generator)
+    if kind == "gumbel":
+        noise = y.uniform_(generator=generator).clamp_(min=torch.finfo(y.dtype).tiny)
+        return arguments[0] - arguments[1] * torch.log(-torch.log(noise))
+    raise ValueError(f"Unknown random distribution '{kind}'.")
+
+
+def random_distribution(node: Node) -> Kernel:
+    kind = node.attributes["randomDistributionType"]
+    arguments = [float(v) for v in node.attributes["randomDistributionArgs"]]
+    generator = _generator(node)
+    shape = node.result.shape
+    dtype = _TORCH_TYPES[int(node.attributes.get("newDataType", 1))]
+
+    def like(x: torch.Tensor) -> torch.Tensor:
+        return _draw(kind, arguments, torch.empty_like(x, requires_grad=False), generator(x.device))
+
+    def alone() -> torch.Tensor:
+        from ...device import torch_device
+
+        device = torch_device()
+        return _draw(kind, arguments, torch.empty(shape, dtype=dtype, device=device), generator(device))
+
+    return like if node.operands else alone
+
+
+def random_sample(node: Node) -> Kernel:
+    """One-hot rows of classes drawn by weight."""
+    count = int(node.attributes["numSamples"])
+    duplicates = bool(node.attributes["allowDuplicates"])
+    generator = _generator(node)
+
+    def run(weights: torch.Tensor) -> torch.Tensor:
+        picked = torch.multinomial(
+            weights.detach().reshape(-1), count, replacement=duplicates, generator=generator(weights.device)
+        )
+        return torch.nn.functional.one_hot(picked, weights.numel()).to(weights.dtype)
+
+    return run
+
+
+def inclusion_frequency(node: Node) -> Kernel:
+    """How often each class is expected in a sample: exact with duplicates, else the solution of the
+    equation that the expected number of distinct classes obeys."""
+    count = int(node.attributes["numSamples"])
+    duplicates = bool(node.attributes["allowDuplicates"])
+
+    def run(weights: torch.Tensor) -> torch.Tensor:
+        p = (weights / weights.sum()).detach()
+        if duplicates:
+            return p * count
+        low, high = float(count), 1e6 * count
+        for _ in range(100):
+            tries = (low + high) / 2
+            if (1 - (1 - p) ** tries).sum() < count:
+                low = tries
+            else:
+                high = tries
+        return 1 - (1 - p) ** ((low + high) / 2)
+
+    return run
+
+
+BUILDERS: dict[Op, Any] = {
+    Op.Assign: assign,
+    Op.RandomDistribution: random_distribution,
+    Op.RandomSample: random_sample,
+    Op.RandomSampleInclusionFrequency: inclusion_frequency,
+}

@@ -1,0 +1,60 @@
+"""How the sequences of a minibatch lie in a padded tensor [batch, longest, *shape].
+
+Cells behind a sequence's end hold a copy of its last value: kernels may compute on them without meeting a
+number that is not one, and nothing of them is ever read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+class Layout:
+    """The sequence lengths of one dynamic axis."""
+
+    def __init__(self, lengths: np.ndarray):
+        self.lengths = lengths
+        self.longest = int(lengths.max()) if len(lengths) else 0
+        self.total = int(lengths.sum())
+        self.uniform = self.total == len(lengths) * self.longest
+        self._masks: dict[torch.device, torch.Tensor] = {}
+
+    def mask(self, device: torch.device) -> torch.Tensor:
+        """[batch, longest], true where there is data."""
+        if device not in self._masks:
+            steps = torch.arange(self.longest, device=device)
+            self._masks[device] = steps < torch.as_tensor(self.lengths, device=device).unsqueeze(1)
+        return self._masks[device]
+
+    def last(self, device: torch.device) -> torch.Tensor:
+        """[batch], the index of the last step."""
+        return torch.as_tensor(self.lengths, device=device) - 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and np.array_equal(self.lengths, other.lengths)
+
+    def __hash__(self) -> int:
+        return hash(self.lengths.tobytes())
+
+
+def expand_mask(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A [batch, longest] mask with unit axes for the sample axes of `like`."""
+    return mask.reshape(*mask.shape, *(1,) * (like.dim() - 2))
+
+
+def pad_sequences(sequences: list[torch.Tensor]) -> torch.Tensor:
+    """[batch, longest, *shape] from sequences [length, *shape]; the last value fills the rest."""
+    longest = max((len(s) for s in sequences), default=0)
+    if all(len(s) == longest for s in sequences):
+        return torch.stack(sequences)
+    rows = []
+    for sequence in sequences:
+        missing = longest - len(sequence)
+        if missing and len(sequence):
+            tail = sequence[-1:].expand(missing, *sequence.shape[1:])
+            sequence = torch.cat([sequence, tail])
+        elif missing:
+            sequence = sequence.new_zeros((longest, *sequence.shape[1:]))
+        rows.append(sequence)
+    return torch.stack(rows)

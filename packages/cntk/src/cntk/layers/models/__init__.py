@@ -1,0 +1,5 @@
+"""Parts of larger models."""
+
+from .attention import AttentionModel
+
+__all__ = ["AttentionModel"]

@@ -1,0 +1,446 @@
+"""Function: what every function of variables can do.
+
+A `PrimitiveFunction` (module `nodes`) is one operation with its operands and attributes.  A block is a
+primitive of op Block whose body is a composite of its own, with placeholders for the arguments.  A
+`CompositeFunction` is a view of the graph below one root; every op and layer returns one.  `internal.lower`
+turns a composite into a torch program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from enum import Enum, unique
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axis import Axis
+from ..internal import graph
+from ..internal.missing import unavailable
+from ..internal.operators import TensorOpsMixin
+from ..internal.proto import AxisValue, Shape
+from ..variables import Constant, Parameter, Variable
+from .text import full_text, signature_text
+
+if TYPE_CHECKING:
+    from .nodes import CompositeFunction, PrimitiveFunction
+
+
+@unique
+class CloneMethod(Enum):
+    """What happens to the parameters of a clone."""
+
+    share = "share"
+    clone = "clone"
+    freeze = "freeze"
+
+
+@unique
+class ModelFormat(Enum):
+    CNTKv2 = 0
+    ONNX = 1
+
+
+class NamedOutput:
+    """A result of a traced Python function that gets a name: `Function.NamedOutput(h=value)`."""
+
+    def __init__(self, **kwargs: Any):
+        if len(kwargs) != 1:
+            raise ValueError("NamedOutput: exactly one name=value is required")
+        ((self.name, self.value),) = kwargs.items()
+
+    def function(self) -> Function:
+        from .graph_ops import alias
+
+        return alias(self.value, name=self.name)
+
+
+class _Calls(type):
+    """`Function(python_function)` traces it; subclasses are made as usual."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Function:
+            from .tracing import trace
+
+            return args[0] if isinstance(args[0], Function) else trace(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class Function(TensorOpsMixin, metaclass=_Calls):
+    """A function of variables; calling it with variables composes, with arrays evaluates."""
+
+    uid: str
+    NamedOutput = NamedOutput
+
+    # What a root provides
+    @property
+    def root_function(self) -> PrimitiveFunction:
+        raise NotImplementedError
+
+    @property
+    def op_name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        return tuple(self.root_function.results)
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        raise NotImplementedError
+
+    @property
+    def is_composite(self) -> bool:
+        return False
+
+    @property
+    def is_block(self) -> bool:
+        return False
+
+    @property
+    def is_primitive(self) -> bool:
+        return False
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    # Views on the graph
+    @property
+    def output(self) -> Variable:
+        outputs = self.outputs
+        if len(outputs) != 1:
+            raise RuntimeError(
+                f"A Function instance '{self!r}' with more than one output cannot be implicitly converted "
+                "to a Variable."
+            )
+        return outputs[0]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return tuple(v for v in self.inputs if isinstance(v, Parameter))
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        return tuple(v for v in self.inputs if isinstance(v, Constant))
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        leaves = graph.leaves(self.root_function, python_order=True)
+        return tuple(v for v in leaves if v.is_input or v.is_placeholder)
+
+    @property
+    def placeholders(self) -> tuple[Variable, ...]:
+        return tuple(v for v in self.inputs if v.is_placeholder)
+
+    @property
+    def signature(self) -> tuple[Variable, ...]:
+        return self.arguments
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The root's attributes in Python terms (shapes in Python order)."""
+        return {key: _python_attribute(value) for key, value in self.root_function.raw_attributes.items()}
+
+    @property
+    def block_root(self) -> CompositeFunction:
+        body = self.root_function.body
+        if body is None:
+            raise ValueError(f"{self!r} is not a block")
+        return body
+
+    def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
+        """Functions and parameters of that name; a depth other than 0 also looks inside blocks."""
+        roots = (
+            graph.preorder(self.root_function) if depth else graph.producers_first([self.root_function])[::-1]
+        )
+        found: list[Any] = [function.composite() for function in roots if function.name == name]
+        found.extend(variable for variable in self.inputs if variable.name == name)
+        return found
+
+    def find_by_uid(self, uid: str, depth: int = 0) -> Any:
+        """The function, parameter or variable of that uid, or None."""
+        for function in graph.preorder(self.root_function):
+            if function.uid == uid:
+                return function.composite()
+            for variable in function.results:
+                if variable.uid == uid:
+                    return function.composite()
+        return next((variable for variable in self.inputs if variable.uid == uid), None)
+
+    def find_by_name(self, name: str, depth: int = 0) -> Any:
+        found = self.find_all_with_name(name, depth)
+        if len(found) > 1:
+            raise RuntimeError(f"find_by_name: there are {len(found)} functions or variables named '{name}'")
+        return found[0] if found else None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        outputs = self.outputs
+        if len(outputs) == 1 and hasattr(Variable, name):
+            return getattr(outputs[0], name)
+        found = self.find_all_with_name(name)
+        if found:
+            return found[0]
+        if len(outputs) != 1:
+            raise AttributeError(
+                f"Function does not have '{name}' and it cannot be looked up in its outputs because it does "
+                "not have exactly one"
+            )
+        raise AttributeError(f"'Variable' object has no attribute '{name}'")
+
+    # Composition
+    def argument_map(self, *args: Any, **kwargs: Any) -> dict[Variable, Any]:
+        """What each argument of the function is given, by position, name or a dictionary."""
+        formal = self.arguments
+        if len(args) == 1 and isinstance(args[0], dict) and not kwargs:
+            return {to_variable(key): value for key, value in args[0].items()}
+        given: dict[Variable, Any] = {}
+        by_name = {variable.name: variable for variable in formal if variable.name}
+        for key, value in kwargs.items():
+            if key not in by_name:
+                raise TypeError(f"got an unexpected keyword argument '{key}'")
+            given[by_name[key]] = value
+        values = [part for arg in args for part in _flat(arg)]
+        if len(values) + len(kwargs) != len(formal):
+            raise TypeError(
+                f"CNTK Function expected {len(formal)} arguments, got {len(values) + len(kwargs)}"
+            )
+        given.update(zip((v for v in formal if v not in given), values, strict=True))
+        return given
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], (list, np.ndarray)) and not _symbolic(args[0]):
+            given: dict[Variable, Any] = {}
+            formal = self.arguments
+            if len(formal) != 1:
+                raise TypeError(f"CNTK Function expected {len(formal)} arguments, got 1")
+            given = {formal[0]: args[0]}
+        else:
+            given = self.argument_map(*args, **kwargs)
+        if given and not any(isinstance(value, (Variable, Function)) for value in given.values()):
+            return self.eval(given)
+        return self.clone(CloneMethod.share, given)
+
+    def clone(
+        self, method: CloneMethod | str, substitutions: dict[Any, Any] | None = None
+    ) -> CompositeFunction:
+        """A copy of the graph with variables replaced; see `CloneMethod` for its parameters."""
+        from .cloning import Cloner
+
+        mapping = {to_variable(old): to_variable(new) for old, new in (substitutions or {}).items()}
+        return Cloner(CloneMethod(method), mapping).clone(self.root_function).composite()
+
+    def replace_placeholders(self, substitutions: dict[Any, Any]) -> Function:
+        """Replace placeholders in place and infer the shapes that depend on them."""
+        from .nodes import infer_graph
+
+        mapping = {to_variable(old): to_variable(new) for old, new in substitutions.items()}
+        for old in mapping:
+            if not old.is_placeholder:
+                raise ValueError(f"replace_placeholders: {old!r} is not a placeholder")
+        for function in graph.producers_first([self.root_function]):
+            function.substitute(mapping)
+        infer_graph([self.root_function])
+        graph.touch_graph()
+        return self
+
+    def replace_placeholder(self, substitution: Any) -> Function:
+        placeholders = self.placeholders
+        if len(placeholders) != 1:
+            raise ValueError(
+                f"replace_placeholder: the function has {len(placeholders)} placeholders, not one"
+            )
+        return self.replace_placeholders({placeholders[0]: substitution})
+
+    # Computation
+    def eval(
+        self, arguments: Any = None, outputs: Any = None, device: Any = None, as_numpy: bool = True
+    ) -> Any:
+        """The values of the outputs: an array (a list of arrays for sequences), or a dictionary of them when
+        there are several."""
+        from ..internal.evaluate import evaluate
+
+        wanted = self.outputs if outputs is None else tuple(to_variable(v) for v in outputs)
+        values = evaluate(self, arguments, wanted, as_numpy)
+        return values[wanted[0]] if len(wanted) == 1 else values
+
+    def forward(
+        self,
+        arguments: Any,
+        outputs: Iterable[Any] | None = None,
+        keep_for_backward: Any = None,
+        device: Any = None,
+        as_numpy: bool = True,
+    ) -> tuple[Any, dict[Variable, Any]]:
+        """(state for `backward`, values of the outputs).
+
+        With outputs kept for backward the function runs as in training: dropout drops, batch normalisation
+        uses and updates the statistics of the minibatch.
+        """
+        from ..internal.evaluate import run_forward
+
+        wanted = self.outputs if outputs is None else tuple(to_variable(v) for v in outputs)
+        kept = tuple(to_variable(v) for v in keep_for_backward or ())
+        return run_forward(self, arguments, wanted, kept, as_numpy)
+
+    def backward(self, state: Any, root_gradients: Any, variables: Any, as_numpy: bool = True) -> Any:
+        """Gradients of the variables, from those of the outputs that `forward` kept."""
+        from ..internal.evaluate import run_backward
+
+        wanted = [to_variable(v) for v in _as_iterable(variables)]
+        if not isinstance(root_gradients, dict):
+            root_gradients = {self.output: root_gradients}
+        roots = {to_variable(key): value for key, value in root_gradients.items()}
+        return run_backward(state, roots, wanted, as_numpy)
+
+    def train(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Any = None,
+        model_inputs_to_streams: Any = None,
+        parameter_learners: Any = (),
+        callbacks: Any = (),
+        progress_frequency: Any = None,
+        max_epochs: int | None = None,
+        epoch_size: int | None = None,
+        max_samples: int | None = None,
+    ) -> Any:
+        """Train this criterion (loss, or loss and metric) on a source or on a tuple of arrays.
+
+        `callbacks` may hold progress writers, and a checkpoint, cross-validation and test configuration.
+        Returns a record of `updates` and `epoch_summaries` (loss, metric, samples), and `test_summary` after
+        a test.  Raises ValueError when the training would never end or the data does not fit the arguments.
+        """
+        from ..train.function_train import train
+
+        options = {name: value for name, value in locals().items() if name not in ("self", "train")}
+        return train(self, **options)
+
+    def test(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Any = None,
+        model_inputs_to_streams: Any = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The criterion's last part averaged over a source or arrays: a record of `metric`, `samples`."""
+        from ..train.function_train import evaluate
+
+        return evaluate(self, minibatch_source, minibatch_size, streams, model_inputs_to_streams, callbacks)
+
+    def grad(
+        self,
+        at: Any,
+        wrt: Any = None,
+        outputs: Any = None,
+        device: Any = None,
+        as_numpy: bool = True,
+        grad_root: Any = None,
+    ) -> Any:
+        """Gradients of the output with root gradient 1, summed over the batch for parameters; with `outputs`
+        also their values: (gradients, values)."""
+        from ..internal.evaluate import gradients
+
+        if wrt is None:
+            wrt = [v for v in self.arguments if v.needs_gradient]
+        variables = [to_variable(v) for v in _as_iterable(wrt)]
+        root = self.output if grad_root is None else to_variable(grad_root)
+        extra = [] if outputs is None else [to_variable(v) for v in _as_iterable(outputs)]
+        found, values = gradients(self, at, variables, root, extra, as_numpy)
+        result = next(iter(found.values())) if len(found) == 1 else found
+        if outputs is None:
+            return result
+        return result, (next(iter(values.values())) if len(values) == 1 else values)
+
+    # Files
+    def save(
+        self,
+        filename: str | os.PathLike[str],
+        format: ModelFormat = ModelFormat.CNTKv2,
+        use_external_files_to_store_parameters: bool = False,
+    ) -> None:
+        """Write the model file; missing directories are created."""
+        from ..internal.modelfile import save_model
+
+        if format.value != ModelFormat.CNTKv2.value or use_external_files_to_store_parameters:
+            raise unavailable("saving models as ONNX or with external parameter files")
+        save_model(self.root_function, filename)
+
+    def restore(self, filename: str | os.PathLike[str]) -> None:
+        """Take over the parameter values of a saved model of the same structure."""
+        from ..internal.modelfile import restore_model
+
+        restore_model(self, filename)
+
+    @staticmethod
+    def load(model: Any, device: Any = None, format: ModelFormat = ModelFormat.CNTKv2) -> Function:
+        """Read a model from a file or from bytes."""
+        from ..internal.modelfile import load_model_file
+
+        if format.value != ModelFormat.CNTKv2.value:
+            raise unavailable("loading ONNX models")
+        return load_model_file(model).composite()
+
+    # Text
+    def __repr__(self) -> str:
+        return full_text(self)
+
+    def __str__(self) -> str:
+        return signature_text(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __rshift__(self, other: Any) -> Any:
+        """`f >> g` is g after f."""
+        return other(self)
+
+    def __len__(self) -> int:
+        raise TypeError("object of type 'Function' has no len()")
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def to_variable(value: Any, dtype: Any = np.float32) -> Variable:
+    from . import tracing
+
+    return tracing.to_variable(value, dtype)
+
+
+def _as_iterable(values: Any) -> Iterable[Any]:
+    return [values] if isinstance(values, (Variable, Function)) else values
+
+
+def _flat(argument: Any) -> list[Any]:
+    """A tuple or a function with several outputs stands for several arguments."""
+    if isinstance(argument, tuple):
+        return [part for item in argument for part in _flat(item)]
+    if isinstance(argument, Function) and len(argument.outputs) > 1:
+        return list(argument.outputs)
+    return [argument]
+
+
+def _symbolic(values: Any) -> bool:
+    return any(isinstance(value, (Variable, Function)) for value in values)
+
+
+def _python_attribute(value: Any) -> Any:
+    if isinstance(value, Shape):
+        return tuple(reversed(value))
+    if isinstance(value, AxisValue):
+        return Axis(value.static_axis_idx, value.name, value.is_ordered)
+    if isinstance(value, list):
+        return [_python_attribute(item) for item in value]
+    return value
+
+
+__all__ = ["CloneMethod", "Function", "ModelFormat", "NamedOutput", "to_variable"]

@@ -1,0 +1,53 @@
+"""Texts of functions: what str() shows of their types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..axis import Axis
+from ..variables import Variable
+
+if TYPE_CHECKING:
+    from .base import Function
+
+
+def type_text(variable: Variable) -> str:
+    """`Tensor[3]`, `Sequence[Tensor[3]]`, `SequenceOver[axis][...]`, `ParameterTensor[3]`, `tensor`."""
+    if variable._shape is None or not variable.axes_known:
+        return "Sequence[tensor]"
+    kind = "SparseTensor" if variable.is_sparse else "Tensor"
+    if not variable.dynamic_axes:
+        kind = "ParameterTensor"
+    dims = ["?" if dim == -1 else str(dim) for dim in variable.shape]
+    if variable._dtype != np.float32:
+        dims.insert(0, f"np.{variable._dtype}")
+    tensor = f"{kind}[{','.join(dims)}]" if variable.shape else f"np.{variable._dtype}"
+    axis = variable.sequence_axis
+    if axis is None:
+        return tensor
+    return (
+        f"Sequence[{tensor}]"
+        if axis == Axis.default_dynamic_axis()
+        else f"SequenceOver[{axis.name}][{tensor}]"
+    )
+
+
+def signature_text(function: Function) -> str:
+    root = function.root_function
+    direct = all(v.owner is None for v in root.operands)
+    kind = root.display_name if direct else "Composite"
+    prefix = f"{root.name}: " if root.name else ""
+    arguments = ", ".join(f"{v.name}: {type_text(v)}" if v.name else type_text(v) for v in function.arguments)
+    results = ", ".join(type_text(v) for v in function.outputs)
+    several = len(function.outputs) != 1
+    return f"{prefix}{kind}({arguments}) -> {f'Tuple[{results}]' if several else results}"
+
+
+def full_text(function: Function) -> str:
+    kind = function.root_function.display_name if function.is_composite else function.op_name
+    of = function.arguments if function.is_composite else function.root_function.python_operands
+    arguments = ", ".join(repr(v) for v in of if v.is_input or v.is_placeholder or v.is_output)
+    results = ", ".join(repr(v) for v in function.outputs)
+    return f"{f'Composite({kind})' if function.is_composite else kind}: {arguments} -> {results}"
