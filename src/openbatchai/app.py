@@ -97,7 +97,7 @@ class Service:
         principals = StoredPrincipals(self._store, self.credentials.tenant)
         self._identity = Identity(self.credentials.tenant, home.keys, principals, clock)
         self.engine = _create_engine(
-            home, self._storage, self._settings.images, self._job_environment, clock, self._job_user.user
+            home, self._storage, self._settings, self._job_environment, clock, self._job_user.user
         )
         self.context = Context(
             store=self._store,
@@ -331,7 +331,7 @@ def _free_port(host: str) -> int:
 def _create_engine(
     home: Home,
     storage: Storage,
-    images: dict[str, str],
+    settings: Settings,
     environment: Callable[[], dict[str, str]],
     clock: SystemClock,
     job_user: JobUser | None,
@@ -339,7 +339,13 @@ def _create_engine(
     [found] = entry_points(group="openbatchai.engines", name="local")
     create: Callable[..., Engine] = found.load()
     return create(
-        home.engine, storage, images=images, client_environment=environment, clock=clock, user=job_user
+        home.engine,
+        storage,
+        images=settings.images,
+        client_environment=environment,
+        clock=clock,
+        user=job_user,
+        disk_reserve=settings.disk_reserve_mib * 2**20,
     )
 
 

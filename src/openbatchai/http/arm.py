@@ -73,8 +73,12 @@ class _Arm:
         except ServiceError as error:
             await self._render(request, _error_answer(error))(scope, receive, send)
             return
-        answer = await run_in_threadpool(self._answer, request, content)
-        await self._render(request, answer)(scope, receive, send)
+        # Rendered there, too: a page of a thousand jobs takes some of the loop's time that others need.
+        response = await run_in_threadpool(self._respond, request, content)
+        await response(scope, receive, send)
+
+    def _respond(self, request: Request, content: bytes) -> Response:
+        return self._render(request, self._answer(request, content))
 
     def _answer(self, request: Request, content: bytes) -> Answer:
         try:

@@ -61,6 +61,7 @@ class Reconciler:
         """
         events = self._observed()
         if forced or events or self.kept.is_due(self._context.clock.now()):
+            self.kept.hold = self._context.engine.hold()
             deadline = self._context.store.write(lambda unit: self.decide(unit, events))
         else:
             deadline = self.kept.next_time()

@@ -36,7 +36,7 @@ def load(connection: Connection) -> View:
         view.take(ClusterChange(row.id, scale_of(row.spec), row.target, row.deleting, resizing))
     nodes = tables.nodes.c
     columns = (nodes.cluster_id, nodes.id, nodes.state, nodes.changed, nodes.run_id, nodes.leave_after_run)
-    for cluster_id, *rest in connection.execute(select(*columns)):
+    for cluster_id, *rest in connection.execute(select(*columns, nodes.attempt)):
         view.put_node(cluster_id, NodeView(*rest))
     _load_jobs(connection, view)
     return view
@@ -65,8 +65,9 @@ class Kept:
 
     `deadlines` are the times when the plan of a cluster changes, `held` until when the end of a job waits for
     a reader of its logs. `effects` are the kinds that were queued and not looked for since, `operations` says
-    that some may be open. The writer's thread alone changes the view. What another thread reads is replaced
-    by it as a whole; `effects` grows before the wake-up, and shrinks before the look at the store.
+    that some may be open. `hold` is why the engine lets no run start, `told_hold` that a job's story says so.
+    The writer's thread alone changes the view. What another thread reads is replaced by it as a whole;
+    `effects` grows before the wake-up, and shrinks before the look at the store.
     """
 
     def __init__(self) -> None:
@@ -75,6 +76,8 @@ class Kept:
         self.held: dict[int, datetime] = {}
         self.effects: set[str] = set()
         self.operations = True
+        self.hold = ""
+        self.told_hold = False
 
     def committed(self, changes: Sequence[Change]) -> None:
         self.effects.update(change.kind for change in changes if isinstance(change, EffectQueued))

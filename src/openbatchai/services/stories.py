@@ -77,7 +77,8 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
         queued = QueuedJob(job.id, job.priority, job.node_count, job.limit_s)
         answer = why_waiting(cluster, queued, context.clock.now(), context.idle_timeout)
         head = None if answer.head is None else unit.jobs.get(id=answer.head)
-        return job, answer, told(answer, head.name if head else "")
+        hold = f" No run starts at present: {context.kept.hold}." if context.kept.hold else ""
+        return job, answer, told(answer, head.name if head else "") + hold
 
     # On the thread that keeps the scheduler's view, so that the answer is of one moment.
     return context.store.write(work)

@@ -277,6 +277,14 @@ class TestService:
         again = management.file_services.set_service_properties(*account.place, found)
         assert again.as_dict() == found.as_dict()
 
+    @pytest.mark.parametrize("settings", [{}, {"smb": {}}, {"nfs": {}}, {"smb": {"multichannel": {}}}])
+    def test_settings_that_set_nothing_can_be_read(self, new_account, management, settings):
+        account = new_account()
+        body = {"properties": {"protocolSettings": settings}}
+        management.file_services.set_service_properties(*account.place, body)
+        with ShareServiceClient(account.url("file"), credential=account.credential) as client:
+            client.get_service_properties()
+
     def test_what_it_cannot_be(self, refused, account):
         path = f"{account.path}/fileServices/default"
         kept = {"properties": {"shareDeleteRetentionPolicy": {"enabled": True, "days": 0}}}

@@ -33,6 +33,7 @@ def test_a_login_is_not_shown(value, shown):
         '{"ports": {"arm": 1, "blobs": 2}}',
         '{"names": ["a/b"]}',
         '{"names": [7]}',
+        '{"trustedCertificates": "/no/such/file"}',
     ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, content):
