@@ -33,7 +33,7 @@ def create_reader(path: Path, training: bool) -> C.io.MinibatchSource:
 
 def create_model(features: C.Variable, hidden: int) -> C.Function:
     with C.layers.default_options(activation=C.relu, pad=False):
-        return C.layers.Sequential(
+        model: C.Function = C.layers.Sequential(
             [
                 C.layers.Convolution2D((5, 5), 32, pad=True),
                 C.layers.MaxPooling((3, 3), (2, 2)),
@@ -45,6 +45,7 @@ def create_model(features: C.Variable, hidden: int) -> C.Function:
                 C.layers.Dense(CLASSES, activation=None),
             ]
         )(features / 256)
+    return model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.logdir is not None:
         options.logdir.mkdir(parents=True, exist_ok=True)
     log = None if options.logdir is None else str(options.logdir / "log")
-    writers = [C.logging.ProgressPrinter(tag="Training", log_to_file=log, num_epochs=options.epochs)]
+    writers: list[C.logging.ProgressWriter] = [
+        C.logging.ProgressPrinter(tag="Training", log_to_file=log, num_epochs=options.epochs)
+    ]
     curves = None
     if options.tensorboard_logdir is not None:
         curves = C.logging.TensorBoardProgressWriter(10, options.tensorboard_logdir, model=z)

@@ -1,12 +1,13 @@
 """Train a network on colour images, alone or with several workers.
 
-    python images_distributed.py --datadir DATA_DIR --outputdir MODEL_DIR [--network convnet|resnet20|resnet56]
-        [--scheme data_parallel|block_momentum] [--epochs N]
+    python images_distributed.py --datadir DATA_DIR --outputdir MODEL_DIR
+        [--network convnet|resnet20|resnet56] [--scheme data_parallel|block_momentum] [--epochs N]
 
-    mpirun -n 4 python images_distributed.py ...        (or: python -m cntk launch -n 4 images_distributed.py ...)
+    mpirun -n 4 python images_distributed.py ...
+    python -m cntk launch -n 4 images_distributed.py ...
 
-DATA_DIR holds train_map.txt and test_map.txt (`file<TAB>class` in each line, files relative to DATA_DIR or in zip
-archives) and, if images are to be centred, mean.xml.  Images are cropped at random places and mirrored while
+DATA_DIR holds train_map.txt and test_map.txt (`file<TAB>class` in each line, files relative to DATA_DIR or in
+zip archives) and, if images are to be centred, mean.xml.  Images are cropped at random places and mirrored while
 they are read, as for CIFAR-10.  Rank 0 writes the models; every rank prints the same lines.
 """
 
@@ -57,7 +58,11 @@ def convnet(classes: int) -> Any:
 
     with L.default_options(activation=C.relu, pad=True):
         return L.Sequential(
-            [L.For(range(3), lambda i: group((32, 48, 64)[i])), L.Dense(64), L.Dense(classes, activation=None)]
+            [
+                L.For(range(3), lambda i: group((32, 48, 64)[i])),
+                L.Dense(64),
+                L.Dense(classes, activation=None),
+            ]
         )
 
 
