@@ -299,6 +299,10 @@ class Engine(Protocol):
 
     def capabilities(self) -> EngineCapabilities: ...
 
+    def hold(self) -> str:
+        """Why no run may start at present, for instance for want of disk space; "" when runs may start."""
+        ...
+
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
         """Make the nodes exist; asking again for an existing node gives the same facts.
 

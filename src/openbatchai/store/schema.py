@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -229,6 +229,7 @@ nodes = Table(
     _json("facts"),
     Column("run_id", Key, nullable=False, default="", index=True),
     _flag("leave_after_run"),
+    Column("attempt", Integer, nullable=False, default=0),
 )
 
 jobs = Table(
