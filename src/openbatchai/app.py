@@ -108,6 +108,7 @@ class Service:
             subscription=self.credentials.subscription_id,
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+            preemptions_per_node_hour=self._settings.preemptions_per_node_hour,
             quotas=self._settings.quotas,
             recorded_creates=self._settings.recorded_creates,
         )

@@ -186,6 +186,7 @@ class Settings:
     `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
     which the service asks in a client's place (an office's own, for instance). `job_user`: whom jobs run as
     when root starts the service; without it, the first of engines.user.USUAL that can.
+    `preemptions_per_node_hour`: how often a low-priority node is taken away, at random.
     `disk_reserve_mib`: with less than this free on the disk of the home (2 % of a small one) no run starts.
     """
 
@@ -201,6 +202,7 @@ class Settings:
     names: tuple[str, ...] = ()
     trusted_certificates: str | None = None
     job_user: str = ""
+    preemptions_per_node_hour: float = 0.0
     disk_reserve_mib: int = DEFAULT_DISK_RESERVE_MIB
 
     @classmethod
@@ -230,6 +232,7 @@ class Settings:
                 names=tuple(map(_host_name, content.get("names", []))),
                 trusted_certificates=_readable(content.get("trustedCertificates")),
                 job_user=str(content.get("jobUser", "")),
+                preemptions_per_node_hour=float(content.get("preemptionsPerNodeHour", 0.0)),
                 disk_reserve_mib=int(content.get("diskReserveMiB", DEFAULT_DISK_RESERVE_MIB)),
             )
         except (ValueError, TypeError, AttributeError) as error:
@@ -252,6 +255,7 @@ class Settings:
             "names": list(self.names),
             "trustedCertificates": self.trusted_certificates,
             "jobUser": self.job_user,
+            "preemptionsPerNodeHour": self.preemptions_per_node_hour,
             "diskReserveMiB": self.disk_reserve_mib,
         }
 

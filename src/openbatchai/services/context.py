@@ -21,7 +21,8 @@ class Context:
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
     usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
     202 and an operation, as the real service did, not by 200 with the resource. `kept` is the scheduler's
-    view, up to date from the first reconciler on."""
+    view, up to date from the first reconciler on. `preemptions_per_node_hour`: how often each low-priority
+    node is taken away, at random, to rehearse it."""
 
     store: Store
     storage: StorageContent
@@ -35,6 +36,7 @@ class Context:
     tail_wait_s: float = 2.0
     quotas: Mapping[str, int] = field(default_factory=dict)
     recorded_creates: bool = False
+    preemptions_per_node_hour: float = 0.0
     kept: Kept = field(default_factory=Kept)
 
 
