@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient, ContainerClient, generate_blob_sas
+from azure.storage.blob import AccessPolicy, BlobServiceClient, ContainerClient, generate_blob_sas
 from azure.storage.fileshare import ShareServiceClient
 from harness.arm import Arm, Lab, cluster_properties, mount, unique
 
@@ -275,6 +275,21 @@ class TestSignatures:
         token = management.storage_accounts.list_service_sas(*account.place, body).service_sas_token
         url = f"{account.url('file')}/{share.share_name}/f?{token}"
         assert requests.get(url, timeout=30).content == b"content"
+
+    def test_by_a_stored_policy(self, account, management, blob):
+        with BlobServiceClient(account.url(), credential=account.credential) as client:
+            policy = AccessPolicy(permission="r", expiry=NOW + HOUR)
+            container = client.get_container_client(blob.container_name)
+            container.set_container_access_policy({"mine": policy})
+            body = {
+                "canonicalizedResource": f"/blob/{account.name}/{blob.container_name}",
+                "signedResource": "c",
+                "signedIdentifier": "mine",
+            }
+            token = management.storage_accounts.list_service_sas(*account.place, body).service_sas_token
+            assert requests.get(f"{blob.url}?{token}", timeout=30).content == b"content"
+            container.set_container_access_policy({})
+            assert requests.get(f"{blob.url}?{token}", timeout=30).status_code == 403
 
     @pytest.mark.parametrize(
         ("change", "field"),
