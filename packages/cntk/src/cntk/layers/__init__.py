@@ -2,6 +2,7 @@
 
 from ..default_options import default_options, default_options_for
 from ..internal.missing import module_getattr
+from . import typing as typing
 from .blocks import (
     GRU,
     LSTM,
@@ -39,6 +40,7 @@ from .layers import (
     LayerNormalization,
     MaxPooling,
     MaxUnpooling,
+    SequentialConvolution,
 )
 from .models import AttentionModel
 from .sequence import (
@@ -86,6 +88,7 @@ __all__ = [
     "ResNetBlock",
     "Sequential",
     "SequentialClique",
+    "SequentialConvolution",
     "Stabilizer",
     "UnfoldFrom",
     "UntestedBranchError",

@@ -146,8 +146,12 @@ def _tuple_of(arguments: list[Variable]) -> list[Variable]:
 def trace(
     function: Callable[..., Any], make_block: bool = False, op_name: str = "", name: str = ""
 ) -> CompositeFunction:
-    """`Function(f)`: call f with placeholders named like its arguments."""
-    formal = [_formal(argument) for argument in argument_names(function)]
+    """`Function(f)`: call f with placeholders named like its arguments (and typed, if it says so)."""
+    types = getattr(function, "__annotations__", {})
+    formal = []
+    for argument in argument_names(function):
+        variable = getattr(types.get(argument), "variable", None)
+        formal.append(_formal(argument) if variable is None else variable(argument))
     if make_block:
         inner = [_formal(v.name) for v in formal]
         traced = _without_identity(_as_function(function(*inner)))
