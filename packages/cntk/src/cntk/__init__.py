@@ -91,6 +91,8 @@ from .initializer import (
     xavier,
 )
 from .internal.missing import module_getattr
+from .internal.uids import AUTO_SEED as auto_select
+from .io import INFINITELY_REPEAT, MinibatchData
 from .learners import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .metrics import *  # noqa: F403
@@ -103,6 +105,7 @@ from .variables import INFERRED as InferredDimension
 from .variables import Constant, Parameter, Record, Variable
 
 __all__ = [
+    "INFINITELY_REPEAT",
     "Axis",
     "BlockFunction",
     "CloneMethod",
@@ -114,6 +117,7 @@ __all__ = [
     "FreeDimension",
     "Function",
     "InferredDimension",
+    "MinibatchData",
     "ModelFormat",
     "NDArrayView",
     "Parameter",
@@ -124,6 +128,7 @@ __all__ = [
     "all_devices",
     "asarray",
     "asvalue",
+    "auto_select",
     "bilinear",
     "cpu",
     "default_options",

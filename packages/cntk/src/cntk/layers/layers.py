@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import default_override_or, get_default_override
+from ..default_options import default_override_or, get_default_override, is_default_override
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..internal.missing import module_getattr, unavailable
 from ..internal.uids import AUTO_SEED
@@ -552,6 +552,8 @@ def Embedding(shape: Any = None, init: Any = _INIT, weights: Any = None, name: s
     if shape is None and weights is None:
         raise ValueError("Embedding: output shape must be specified")
     if weights is not None:
+        if not is_default_override(init):
+            raise ValueError("Embedding: init and weights options are mutually exclusive")
         if shape is not None:
             raise ValueError("Embedding: output shape must not be specified when weights are given")
         E: Any = weights if isinstance(weights, Variable) else Constant(weights, name="E")

@@ -134,6 +134,14 @@ def argument_names(function: Callable[..., Any]) -> list[str]:
     return names
 
 
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types that a function's arguments are declared with, also where they are written as strings."""
+    try:
+        return inspect.get_annotations(function, eval_str=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return {}
+
+
 def _tuple_of(arguments: list[Variable]) -> list[Variable]:
     """The arguments behind a block that keeps their order, whichever the function uses first."""
     from .graph_ops import combine
@@ -147,7 +155,7 @@ def trace(
     function: Callable[..., Any], make_block: bool = False, op_name: str = "", name: str = ""
 ) -> CompositeFunction:
     """`Function(f)`: call f with placeholders named like its arguments (and typed, if it says so)."""
-    types = getattr(function, "__annotations__", {})
+    types = _annotations(function)
     formal = []
     for argument in argument_names(function):
         variable = getattr(types.get(argument), "variable", None)
