@@ -2,14 +2,13 @@
 
     python benchmarks/storage.py [PART …] [--rounds 3] [--blobs 10000] [--entries 1000000]
 
-Parts, all by default: transfer, small, list, flat, raw, memory, control. CPU is what the server's process
+Parts, all by default: transfer, small, list, flat, raw, memory. CPU is what the server's process
 used, the client's not counted. Azurite is installed by npm into ~/.cache/openbatchai-bench. A run in which
 ours is measured beside a busy machine says little: the load is printed with each part.
 """
 
 import argparse
 import http.client
-import multiprocessing
 import os
 import re
 import socket
@@ -20,13 +19,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
-from measuring import at_least, heading, line, median, new_home, percentile, service
+from measuring import at_least, heading, line, median, new_home, service
 from storage_peers import CONTAINER, Server, azurite, ceiling, ours, trusting
 
 MIB = 2**20
@@ -36,8 +33,6 @@ METADATA = {"project": "benchmark", "epoch": "17"}
 SMALL_CALLS = 2000
 RAW_BYTES = 1024 * MIB
 UPLOADS = 16
-CONTROL_CALLS = 400
-DOWNLOADS = 4
 
 
 class Bench:
@@ -333,70 +328,6 @@ def peak(server: Server) -> Iterator[list[float]]:
         watching.join()
 
 
-# --- control: the control plane while the data plane is busy
-
-
-def control(bench: Bench, peer: Server | None) -> None:
-    heading(f"GET of a resource group while {DOWNLOADS} downloads of 512 MiB run")
-    endpoint = bench.endpoint
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": endpoint["client_id"],
-        "client_secret": endpoint["client_secret"],
-        "resource": "https://management.azure.com/",
-    }
-    size = 512 * MIB
-    file = bench.directory / "watched"
-    with file.open("wb") as content:
-        content.truncate(size)
-    address, token, spawn = urlsplit(bench.ours.url), bench.ours.token(), multiprocessing.get_context("spawn")
-    target = f"{address.path}/{CONTAINER}/watched?{token}"
-    with httpx.Client(verify=trusting(endpoint["ca_bundle"]), trust_env=False, timeout=60) as client:
-        answer = client.post(f"{endpoint['authority']}/{endpoint['tenant']}/oauth2/token", data=form)
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        url = f"{endpoint['arm']}/subscriptions/{endpoint['subscription_id']}/resourcegroups"
-        parameters = {"api-version": "2018-05-01"}
-        for busy in (False, True):
-            # Processes: threads would make the client itself slow, not the service.
-            begun_ones = spawn.Semaphore(0)
-            started = [
-                spawn.Process(target=download, args=(bench.ours.url, target, begun_ones))
-                for _ in range(DOWNLOADS)
-            ]
-            workers = started if busy else []
-            for worker in workers:
-                worker.start()
-            for _ in workers:
-                begun_ones.acquire()
-            found = []
-            for _ in range(CONTROL_CALLS):
-                begun = time.perf_counter()
-                client.get(url, headers=headers, params=parameters).raise_for_status()
-                found.append((time.perf_counter() - begun) * 1e3)
-            for worker in workers:
-                worker.terminate()
-                worker.join()
-            what = "while they run" if busy else "before"
-            line(f"p50 {what}", median(found), "ms", None)
-            line(f"p99 {what}", percentile(found, 0.99), "ms", 25 if busy else None)
-    file.unlink()
-
-
-def download(url: str, target: str, begun: Semaphore) -> None:
-    """Download the same blob again and again, until the process is ended; `begun` is told of the first."""
-    connection = connect(url)
-    buffer = bytearray(MIB)
-    is_first = True
-    while True:
-        connection.request("GET", target)
-        answer = connection.getresponse()
-        if is_first:
-            begun.release()
-            is_first = False
-        while answer.readinto(buffer):
-            pass
-
-
 PARTS = {
     "transfer": transfer,
     "small": small,
@@ -404,7 +335,6 @@ PARTS = {
     "flat": flat,
     "raw": raw,
     "memory": memory,
-    "control": control,
 }
 
 

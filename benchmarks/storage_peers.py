@@ -26,7 +26,7 @@ from measuring import environment, free_port
 CACHE = Path.home() / ".cache" / "openbatchai-bench"
 AZURITE = "3.35"
 CONTAINER = "benchmark"
-_START_S = 30.0
+_START_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def azurite() -> Iterator[Server | None]:
         return
     account, key = "benchmark", base64.b64encode(os.urandom(64)).decode()
     port = free_port()
-    with _directory() as home:
+    with scratch() as home:
         words = ["--blobPort", str(port), "--location", str(home), "--silent", "--disableTelemetry"]
         command = ["node", str(main), *words, "--skipApiVersionCheck"]
-        with _process(command, port, AZURITE_ACCOUNTS=f"{account}:{key}") as pid:
+        with running(command, port, AZURITE_ACCOUNTS=f"{account}:{key}") as pid:
             yield Server(f"Azurite {AZURITE}", f"http://127.0.0.1:{port}/{account}", account, key, pid)
 
 
@@ -109,15 +109,15 @@ def ceiling(directory: Path) -> Iterator[Ceiling]:
     if shutil.which("nginx") is None:
         print("  nginx is left out: it is not installed (apt-get install nginx-light)")
         port = free_port()
-        with _process([sys.executable, __file__, str(directory), str(port)], port):
+        with running([sys.executable, __file__, str(directory), str(port)], port):
             yield Ceiling("sendfile", port, 0)
         return
     port = free_port()
-    with _directory() as home:
-        _certificate(home)
+    with scratch() as home:
+        certificate(home)
         (home / "nginx.conf").write_text(_NGINX.format(home=home, root=directory, port=port, tls=port + 1))
         command = ["nginx", "-p", str(home), "-e", "stderr", "-c", str(home / "nginx.conf")]
-        with _process(command, port):
+        with running(command, port):
             yield Ceiling("nginx", port, port + 1)
 
 
@@ -143,7 +143,7 @@ http {{
 """
 
 
-def _certificate(home: Path) -> None:
+def certificate(home: Path) -> None:
     """A self-signed P-256 certificate, as our own CA's are."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -163,7 +163,7 @@ def _certificate(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _directory() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="openbatchai-benchmark-"))
     try:
         yield directory
@@ -172,7 +172,7 @@ def _directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], port: int, **variables: str) -> Iterator[int]:
+def running(command: list[str], port: int, **variables: str) -> Iterator[int]:
     """A server process, once it listens on `port`."""
     variables = environment() | variables
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables) as process:

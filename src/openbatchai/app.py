@@ -45,7 +45,7 @@ from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import accounts, bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
 from openbatchai.services.bootstrap import Credentials, StoredPrincipals
-from openbatchai.services.context import Context
+from openbatchai.services.context import Context, Retention
 from openbatchai.services.identity import Identity, new_secret
 from openbatchai.store import schema
 from openbatchai.store.secrets import SecretBox
@@ -97,7 +97,7 @@ class Service:
         principals = StoredPrincipals(self._store, self.credentials.tenant)
         self._identity = Identity(self.credentials.tenant, home.keys, principals, clock)
         self.engine = _create_engine(
-            home, self._storage, self._settings.images, self._job_environment, clock, self._job_user.user
+            home, self._storage, self._settings, self._job_environment, clock, self._job_user.user
         )
         self.context = Context(
             store=self._store,
@@ -108,6 +108,8 @@ class Service:
             subscription=self.credentials.subscription_id,
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+            retention=Retention(**self._settings.retention),
+            preemptions_per_node_hour=self._settings.preemptions_per_node_hour,
             quotas=self._settings.quotas,
             recorded_creates=self._settings.recorded_creates,
         )
@@ -331,7 +333,7 @@ def _free_port(host: str) -> int:
 def _create_engine(
     home: Home,
     storage: Storage,
-    images: dict[str, str],
+    settings: Settings,
     environment: Callable[[], dict[str, str]],
     clock: SystemClock,
     job_user: JobUser | None,
@@ -339,7 +341,13 @@ def _create_engine(
     [found] = entry_points(group="openbatchai.engines", name="local")
     create: Callable[..., Engine] = found.load()
     return create(
-        home.engine, storage, images=images, client_environment=environment, clock=clock, user=job_user
+        home.engine,
+        storage,
+        images=settings.images,
+        client_environment=environment,
+        clock=clock,
+        user=job_user,
+        disk_reserve=settings.disk_reserve_mib * 2**20,
     )
 
 

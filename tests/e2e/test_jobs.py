@@ -403,6 +403,16 @@ class TestLists:
         assert [job["name"] for job in first["value"] + rest["value"]] == ["j0", "j1", "j2"]
         assert "nextLink" not in rest
 
+    def test_a_page_goes_on_behind_the_last_job_whatever_went_meanwhile(self, lab):
+        experiment = f"{lab.workspace}/experiments/{unique('paged')}"
+        lab.arm.put(experiment, {})
+        for i in range(3):
+            lab.arm.put(f"{experiment}/jobs/j{i}", {"properties": lab.job_properties(nodeCount=64)})
+        first = lab.arm.ask("GET", f"{experiment}/jobs", query={"maxresults": "2"}).json()
+        lab.arm.delete(f"{experiment}/jobs/j0")
+        rest = lab.arm.ask("GET", first["nextLink"], version=None).json()
+        assert [job["name"] for job in rest["value"]] == ["j2"]
+
     def test_output_files_go_down_directories(self, lab):
         job = lab.submit(
             "mkdir $AZ_BATCHAI_OUTPUT_MODEL/deep; echo x > $AZ_BATCHAI_OUTPUT_MODEL/deep/file",

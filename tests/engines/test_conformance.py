@@ -265,3 +265,7 @@ def test_a_file_server_that_is_not_there_refuses_the_mount(bench, build):
     mount = build.mount(kind=MountKind.FILE_SERVER, account="", container="", file_server="key-2")
     end = bench.run(build.task("true", mounts=(mount,)))
     assert (end.exit_code, end.fault.code) == (-1, Fault.FILE_SERVER_MOUNT)
+
+
+def test_an_engine_that_has_what_it_needs_holds_no_run(bench):
+    assert bench.engine.hold() == ""

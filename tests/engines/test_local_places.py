@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -438,3 +440,28 @@ def test_a_node_sees_its_own_gpus_and_no_others(with_gpus, build, out):
         with_gpus.run(build.task(line, id=f"on-{node_id}", node_id=node_id))
 
     assert printed(out) == "0:  (PCI_BUS_ID)\n1: 0 (PCI_BUS_ID)\n1: 1 (PCI_BUS_ID)\n"
+
+
+def test_with_too_little_disk_no_run_may_start(open_engine, root):
+    """2 % of a small disk is the most that is kept free."""
+    free = shutil.disk_usage(root.parent).free
+
+    assert open_engine(disk_reserve=0).hold() == ""
+    if free < shutil.disk_usage(root.parent).total * 0.02:
+        pytest.skip("this disk is nearly full")
+    assert open_engine(disk_reserve=2**60).hold() == ""
+
+
+@needs_root
+def test_a_full_disk_is_named_with_what_is_left(tmp_path, open_engine, root):
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(root)], check=True)
+    try:
+        engine = open_engine()
+        (root / "filler").write_bytes(bytes(8 * 2**20 - 2**17))
+        assert f"the disk of {root} has 0 MiB left" in engine.hold()
+        (root / "filler").unlink()
+        assert engine.hold() == ""
+    finally:
+        engine.close()
+        subprocess.run(["umount", "-l", str(root)], check=True)

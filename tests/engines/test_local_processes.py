@@ -11,7 +11,17 @@ import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import Process, Signal, Step, StepKind, TaskEventKind
+from openbatchai.domain.ports import (
+    MountKind,
+    MountLevel,
+    Process,
+    Signal,
+    Step,
+    StepKind,
+    TaskEventKind,
+    TaskKind,
+)
+from openbatchai.engines import cgroups
 
 # A grandchild that leaves the session, ignores TERM and tells its pid.
 STUBBORN = """
@@ -204,7 +214,7 @@ def _give_back_its_task(directory: Path, root: Path) -> None:
         "cpus": None, "wall_clock_s": None, "grace_s": 1,
         "host_environment": {"PATH": os.defpath}, "environment": {}, "task_environment": {}, "secrets": {},
         "identity": {"OPENBATCHAI_TASK_ID": "task-1"}, "mounts": [], "directories": [], "files": {},
-        "emptied": None, "user": None, "log": None, "container": None,
+        "emptied": None, "user": None, "cgroup": None, "log": None, "container": None,
         "steps": [{"kind": "toolkit", "processes": [process]}],
     }  # fmt: skip
     (directory / "task.json").write_text(json.dumps(spec))
@@ -316,3 +326,82 @@ def test_a_task_outlives_a_service_that_is_killed(local, root, out):
 
     assert local.end().exit_code == 4
     assert (out / "go.out").read_text() == "survived\n"
+
+
+# It leaves the session and clears its environment: nothing but a control group holds it.
+FUGITIVE = """
+cd "$AZ_BATCHAI_JOB_MOUNT_ROOT/out"
+setsid --fork env -i bash -c 'trap "" TERM; echo $$ > pid; while :; do /bin/sleep 1; done'
+while [ ! -s pid ]; do sleep 0.01; done
+touch ready
+"""
+
+
+@pytest.fixture
+def groups(local, root):
+    found = cgroups.open_groups(root.resolve())
+    if found is None:
+        pytest.skip("this machine lets the service make no control groups")
+    return found
+
+
+def test_what_fled_a_killed_agent_is_found_by_its_group(local, build, out, agent_of, groups):
+    local.engine.start(build.task(FUGITIVE + "sleep 1000"))
+    local.wait((out / "ready").exists)
+    pid = pid_in(out / "pid")
+
+    os.kill(agent_of(), signal.SIGKILL)
+
+    assert local.end().fault.code == Fault.NODE_AGENT_LOST
+    assert not is_alive(pid)
+    assert groups.names() == []
+    assert b"Ended 3 processes in place of the agent" in local.engine.fetch("task-1", "execution.log", 0)
+
+
+def test_a_group_goes_with_its_agent(local, build, out, groups):
+    local.run(build.task(FUGITIVE))
+
+    local.wait(lambda: groups.names() == [], "the end of the group")
+    assert not is_alive(pid_in(out / "pid"))
+
+
+def test_what_earlier_tasks_left_is_ended_at_the_start_and_counted(
+    local, open_engine, build, out, agent_of, root, groups, caplog
+):
+    """One whose agent was killed while no service was there, and one that is not even known any more."""
+    local.engine.start(build.task(FUGITIVE + "sleep 1000"))
+    local.wait((out / "ready").exists)
+    local.engine.close()
+    os.kill(agent_of(), signal.SIGKILL)
+    groups.of("forgotten").mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as left:
+        (groups.of("forgotten") / "cgroup.procs").write_text(str(left.pid))
+
+        open_engine()
+
+        assert left.wait(30) == -signal.SIGKILL
+    assert not is_alive(pid_in(out / "pid"))
+    assert "ended 4 processes that 2 earlier tasks had left" in caplog.text
+    assert groups.names() == []
+
+
+def test_a_daemon_of_a_node_outlives_the_service_and_ends_with_the_node(
+    local, open_engine, build, out, root, groups
+):
+    mount = build.mount(
+        kind=MountKind.UNMANAGED, level=MountLevel.CLUSTER, relative_path="own", command=DAEMON
+    )
+    step = build.step("true", StepKind.SETUP, stdout="o.txt", stderr="e.txt")
+    local.run(build.task(step, kind=TaskKind.NODE_PREPARATION, mounts=(build.mount(), mount)))
+    pid = int((root / "nodes" / "node-1" / "mounts" / "own.pid").read_text())
+    local.engine.close()
+
+    second = open_engine()
+
+    assert is_alive(pid)
+    second.release(["node-1"])
+    second.forget("task-1")
+    assert not is_alive(pid)
+
+
+DAEMON = "setsid --fork bash -c 'echo $$ > \"$OPENBATCHAI_MOUNT_PATH.pid\"; exec sleep 1000'; sleep 0.2; true"

@@ -110,19 +110,23 @@ class Made:
     body: Any = None
 
 
-class Maker:
-    """Requests of one api-version; the same seed gives the same ones."""
+def published(version: str) -> Json:
+    return dict(json.loads((contract.SPEC / version / "BatchAI.json").read_text()))
 
-    def __init__(self, version: str, seed: int, world: World) -> None:
+
+class Maker:
+    """Requests of one api-version, made from its swagger; the same seed gives the same ones."""
+
+    def __init__(self, version: str, seed: int, world: World, spec: Json) -> None:
         self.random = random.Random(f"{version} {seed}")
         self.world = world
         self.version = version
-        self._spec = json.loads((contract.SPEC / version / "BatchAI.json").read_text())
+        self._spec = spec
         self._operations = [
             (path, method.upper(), operation)
             for path, methods in self._spec["paths"].items()
             for method, operation in methods.items()
-            for _ in range(3 if operation["operationId"].endswith("_Create") else 1)
+            for _ in range(3 if operation.get("operationId", "").endswith("_Create") else 1)
         ]
         # Of each property of a body, how often it is wrong.
         self._wrong = 0.0

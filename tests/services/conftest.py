@@ -131,7 +131,7 @@ def plane(tmp_path):
     plane.store.close()
 
 
-def cluster_body(count=1, deallocation="requeue", auto=None, key=KEY, **extra):
+def cluster_body(count=1, deallocation="requeue", auto=None, key=KEY, size="STANDARD_D1", **extra):
     scale = (
         {"autoScale": auto}
         if auto
@@ -146,7 +146,7 @@ def cluster_body(count=1, deallocation="requeue", auto=None, key=KEY, **extra):
     return LATEST.cluster_request(
         {
             "properties": {
-                "vmSize": "STANDARD_D1",
+                "vmSize": size,
                 "userAccountSettings": {"adminUserName": "u"},
                 "scaleSettings": scale,
                 "nodeSetup": {"mountVolumes": {"azureFileShares": [share]}, **extra},

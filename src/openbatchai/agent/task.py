@@ -74,6 +74,8 @@ class Run:
         self._report.event("started")
         if os.path.exists(os.path.join(self._directory, TERMINATE)):
             raise faults.terminated()
+        if spec["cgroup"]:
+            self._join(spec["cgroup"])
         if spec["cpus"]:
             os.sched_setaffinity(0, spec["cpus"])
         os.chdir(spec["cwd"])
@@ -89,6 +91,15 @@ class Run:
         for step in steps:
             exit_code = self._carry_out_step(step)
         return exit_code
+
+    def _join(self, group: str) -> None:
+        try:
+            os.makedirs(group, exist_ok=True)
+            with open(os.path.join(group, "cgroup.procs"), "w") as members:
+                members.write("0")
+        except OSError as error:
+            # Without it everything goes on; only whoever survives a killed agent may be harder to find.
+            self._report.say(f"Unable to join the control group {group}: {error}")
 
     def _all_of_engine(self) -> dict[str, str]:
         return {**self._host, **self._spec["environment"]}

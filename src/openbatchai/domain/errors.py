@@ -79,6 +79,7 @@ class Fault(StrEnum):
     FILE_SERVER_MOUNT = "NFSMountError"
     CONTAINER_START = "FailedStartingContainer"
     NODE_PREPARATION_FAILED = "NodePreparationFailed"
+    NODE_ALLOCATION_WAITS = "NodeAllocationWaits"
     NODE_AGENT_LOST = "NodeAgentLost"
     TASK_SETUP = "TaskSetupFailed"
     CLUSTER_DELETED = "ClusterDeleted"

@@ -120,6 +120,7 @@ class Node:
     facts: Json
     run_id: str = ""
     leave_after_run: bool = False
+    attempt: int = 0
 
 
 @dataclass

@@ -37,6 +37,13 @@ class ReleaseNode:
 
 
 @dataclass(frozen=True)
+class ReplaceNode:
+    """An unusable node makes room for another one."""
+
+    node_id: str
+
+
+@dataclass(frozen=True)
 class VacateNode:
     """A running node has to go; `how` says what becomes of its job."""
 
@@ -61,7 +68,10 @@ class Settle:
     cluster_id: int
 
 
-Decision = SetTarget | AddNodes | ReleaseNode | VacateNode | StartJob | Settle
+Decision = SetTarget | AddNodes | ReleaseNode | ReplaceNode | VacateNode | StartJob | Settle
+
+# An unusable node is replaced as often as there are pauses here; what failed may be over by then.
+REPLACEMENT_PAUSES = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=6))
 
 # Who goes first when a cluster shrinks.
 _LEAVING_ORDER = (NodeState.UNUSABLE, NodeState.IDLE, NodeState.PREPARING)
@@ -83,8 +93,11 @@ def plan(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list[D
     if to_add := nodes_to_come(cluster, target, len(spent)):
         decisions.append(AddNodes(cluster.id, to_add))
     decisions += [_leave(node, cluster.scale.deallocation) for node in leave]
+    gone = {node.id for node in (*spent, *leave)}
+    replaced = [node for node, due in _to_replace(cluster) if due <= now and node.id not in gone]
+    decisions += [ReplaceNode(node.id) for node in replaced]
     decisions += plan_starts(cluster, now, idle_timeout)[0]
-    if cluster.resizing and len(cluster) == target and not leave and not spent:
+    if cluster.resizing and len(cluster) == target and not (leave or spent or replaced):
         decisions.append(Settle(cluster.id))
     return decisions
 
@@ -105,14 +118,31 @@ def nodes_to_come(cluster: ClusterView, target: int, spent: int = 0) -> int:
 
 
 def next_deadline(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> datetime | None:
-    """When time alone will change the plan: the next idle or unusable node of an autoscale cluster to time
-    out. One that timed out and had to stay waits for a change, not for a time."""
-    if not cluster.scale.automatic or cluster.deleting:
+    """When time alone will change the plan: the next unusable node to be replaced; of an autoscale cluster,
+    the next idle or unusable one to time out. One that timed out and had to stay waits for a change, not for
+    a time."""
+    if cluster.deleting:
         return None
-    nodes = list(cluster.of(NodeState.UNUSABLE))
-    if cluster.target > cluster.scale.minimum:
-        nodes += cluster.of(NodeState.IDLE)
-    return min((time for node in nodes if (time := node.since + idle_timeout) > now), default=None)
+    times = [due for _, due in _to_replace(cluster)]
+    if cluster.scale.automatic:
+        nodes = list(cluster.of(NodeState.UNUSABLE))
+        if cluster.target > cluster.scale.minimum:
+            nodes += cluster.of(NodeState.IDLE)
+        times += [node.since + idle_timeout for node in nodes]
+    return min((time for time in times if time > now), default=None)
+
+
+def _to_replace(cluster: ClusterView) -> list[tuple[NodeView, datetime]]:
+    """Unusable nodes that will be replaced, and when. An autoscale cluster with more nodes than its minimum
+    replaces none that no job waits for."""
+    scale = cluster.scale
+    if scale.automatic and cluster.target > scale.minimum and not cluster.queue.nodes_wanted(scale.maximum):
+        return []
+    return [
+        (node, node.since + REPLACEMENT_PAUSES[node.attempt])
+        for node in sorted(cluster.of(NodeState.UNUSABLE), key=lambda node: node.id)
+        if node.attempt < len(REPLACEMENT_PAUSES)
+    ]
 
 
 def _sorted(cluster: ClusterView) -> list[NodeView]:

@@ -53,12 +53,14 @@ class DirectoryEntry:
 class AccountRules:
     """How an account may be used: only by https, with its keys, by everybody where a container says so.
 
-    `delegation_generation` changes when the account's user delegation keys are revoked.
+    `default_tier` is that of blobs which nobody gave one. `delegation_generation` changes when the account's
+    user delegation keys are revoked.
     """
 
     https_only: bool = False
     shared_key: bool = True
     public_access: bool = True
+    default_tier: str = "Hot"
     delegation_generation: str = ""
 
 
@@ -298,6 +300,10 @@ class Engine(Protocol):
     """Provides nodes and carries out tasks. Calls may block; none is made inside a transaction."""
 
     def capabilities(self) -> EngineCapabilities: ...
+
+    def hold(self) -> str:
+        """Why no run may start at present, for instance for want of disk space; "" when runs may start."""
+        ...
 
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
         """Make the nodes exist; asking again for an existing node gives the same facts.

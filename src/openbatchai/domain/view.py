@@ -30,6 +30,7 @@ class NodeChange:
     since: datetime
     run_id: str
     leave_after_run: bool
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,14 @@ Change = (
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
+    """`attempt`: how many unusable nodes were replaced, one after the other, by this one."""
+
     id: str
     state: NodeState
     since: datetime
     run_id: str = ""
     leave_after_run: bool = False
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,9 @@ class View:
         self.changed.add(change.id)
 
     def _take_node(self, change: NodeChange) -> None:
-        node = NodeView(change.id, change.state, change.since, change.run_id, change.leave_after_run)
+        node = NodeView(
+            change.id, change.state, change.since, change.run_id, change.leave_after_run, change.attempt
+        )
         self.put_node(change.cluster_id, node)
 
     def put_node(self, cluster_id: int, node: NodeView) -> None:

@@ -66,6 +66,11 @@ def open_agent(directory: Path) -> int | None:
     return None
 
 
+def is_held(directory: Path) -> bool:
+    """Whether an agent, or somebody in its place, has the task in hand."""
+    return _holder(directory) is not None
+
+
 def send(descriptor: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptor, number)

@@ -65,7 +65,8 @@ _LOST = TaskFault(Fault.NODE_AGENT_LOST, "The agent of the task ended unexpected
 
 
 class FakeEngine:
-    """`started` holds the tasks in the order of their start, `released` the nodes given back."""
+    """`started` holds the tasks in the order of their start, `released` the nodes given back; `held` is what
+    `hold` says."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class FakeEngine:
     ) -> None:
         self.started: list[Task] = []
         self.released: list[str] = []
+        self.held = ""
         self._clock = clock
         self._storage = storage
         self._behaviour = behaviour
@@ -92,6 +94,9 @@ class FakeEngine:
 
     def capabilities(self) -> EngineCapabilities:
         return self._capabilities
+
+    def hold(self) -> str:
+        return self.held
 
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
         for request in requests:

@@ -29,8 +29,9 @@ from openbatchai.domain.ports import (
     TaskEvent,
     TaskEventKind,
     TaskFault,
+    TaskKind,
 )
-from openbatchai.engines import agents, gpus, images, layout, lost, machine, records
+from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
@@ -42,6 +43,10 @@ from openbatchai.engines.watch import Watch
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
+_MIB = 2**20
+_DISK_RESERVE = 512 * _MIB
+# Of a small disk not more than this part is kept free.
+_MOST_RESERVED = 0.02
 # TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
 _RELEASE_LIMIT_S = 45.0
 _LOOK_AGAIN_S = 0.01
@@ -56,17 +61,25 @@ def create(
     client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
     clock: Clock,
     user: JobUser | None = None,
+    disk_reserve: int = _DISK_RESERVE,
 ) -> "LocalEngine":
     """Entry point `openbatchai.engines: local`."""
     return LocalEngine(
-        root, storage, images=images, client_environment=client_environment, clock=clock, user=user
+        root,
+        storage,
+        images=images,
+        client_environment=client_environment,
+        clock=clock,
+        user=user,
+        disk_reserve=disk_reserve,
     )
 
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
-    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one)."""
+    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one).
+    No run starts with less than `disk_reserve` bytes free (2 % of a small disk)."""
 
     def __init__(
         self,
@@ -79,14 +92,17 @@ class LocalEngine:
         grace_s: float = _GRACE_S,
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
         user: JobUser | None = None,
+        disk_reserve: int = _DISK_RESERVE,
     ) -> None:
         self._clock = clock
+        self._disk_reserve = disk_reserve
         self._user = user
         self._layout = Layout(root.resolve())
         self._layout.create()
         self._nvml = gpus.open_nvml()
         self._machine = look(self._nvml)
         self._nodes = Nodes(self._layout, self._machine)
+        self._groups = cgroups.open_groups(self._layout.root)
         self._preparation = Preparation(
             self._layout,
             self._nodes,
@@ -96,6 +112,7 @@ class LocalEngine:
             grace_s,
             Path(sys.executable),
             user,
+            self._groups,
         )
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
@@ -104,6 +121,16 @@ class LocalEngine:
     def capabilities(self) -> EngineCapabilities:
         found = self._machine
         return EngineCapabilities("local", len(found.cpus), len(found.gpus), found.memory_bytes)
+
+    def hold(self) -> str:
+        disk = shutil.disk_usage(self._layout.root)
+        wanted = min(self._disk_reserve, int(disk.total * _MOST_RESERVED))
+        if disk.free >= wanted:
+            return ""
+        return (
+            f"the disk of {self._layout.root} has {disk.free // _MIB} MiB left, and {wanted // _MIB} MiB "
+            "of it are kept free"
+        )
 
     def provision(self, requests: Sequence[NodeRequest]) -> list[NodeFacts]:
         return self._nodes.provision(requests)
@@ -165,6 +192,9 @@ class LocalEngine:
         # First the name, at once, so that nobody comes upon half of a task.
         remains = directory.with_name(f".old-{os.getpid()}-{os.urandom(6).hex()}")
         directory.rename(remains)
+        if self._groups:
+            # A node's daemons outlive its preparation, and end with the node.
+            lost.end_group(self._groups.of(directory.name))
         remove_tree(remains)
         if "node_id" in spec:
             self._nodes.drop_task(spec["node_id"], task_id)
@@ -203,32 +233,43 @@ class LocalEngine:
         self._watch.close()
 
     def _recover(self) -> None:
-        """Take over the tasks of an engine that was here before."""
+        """Take over the tasks of an engine that was here before, and end what they left running."""
+        tasks, processes = 0, 0
         for entry in self._layout.tasks.iterdir():
             if entry.name.startswith("."):
                 _remove_abandoned(entry)
             elif not records.ended(entry):
                 try:
-                    self._attend(layout.task_id(entry.name), entry, may_spawn=True)
+                    found = self._attend(layout.task_id(entry.name), entry, may_spawn=True)
+                    tasks, processes = tasks + (found > 0), processes + found
                 except (OSError, ValueError):
                     # One damaged directory must not keep the service from all others.
                     _log.exception("taking over %s failed", entry)
+        for name in self._groups.names() if self._groups else ():
+            directory = self._layout.tasks / name
+            if self._groups and (not directory.exists() or _is_run_without_agent(directory)):
+                found = lost.end_group(self._groups.of(name))
+                tasks, processes = tasks + (found > 0), processes + found
+        if processes:
+            _log.warning("ended %d processes that %d earlier tasks had left", processes, tasks)
 
-    def _attend(self, task_id: str, directory: Path, may_spawn: bool) -> None:
-        """See to it that the task has an agent that is watched, or an end."""
+    def _attend(self, task_id: str, directory: Path, may_spawn: bool) -> int:
+        """See to it that the task has an agent that is watched, or an end. Returns how many processes had
+        to be ended in place of an agent."""
         while True:
             descriptor = agents.open_agent(directory)
             if descriptor is not None:
                 self._watch.add(task_id, descriptor)
-                return
+                return 0
             # Read after the lock: an agent publishes the end before it lets go.
             if records.ended(directory) or not directory.exists():
-                return
+                return 0
             if may_spawn and agents.can_start(directory):
                 self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
-                return
-            if lost.settle(directory):
-                return
+                return 0
+            ended = lost.settle(directory)
+            if ended is not None:
+                return ended
             # Another thread settles it right now, or an agent has just taken the lock.
             time.sleep(_LOOK_AGAIN_S)
 
@@ -237,6 +278,8 @@ class LocalEngine:
         try:
             # An agent that ends without beginning would do so again: no second one for it.
             self._attend(task_id, directory, may_spawn=False)
+            if self._groups:
+                cgroups.remove(self._groups.of(directory.name))
         except FileNotFoundError:
             # The task may be forgotten at any moment after its end.
             if directory.exists():
@@ -304,6 +347,12 @@ def _put_in_place(staging: Path, directory: Path) -> bool:
             return False
         raise
     return True
+
+
+def _is_run_without_agent(directory: Path) -> bool:
+    """Whether nothing of the task has a right to run: it is over, and no node's own."""
+    over = records.ended(directory) and not agents.is_held(directory)
+    return over and records.identity(directory).get("kind") == TaskKind.RUN
 
 
 def _await_end(directory: Path) -> None:

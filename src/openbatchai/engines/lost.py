@@ -1,8 +1,8 @@
 """The end of a task whose agent died without a word: its processes end, its run fails, nothing runs twice.
 
-Without the agent nobody adopts the orphans, so they are found by the task id in their environment and by
-the agent's session. What cleared its environment and left the session escapes; a cgroup or PID namespace
-would hold it.
+Without the agent nobody adopts the orphans, so they are found by their control group and, where there are
+none, by the task id in their environment and the agent's session. There, what cleared its environment and
+left the session escapes.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from openbatchai.agent.task import OUTPUTS
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import MountLevel, TaskFault
-from openbatchai.engines import agents, records
+from openbatchai.engines import agents, cgroups, records
 from openbatchai.engines.layout import task_id
 
 _KILL_LIMIT_S = 10.0
@@ -31,23 +31,34 @@ _LOOK_AGAIN_S = 0.02
 _RUNTIME_TIMEOUT_S = 30
 
 
-def settle(directory: Path) -> bool:
-    """End what is left of the task and record its end, once; False when an agent lives after all."""
+def settle(directory: Path) -> int | None:
+    """End what is left of the task and record its end, once. Returns how many processes were ended, None
+    when an agent lives after all."""
     with agents.in_place_of_agent(directory) as granted:
         if not granted:
-            return False
+            return None
         if records.ended(directory):
-            return True
+            return 0
         spec = records.identity(directory)
         # The runtime's own programs first: one still at work could make the container after its removal.
-        _end_processes(spec.get("id") or task_id(directory.name), _session(directory))
+        group = Path(spec["cgroup"]) if spec.get("cgroup") else None
+        identity = spec.get("id") or task_id(directory.name)
+        ended = _end_processes(identity, _session(directory), group)
         _remove_container(directory)
         agents.mark_started(directory)
         # The last words lie behind the links.
         fault = _fault(directory, list(spec.get("secrets", {}).values()), spec.get("user"))
         _remove_links(spec)
+        records.say(directory, f"Ended {ended} processes in place of the agent")
         records.write_end(directory, None, fault)
-        return True
+        return ended
+
+
+def end_group(group: Path) -> int:
+    """End what is left in a control group and remove it. Returns how many processes were ended."""
+    ended = _end(lambda: _in_group(group))
+    cgroups.remove(group)
+    return ended
 
 
 def _fault(directory: Path, secrets: list[str], user: dict[str, Any] | None) -> TaskFault:
@@ -104,21 +115,49 @@ def _is_dead(pid: str) -> bool:
         return True
 
 
-def _end_processes(task_id: str, session: int | None) -> None:
+def _end_processes(task_id: str, session: int | None, group: Path | None) -> int:
+    def left() -> Iterator[tuple[int, int]]:
+        yield from _processes(task_id, session)
+        if group is not None:
+            yield from _in_group(group)
+
+    ended = _end(left)
+    if group is not None:
+        cgroups.remove(group)
+    return ended
+
+
+def _end(find: Callable[[], Iterator[tuple[int, int]]]) -> int:
+    """KILL until nothing is found any more. Returns how many processes there were."""
+    found: set[int] = set()
     give_up = time.monotonic() + _KILL_LIMIT_S
     while time.monotonic() < give_up:
         left = False
-        for descriptor in _processes(task_id, session):
+        for pid, descriptor in find():
             left = True
+            found.add(pid)
             agents.send(descriptor, signal.SIGKILL)
             os.close(descriptor)
         if not left:
-            return
+            break
         time.sleep(_LOOK_AGAIN_S)
+    return len(found)
 
 
-def _processes(task_id: str, session: int | None) -> Iterator[int]:
-    """Pidfds of the task's living processes. Opened before the look, so that it is the one looked at."""
+def _in_group(group: Path) -> Iterator[tuple[int, int]]:
+    """Pids and pidfds of the living. A zombie stays a member until its parent collects it."""
+    for pid in cgroups.members(group):
+        with suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            if pid in cgroups.members(group) and not _is_dead(str(pid)):
+                yield pid, descriptor
+            else:
+                os.close(descriptor)
+
+
+def _processes(task_id: str, session: int | None) -> Iterator[tuple[int, int]]:
+    """Pids and pidfds of the task's living processes, opened before the look, so that each is the one that
+    was looked at."""
     token = f"{jobenv.TASK_ID}={task_id}".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -128,7 +167,7 @@ def _processes(task_id: str, session: int | None) -> Iterator[int]:
         except OSError:
             continue
         if _belongs(Path(entry.path), token, session):
-            yield descriptor
+            yield int(entry.name), descriptor
         else:
             os.close(descriptor)
 

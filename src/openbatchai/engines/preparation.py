@@ -29,6 +29,7 @@ from openbatchai.domain.ports import (
     TaskKind,
 )
 from openbatchai.engines import images, interpreters
+from openbatchai.engines.cgroups import ControlGroups
 from openbatchai.engines.layout import JobPlaces, Layout, job_places
 from openbatchai.engines.nodes import Node, Nodes
 from openbatchai.engines.refusals import (
@@ -98,6 +99,7 @@ class Preparation:
         grace_s: float,
         own_python: Path,
         user: JobUser | None,
+        groups: ControlGroups | None,
     ) -> None:
         self._layout = layout
         self._nodes = nodes
@@ -107,6 +109,7 @@ class Preparation:
         self._grace_s = grace_s
         self._own_python = own_python
         self._user = user
+        self._groups = groups
         (layout.shell / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
 
     def places(self, task: Task) -> Places:
@@ -144,6 +147,7 @@ class Preparation:
             "run_id": task.run_id,
             "notes": [*self._notes(node), *notes],
             "user": self._user.to_task() if self._user else None,
+            "cgroup": str(self._groups.of(places.directory.name)) if self._groups else None,
             "bash": bash,
             "cwd": str(places.job.temp),
             "cpus": list(node.cpus) if node.cpus else None,

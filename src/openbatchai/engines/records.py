@@ -50,6 +50,12 @@ def write_end(directory: Path, exit_code: int | None, fault: TaskFault) -> bool:
     return publish_end(str(directory), record)
 
 
+def say(directory: Path, text: str) -> None:
+    """Add a line to the task's own log."""
+    with (directory / LOG).open("a", encoding="utf-8") as log:
+        log.write(f"{utc_now()} {text}\n")
+
+
 def _read_end(directory: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads((directory / EXIT).read_text(encoding="utf-8"))

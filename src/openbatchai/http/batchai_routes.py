@@ -15,7 +15,7 @@ from openbatchai.wire.batchai.properties import WorkspaceParameters, WorkspaceUp
 from openbatchai.wire.batchai.validation import validate
 from openbatchai.wire.batchai.version import Version
 
-from .calls import Answer, Call, Route, Routes, accepted, page
+from .calls import Answer, Call, Route, Routes, accepted, page, part, skipped
 
 Json = dict[str, Any]
 # Base URLs of the data plane's own ports, by service and account; used when a client came by a port.
@@ -286,13 +286,22 @@ class _Handlers:
         return self._job(call, self._found_job(call, names))
 
     def list_jobs(self, call: Call, **names: str) -> Answer:
-        place = _place(names)
-        if place is None:
-            found = jobs.list_flat(call.context, names.get("group"))
-        else:
-            found = jobs.list_of_experiment(call.context, names["group"], place)
-        items = [self._version.job(item, call.subscription) for item in found]
-        return self._page(call, self._asked(call, items))
+        place, size, after = _place(names), call.number("maxresults", 1000, 1, 1000), skipped(call)
+        asked, shown = self._question(call), list[tuple[int, Json]]()
+        # One more than the page holds tells whether there is another.
+        while len(shown) <= size:
+            if place is None:
+                found = jobs.list_flat(call.context, names.get("group"), after, size + 1)
+            else:
+                found = jobs.list_of_experiment(call.context, names["group"], place, after, size + 1)
+            for item in found:
+                body = asked(self._version.job(item, call.subscription))
+                shown += [(item.job.id, body)] if body is not None else []
+            if len(found) <= size:
+                break
+            after = found[-1].job.id
+        items = [body for _, body in shown[:size]]
+        return part(call, items, shown[size - 1][0] if len(shown) > size else None)
 
     def delete_job(self, call: Call, **names: str) -> Answer:
         operation = jobs.delete(call.context, names["group"], _place(names), names["name"], call.actor)
@@ -348,12 +357,17 @@ class _Handlers:
         return self._page(call, provider.usages(found, self._version.name))
 
     def _asked(self, call: Call, items: Sequence[Json]) -> list[Json]:
-        """What `$filter` and `$select` leave; 2018-05-01 has neither."""
+        """What `$filter` and `$select` leave."""
+        asked = self._question(call)
+        return [left for item in items if (left := asked(item)) is not None]
+
+    def _question(self, call: Call) -> Callable[[Json], Json | None]:
+        """Gives what `$filter` and `$select` leave of an item, None for nothing; 2018-05-01 has neither."""
         if not self._version.flat:
-            return list(items)
+            return lambda item: item
         kept = filters.parse_of_properties(call.query.get("$filter", ""))
         names = filters.selection(call.query.get("$select", ""))
-        return [filters.selected(item, names) for item in items if kept(item)]
+        return lambda item: filters.selected(item, names) if kept(item) else None
 
     def operation(self, call: Call, **names: str) -> Answer:
         found = operations.get(call.context, names["operation"])

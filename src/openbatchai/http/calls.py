@@ -152,12 +152,22 @@ class Routes:
 
 def page(call: Call, items: Sequence[Json], size: int) -> Answer:
     """`size` items a page; `nextLink` only when there are more (batchai-service.md section 2.4)."""
-    start = call.number("$skiptoken", 0, 0, 10**9)
-    following = None
-    if len(items) > start + size:
-        query = {**call.query, "$skiptoken": str(start + size)}
-        following = f"{call.base_url}{call.path}?{urlencode(query)}"
-    return Answer(200, arm.list_body(items[start : start + size], following))
+    start = skipped(call)
+    end = start + size
+    return part(call, items[start:end], end if len(items) > end else None)
+
+
+def skipped(call: Call) -> int:
+    """Behind what the page begins: what `part` was given for the page before; 0 at the first."""
+    return call.number("$skiptoken", 0, 0, 10**9)
+
+
+def part(call: Call, items: Sequence[Json], following: int | None) -> Answer:
+    """One page; the next begins behind `following`, of None there is none."""
+    link = None
+    if following is not None:
+        link = f"{call.base_url}{call.path}?{urlencode({**call.query, '$skiptoken': str(following)})}"
+    return Answer(200, arm.list_body(items, link))
 
 
 def accepted(call: Call, operation: Operation | None, provider_path: str) -> Answer:

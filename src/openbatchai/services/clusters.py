@@ -106,7 +106,8 @@ def _same(unit: Unit, existing: tuple[Workspace, Cluster], fingerprint: str) -> 
 
 def _resource(unit: Unit, parent: Workspace, cluster: Cluster) -> ClusterResource:
     nodes = unit.nodes.list(cluster_id=cluster.id)
-    return ClusterResource(cluster, parent, tuple(node.state for node in nodes))
+    # One that waits for room is no node yet.
+    return ClusterResource(cluster, parent, tuple(node.state for node in nodes if node.provisioned))
 
 
 def _find(unit: Unit, parent: Workspace, name: str) -> tuple[Workspace, Cluster] | None:

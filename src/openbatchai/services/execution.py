@@ -13,9 +13,10 @@ from sqlalchemy import false, select, true
 
 from openbatchai.domain import ids, vmsizes
 from openbatchai.domain.clusters import NodeEvent, NodeState
+from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState
-from openbatchai.domain.model import Effect, Job, Json, Node, Task
-from openbatchai.domain.ports import NodeRequest, Signal, TaskEvent, TaskEventKind, TaskKind
+from openbatchai.domain.model import Cluster, Effect, Job, Json, Node, Task
+from openbatchai.domain.ports import NodeRequest, NoRoomError, Signal, TaskEvent, TaskEventKind, TaskKind
 from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.runs import RunState
 from openbatchai.domain.tasks import node_preparation, run_task
@@ -90,6 +91,9 @@ def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[st
             else:
                 _carry_out(context, effect)
             done.append(effect)
+        except NoRoomError as waiting:
+            failed.add(effect.object_id)
+            _tell_waiting(context, effect.object_id, str(waiting))
         except Exception:
             log.exception("effect %s of %s failed", effect.kind, effect.object_id)
             failed.add(effect.object_id)
@@ -216,11 +220,37 @@ def _provision(context: Context, node_id: str) -> None:
         if current is not None and not current.provisioned:
             current.facts, current.provisioned = to_row(facts), True
             unit.nodes.save(current)
+            _forget_errors(unit, current)
             queue_effect(unit, START_TASK, current.task_id)
             state = current.state
             record(unit, context.clock.now(), "node", node_id, state, state, "provisioned", facts.note)
 
     context.store.write(work)
+
+
+def _tell_waiting(context: Context, node_id: str, reason: str) -> None:
+    """In the story of the node and among its cluster's errors, once: it is asked for again at every round."""
+    fault = {"code": Fault.NODE_ALLOCATION_WAITS, "message": f"The node cannot be had at present: {reason}"}
+    error = _of_node(error_of({**fault, "details": []}), node_id)
+
+    def find(unit: Unit) -> tuple[Node, Cluster] | None:
+        node = unit.nodes.get(id=node_id)
+        cluster = None if node is None else unit.clusters.get(id=node.cluster_id)
+        told = cluster is None or error in cluster.errors
+        return None if node is None or cluster is None or told else (node, cluster)
+
+    def work(unit: Unit) -> None:
+        if (found := find(unit)) is not None:
+            node, cluster = found
+            cluster.errors = [*(e for e in cluster.errors if not _is_of(e, node)), error]
+            unit.clusters.save(cluster)
+            state = node.state
+            record(unit, context.clock.now(), "node", node_id, state, state, "waiting", reason)
+
+    with context.store.read() as unit:
+        anything_new = find(unit) is not None
+    if anything_new:
+        context.store.write(work)
 
 
 def _release(context: Context, node_id: str) -> None:
@@ -245,6 +275,10 @@ def _forget_errors(unit: Unit, node: Node) -> None:
     if cluster is not None and (kept := [e for e in cluster.errors if not _is_of(e, node)]) != cluster.errors:
         cluster.errors = kept
         unit.clusters.save(cluster)
+
+
+def _of_node(error: Json, node_id: str) -> Json:
+    return {**error, "details": [*error.get("details", []), {"name": "nodeId", "value": node_id}]}
 
 
 def _is_of(error: Json, node: Node) -> bool:
@@ -363,8 +397,7 @@ def _end_preparation(context: Context, unit: Unit, task: Task) -> None:
         return
     move_node(unit, node, NodeEvent.PREPARATION_FAILED, context.clock.now(), _words(task.fault))
     error = error_of(task.fault)
-    error["details"] = [*error.get("details", []), {"name": "nodeId", "value": node.id}]
-    cluster.errors = [*cluster.errors, error]
+    cluster.errors = [*cluster.errors, _of_node(error, node.id)]
     unit.clusters.save(cluster)
 
 

@@ -190,21 +190,31 @@ def get(context: Context, group_name: str, place: Place, name: str, not_found: N
         return JobResource(job, experiment, parent)
 
 
-def list_of_experiment(context: Context, group_name: str, place: tuple[str, str]) -> list[JobResource]:
+def list_of_experiment(
+    context: Context, group_name: str, place: tuple[str, str], after: int, most: int
+) -> list[JobResource]:
+    """The oldest `most` jobs behind the one with the id `after`, in the order they were created."""
     with context.store.read() as unit:
         parent, experiment = workspaces.experiment(unit, group_name, *place)
-        rows = unit.jobs.list(experiment_id=experiment.id, order=unit.jobs.table.c.id)
-        return [JobResource(job, experiment, parent) for job in rows]
+        return _listed(unit, parent, experiment, after, most)
 
 
-def list_flat(context: Context, group_name: str | None) -> list[JobResource]:
+def list_flat(context: Context, group_name: str | None, after: int, most: int) -> list[JobResource]:
+    """As list_of_experiment, of all that the flat api-versions see of a group, or of all groups."""
     with context.store.read() as unit:
         found = []
         for parent in flat_workspaces(unit, group_name):
             for experiment in unit.experiments.list(workspace_id=parent.id, key=ids.MIGRATED_EXPERIMENT):
-                rows = unit.jobs.list(experiment_id=experiment.id, order=unit.jobs.table.c.id)
-                found += [JobResource(job, experiment, parent) for job in rows]
-        return found
+                found += _listed(unit, parent, experiment, after, most)
+        return sorted(found, key=lambda resource: resource.job.id)[:most]
+
+
+def _listed(
+    unit: Unit, parent: Workspace, experiment: Experiment, after: int, most: int
+) -> list[JobResource]:
+    column = unit.jobs.table.c.id
+    rows = unit.jobs.list(column > after, experiment_id=experiment.id, order=column, limit=most)
+    return [JobResource(job, experiment, parent) for job in rows]
 
 
 def terminate(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, true
 
 from openbatchai.domain.clusters import AllocationState, scale_of
 from openbatchai.domain.jobs import LIVE, ExecutionState
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def load(connection: Connection) -> View:
-    """The view of what the store holds. Every cluster is to be planned, and every run to be looked at."""
+    """The view of what the store holds; every cluster is to be planned, every run with an ended task due."""
     view = View()
     for row in connection.execute(select(tables.clusters)):
         resizing = row.allocation_state is AllocationState.RESIZING
         view.take(ClusterChange(row.id, scale_of(row.spec), row.target, row.deleting, resizing))
     nodes = tables.nodes.c
     columns = (nodes.cluster_id, nodes.id, nodes.state, nodes.changed, nodes.run_id, nodes.leave_after_run)
-    for cluster_id, *rest in connection.execute(select(*columns)):
+    for cluster_id, *rest in connection.execute(select(*columns, nodes.attempt)):
         view.put_node(cluster_id, NodeView(*rest))
     _load_jobs(connection, view)
     return view
@@ -57,7 +57,9 @@ def _load_jobs(connection: Connection, view: View) -> None:
         if cluster is not None and row.started is not None:
             until = row.started + timedelta(seconds=row.limit_s)
             cluster.runs[row.id] = RunView(row.run_id, until)
-        view.runs_due.add(row.id)
+    tasks = tables.tasks.c
+    ended = select(jobs.id).join(tables.tasks, tasks.run_id == jobs.run_id).where(tasks.ended == true())
+    view.runs_due.update(connection.scalars(ended.where(jobs.execution_state.in_(sorted(LIVE)))))
 
 
 class Kept:
@@ -65,8 +67,9 @@ class Kept:
 
     `deadlines` are the times when the plan of a cluster changes, `held` until when the end of a job waits for
     a reader of its logs. `effects` are the kinds that were queued and not looked for since, `operations` says
-    that some may be open. The writer's thread alone changes the view. What another thread reads is replaced
-    by it as a whole; `effects` grows before the wake-up, and shrinks before the look at the store.
+    that some may be open. `hold` is why the engine lets no run start, `told_hold` that a job's story says so.
+    The writer's thread alone changes the view. What another thread reads is replaced by it as a whole;
+    `effects` grows before the wake-up, and shrinks before the look at the store.
     """
 
     def __init__(self) -> None:
@@ -75,6 +78,8 @@ class Kept:
         self.held: dict[int, datetime] = {}
         self.effects: set[str] = set()
         self.operations = True
+        self.hold = ""
+        self.told_hold = False
 
     def committed(self, changes: Sequence[Change]) -> None:
         self.effects.update(change.kind for change in changes if isinstance(change, EffectQueued))

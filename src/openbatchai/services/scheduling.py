@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from openbatchai.domain.clusters import (
     AllocationEvent,
@@ -12,12 +12,14 @@ from openbatchai.domain.clusters import (
     NodeState,
 )
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.jobs import JobEvent
+from openbatchai.domain.jobs import ExecutionState, JobEvent
 from openbatchai.domain.model import Cluster, Node, Task
 from openbatchai.domain.placement import (
+    REPLACEMENT_PAUSES,
     AddNodes,
     Decision,
     ReleaseNode,
+    ReplaceNode,
     SetTarget,
     Settle,
     StartJob,
@@ -34,6 +36,9 @@ from .context import Context, record
 from .deletion import terminate_job
 from .keeping import Kept
 from .transitions import PROVISION_NODE, move_cluster, move_job, move_node, queue_effect
+
+# While the engine lets no run start.
+_LOOK_AGAIN = timedelta(seconds=5)
 
 # How many jobs one transaction starts at most.
 _STARTS = 64
@@ -52,9 +57,12 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
         cluster = view.clusters.get(cluster_id)
         if cluster is None:
             continue
-        failed = True
+        failed, held = True, False
         with unit.isolated(f"cluster {cluster_id}"):
             decisions = plan(cluster, now, context.idle_timeout)
+            held = _held(context, unit, kept, decisions)
+            if held:
+                decisions = [decision for decision in decisions if not isinstance(decision, StartJob)]
             for decision in _first(decisions):
                 _apply(context, unit, decision, now)
             unfinished = unfinished or len(decisions) > len(_first(decisions))
@@ -65,7 +73,21 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
             view.changed.add(cluster_id)
         elif deadline := next_deadline(cluster, now, context.idle_timeout):
             kept.deadlines[cluster_id] = deadline
+        if not failed and held:
+            soon = now + _LOOK_AGAIN
+            kept.deadlines[cluster_id] = min(kept.deadlines.get(cluster_id, soon), soon)
     return now if unfinished else min(kept.deadlines.values(), default=None)
+
+
+def _held(context: Context, unit: Unit, kept: Kept, decisions: list[Decision]) -> bool:
+    """Whether runs would start and the engine lets none; the first such job and the first after it tell."""
+    starts = [decision for decision in decisions if isinstance(decision, StartJob)]
+    if starts and bool(kept.hold) != kept.told_hold:
+        kept.told_hold = bool(kept.hold)
+        event, reason = ("startsHeld", kept.hold) if kept.hold else ("startsGoOn", "")
+        queued = ExecutionState.QUEUED
+        record(unit, context.clock.now(), "job", str(starts[0].job_id), queued, queued, event, reason)
+    return bool(starts and kept.hold)
 
 
 def _first(decisions: list[Decision]) -> list[Decision]:
@@ -85,13 +107,17 @@ def _apply(context: Context, unit: Unit, decision: Decision, now: datetime) -> N
             _add_nodes(context, unit, _cluster(unit, cluster_id), count)
         case ReleaseNode(node_id):
             _release(context, unit, node_id)
+        case ReplaceNode(node_id):
+            _replace(context, unit, node_id)
         case VacateNode(node_id, run_id, how):
             _vacate(context, unit, node_id, run_id, how)
         case StartJob():
             _start_job(unit, decision, now)
         case Settle(cluster_id):
             cluster = _cluster(unit, cluster_id)
-            if cluster.allocation_state is AllocationState.RESIZING:
+            # A node that waits for room (GPUs) is not there yet.
+            waiting = unit.nodes.count(cluster_id=cluster_id, provisioned=False)
+            if cluster.allocation_state is AllocationState.RESIZING and not waiting:
                 move_cluster(unit, cluster, AllocationEvent.SETTLED, context.clock.now())
                 unit.clusters.save(cluster)
 
@@ -115,9 +141,13 @@ def _resizing(context: Context, unit: Unit, cluster: Cluster, reason: str) -> No
     unit.clusters.save(cluster)
 
 
-def _add_nodes(context: Context, unit: Unit, cluster: Cluster, count: int) -> None:
+def _add_nodes(
+    context: Context, unit: Unit, cluster: Cluster, count: int, replaced: Node | None = None
+) -> None:
     now = context.clock.now()
-    _resizing(context, unit, cluster, f"adding {count} nodes")
+    instead = f" in place of {replaced.id}" if replaced else ""
+    _resizing(context, unit, cluster, f"adding {count} nodes{instead}")
+    attempt = replaced.attempt + 1 if replaced else 0
     low_priority = "-p" if cluster.spec["vmPriority"] == "lowpriority" else ""
     serial = secrets.randbelow(2**32)
     for position in range(1, count + 1):
@@ -137,8 +167,11 @@ def _add_nodes(context: Context, unit: Unit, cluster: Cluster, count: int) -> No
             sequence=0,
         )
         unit.tasks.add(task)
-        unit.nodes.add(Node(node_id, cluster.id, NodeState.PREPARING, now, task.id, False, {}))
-        record(unit, now, "node", node_id, "", NodeState.PREPARING, "allocate", f"cluster {cluster.name}")
+        unit.nodes.add(
+            Node(node_id, cluster.id, NodeState.PREPARING, now, task.id, False, {}, attempt=attempt)
+        )
+        reason = f"cluster {cluster.name}{instead}"
+        record(unit, now, "node", node_id, "", NodeState.PREPARING, "allocate", reason)
         queue_effect(unit, PROVISION_NODE, node_id)
 
 
@@ -146,6 +179,14 @@ def _release(context: Context, unit: Unit, node_id: str) -> None:
     node = _node(unit, node_id)
     _resizing(context, unit, _cluster(unit, node.cluster_id), f"releasing {node_id}")
     move_node(unit, node, NodeEvent.RELEASE, context.clock.now(), "not needed any more")
+
+
+def _replace(context: Context, unit: Unit, node_id: str) -> None:
+    node = _node(unit, node_id)
+    most = len(REPLACEMENT_PAUSES)
+    reason = f"it is unusable and will be replaced (for the {node.attempt + 1}. time of {most})"
+    move_node(unit, node, NodeEvent.RELEASE, context.clock.now(), reason)
+    _add_nodes(context, unit, _cluster(unit, node.cluster_id), 1, node)
 
 
 def _vacate(context: Context, unit: Unit, node_id: str, run_id: str, how: Deallocation) -> None:

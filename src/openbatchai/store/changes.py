@@ -24,7 +24,9 @@ def of_cluster(row: Cluster) -> Change:
 
 
 def of_node(row: Node) -> Change:
-    return NodeChange(row.id, row.cluster_id, row.state, row.changed, row.run_id, row.leave_after_run)
+    return NodeChange(
+        row.id, row.cluster_id, row.state, row.changed, row.run_id, row.leave_after_run, row.attempt
+    )
 
 
 def of_job(row: Job) -> Change:

@@ -38,7 +38,10 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return None if value is None else datetime.fromisoformat(f"{value}+00:00")
+
+
+_decode = json.JSONDecoder().decode
 
 
 class JsonText(TypeDecorator[Any]):
@@ -49,7 +52,10 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+        if value is None:
+            return None
+        # Most are empty, and of a page's thousands of values each call is felt.
+        return {} if value == "{}" else [] if value == "[]" else _decode(value)
 
 
 class Word(TypeDecorator[StrEnum]):
@@ -223,6 +229,7 @@ nodes = Table(
     _json("facts"),
     Column("run_id", Key, nullable=False, default="", index=True),
     _flag("leave_after_run"),
+    Column("attempt", Integer, nullable=False, default=0),
 )
 
 jobs = Table(
@@ -261,6 +268,8 @@ jobs = Table(
     _json("cluster_spec"),
     Column("secrets", Text, nullable=False),
     UniqueConstraint("experiment_id", "key"),
+    # With the row's own id, the order of pages: the unique one has the key between them.
+    Index("ix_jobs_experiment_id", "experiment_id"),
     Index("ix_jobs_queue", "cluster_id", "execution_state", "priority", "id"),
     Index("ix_jobs_state", "execution_state"),
     Index("ix_jobs_deleting", "deleting"),
@@ -276,7 +285,7 @@ runs = Table(
     Column("state", Word(RunState), nullable=False),
     _json("nodes"),
     _time("started"),
-    _time("ended", nullable=True),
+    Column("ended", Instant, nullable=True, index=True),
 )
 
 tasks = Table(

@@ -9,16 +9,17 @@ import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sqlalchemy import (
     Connection,
     Engine,
+    Select,
     Table,
     Update,
     bindparam,
@@ -58,18 +59,20 @@ class Rows(Generic[T]):
         self.table = table
         self._record = record
         self._box = box
-        self._sealed = "secrets" in table.c
+        self._names = _names(cast("Hashable", record))
+        self._sealed = self._names.index("secrets") if "secrets" in self._names else None
 
     def get(self, **where: Any) -> T | None:
         """The row, or None. Raises if several match: `where` must name a key."""
-        row = self._connection.execute(self._select(where)).one_or_none()
+        statement = _by_equality(self.table, self._names, tuple(where))
+        row = self._connection.execute(statement, where).one_or_none()
         return None if row is None else self._read(row)
 
     def list(self, *criteria: Any, order: Any = None, limit: Any = None, **where: Any) -> list[T]:
         """Rows by equality (`state="idle"`), membership (`state=[...]`) and further SQL criteria."""
         statement = self._select(where).where(*criteria)
         statement = statement.order_by(order) if order is not None else statement
-        return [self._read(row) for row in self._connection.execute(statement.limit(limit))]
+        return [self._read(row) for row in self._connection.execute(statement.limit(limit)).all()]
 
     def count(self, **where: Any) -> int:
         statement = select(func.count()).select_from(self.table).where(*self._criteria(where))
@@ -80,7 +83,8 @@ class Rows(Generic[T]):
         values = self._values(record)
         if values.get("id") == 0:
             del values["id"]
-        result = self._connection.execute(insert(self.table).values(**values))
+        # As parameters: written into the statement they would be part of it, and it be made anew each time.
+        result = self._connection.execute(insert(self.table), values)
         if "id" in self.table.c and "id" not in values:
             record.id = result.inserted_primary_key[0]  # type: ignore[attr-defined, index]
         self._note(record)
@@ -107,7 +111,7 @@ class Rows(Generic[T]):
             self._changes.append(change)
 
     def _select(self, where: dict[str, Any]) -> Any:
-        return select(self.table).where(*self._criteria(where))
+        return _columns(self.table, self._names).where(*self._criteria(where))
 
     def _criteria(self, where: dict[str, Any]) -> Iterator[Any]:
         for name, value in where.items():
@@ -115,16 +119,34 @@ class Rows(Generic[T]):
             yield column.in_(value) if isinstance(value, (list, tuple, set, frozenset)) else column == value
 
     def _values(self, record: T) -> dict[str, Any]:
-        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}  # type: ignore[arg-type]
-        if self._sealed:
+        values = {name: getattr(record, name) for name in self._names}
+        if self._sealed is not None:
             values["secrets"] = self._box.seal(values["secrets"])
         return values
 
     def _read(self, row: Any) -> T:
-        values = dict(row._mapping)
-        if self._sealed:
-            values["secrets"] = self._box.open(values["secrets"])
-        return self._record(**values)
+        if self._sealed is None:
+            return self._record(*row)
+        values = list(row)
+        values[self._sealed] = self._box.open(values[self._sealed])
+        return self._record(*values)
+
+
+@cache
+def _names(record: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record))
+
+
+# To build a statement costs more than SQLite takes to run it.
+@cache
+def _columns(table: Table, names: tuple[str, ...]) -> Select[Any]:
+    return select(*(table.c[name] for name in names))
+
+
+@cache
+def _by_equality(table: Table, names: tuple[str, ...], keys: tuple[str, ...]) -> Select[Any]:
+    """Rows of which the columns `keys` have the values of the parameters of the same names."""
+    return _columns(table, names).where(*(table.c[key] == bindparam(key) for key in keys))
 
 
 _KEY = "key_"

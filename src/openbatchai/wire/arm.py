@@ -30,9 +30,9 @@ POLL_RETRY_AFTER = "1"
 
 def instant(time: datetime) -> str:
     """UTC with `Z`, up to milliseconds, trailing zeros trimmed (`20:46:58.9Z`)."""
-    utc = time.astimezone(UTC)
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
     fraction = f".{utc.microsecond // 1000:03d}".rstrip("0").rstrip(".")
-    return f"{utc:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{utc.isoformat()[:19]}{fraction}Z"
 
 
 def http_date(time: datetime) -> str:

@@ -279,8 +279,15 @@ def properties_in(root: Element, service: str, *, at_arm: bool = False) -> Prope
 
 
 def shown_properties(stored: Mapping[str, Any], service: str) -> Properties:
-    """What was set, beside defaults."""
-    return {**_DEFAULTS[service], **dict.fromkeys(_AT_ARM[service], _OFF), **stored}
+    """What was set, beside defaults. They count inside elements, too: clients need all that are there."""
+    shown: Properties = _over({**_DEFAULTS[service], **dict.fromkeys(_AT_ARM[service], _OFF)}, stored)
+    return shown
+
+
+def _over(default: Any, value: Any) -> Any:
+    if not isinstance(default, dict) or not isinstance(value, Mapping):
+        return value
+    return {**default, **{name: _over(default.get(name), item) for name, item in value.items()}}
 
 
 def properties_document(stored: Mapping[str, Any], service: str, version: str) -> bytes:

@@ -1,4 +1,5 @@
-"""Made-up requests over every operation of the three swaggers, on a service with resources of every kind.
+"""Made-up requests over every operation of the three swaggers, and over what ARM has around them, on a
+service with resources of every kind.
 
 Whatever is asked: an answer comes, and no 5xx; what succeeded has the shape of the swagger; what was refused
 says why and has changed nothing in the store. A short form runs always, 20,000 requests per version with
@@ -18,10 +19,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from harness import contract
 from harness.arm import VERSIONS, Arm, cluster_properties, make_share, mount
-from harness.generated import Made, Maker, World, ascii_target
+from harness.generated import Made, Maker, World, ascii_target, published
 from harness.service import Service
 from harness.waiting import until
 
+from openbatchai.dataplane.errors import StorageCode
 from openbatchai.domain.errors import Code
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "1"))
@@ -29,12 +31,15 @@ SHORT, FULL = 250, 20_000
 ANSWER_WITHIN_S = 30
 # With few cores to give away quotas are reached, too.
 SETTINGS = {"quotas": {"Total Cluster Dedicated Regional vCPUs": 8, "Clusters": 12}, "idleTimeoutSeconds": 1}
+# Containers and shares at ARM are refused as the data plane refuses them.
+CODES = {*map(str, Code), *(code.value[0] for code in StorageCode)}
 WORKSPACES = ("w2", "migrated-eastus")
 CLUSTERS = ("c1", "c2", "c3", "c4")
 # What only clients change: of each table, the columns that loops never write.
 ROWS = {
     "resource_groups": "key, name, location, tags, deleting",
-    "storage_accounts": "key, name, group_key, location, kind, sku, tags, secrets, 0",
+    "storage_accounts": "key, name, group_key, location, kind, sku, tags, secrets, "
+    "(select deleting from resource_groups as owner where owner.key = group_key)",
     "workspaces": "id, name, location, tags, etag, deleting",
     "experiments": "id, name, etag, deleting",
     "clusters": "id, name, spec, legacy, location, tags, fingerprint, etag, deleting",
@@ -84,6 +89,16 @@ def test_many_made_up_requests(inhabited):
     assert {operation.id for operation in contract.operations(inhabited.version)} <= succeeded
 
 
+def test_made_up_requests_around_batch_ai(arm):
+    campaign(Around(arm), SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_made_up_requests_around_batch_ai(arm):
+    campaign(Around(arm), FULL)
+
+
 class Inhabited:
     """A resource group with a resource of every kind, of which clients of one api-version know."""
 
@@ -126,8 +141,9 @@ class Inhabited:
 
     def _settled(self, path, body):
         def there():
-            if self.arm.ask("GET", path, version=self.version).status_code == 200:
-                return True
+            found = self.arm.ask("GET", path, version=self.version)
+            if found.status_code == 200:
+                return found.json()["properties"]["provisioningState"].lower() != "deleting"
             return self.arm.ask("PUT", path, body, self.version).status_code == 200
 
         until(there, f"{path} is there")
@@ -147,6 +163,9 @@ class Inhabited:
                 "customToolkitSettings": {"commandLine": command},
             }
         )
+
+    def spec(self):
+        return published(self.version)
 
     def world(self):
         service = self.arm.service
@@ -213,6 +232,118 @@ class Inhabited:
             },
             kept=frozenset({"ws", "ex", "cl", "fs", "done", "long"}),
         )
+
+
+class Around:
+    """Groups, lists of resources, providers and storage accounts, of which no swagger is here."""
+
+    version = "2021-04-01"
+
+    def __init__(self, arm):
+        self.arm = arm
+        self.settle()
+
+    def settle(self):
+        """A group and an account; neither is deleted by the campaign."""
+        path = self.arm.group_path("around")
+        group = {"location": "eastus", "tags": {"kept": "yes"}}
+        until(lambda: self.arm.ask("PUT", path, group).status_code in (200, 201), "the group")
+        for namespace in ("Microsoft.Storage", "Microsoft.BatchAI"):
+            self.arm.ask("POST", f"{self.arm.subscription}/providers/{namespace}/register")
+        body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+        self.arm.put(f"{path}/providers/Microsoft.Storage/storageAccounts/aroundkept", body)
+
+    def spec(self):
+        root = "/subscriptions/{subscriptionId}"
+        group = f"{root}/resourceGroups/{{resourceGroupName}}"
+        storage = "providers/Microsoft.Storage"
+        account = f"{group}/{storage}/storageAccounts/{{accountName}}"
+        listed, located = (
+            [*map(_query, ("$filter", "$top", "$expand"))],
+            {"required": ["location"], "properties": LOCATED},
+        )
+        sku = {"required": ["name"], "properties": {"name": _STRING}}
+        stored = {
+            "required": ["location", "sku"],
+            "properties": {**LOCATED, "kind": _STRING, "sku": sku},
+        }
+        paths = {
+            "/subscriptions": {"get": []},
+            "/tenants": {"get": []},
+            "/providers": {"get": listed},
+            "/providers/{namespace}": {"get": []},
+            root: {"get": []},
+            f"{root}/locations": {"get": []},
+            f"{root}/resourcegroups": {"get": listed},
+            group: {"put": [_body(located)], "patch": [_body(located)], "get": [], "head": [], "delete": []},
+            f"{group}/exportTemplate": {"post": [_body(located)]},
+            f"{root}/resources": {"get": listed},
+            f"{group}/resources": {"get": listed},
+            f"{root}/providers": {"get": listed},
+            f"{root}/providers/{{namespace}}": {"get": []},
+            f"{root}/providers/{{namespace}}/register": {"post": []},
+            f"{root}/providers/{{namespace}}/unregister": {"post": []},
+            f"{root}/{storage}/checkNameAvailability": {"post": [_body({"properties": {"name": _STRING}})]},
+            f"{root}/{storage}/storageAccounts": {"get": listed},
+            f"{group}/{storage}/storageAccounts": {"get": listed},
+            account: {"put": [_body(stored)], "patch": [_body(stored)], "get": [], "delete": []},
+            f"{account}/listKeys": {"post": listed},
+            f"{account}/regenerateKey": {"post": [_body({"properties": {"keyName": _STRING}})]},
+            f"{account}/blobServices/default/containers": {"get": listed},
+            f"{account}/blobServices/default/containers/{{name}}": {
+                "put": [_body(located)],
+                "get": [],
+                "delete": [],
+            },
+            f"{account}/fileServices/default/shares/{{name}}": {
+                "put": [_body(located)],
+                "get": [],
+                "delete": [],
+            },
+        }
+        return {"paths": {path: _operations(methods) for path, methods in paths.items()}}
+
+    def world(self):
+        return World(
+            names={
+                "subscriptionId": [self.arm.subscription.rpartition("/")[2]],
+                "resourceGroupName": ["around"] * 4 + ["made1", "made2", "absent"],
+                "namespace": ["Microsoft.BatchAI", "microsoft.storage", "Microsoft.Resources", "Microsoft.X"],
+                "accountName": ["aroundkept"] * 3 + ["aroundone", "aroundtwo", "a", "Around"],
+                "name": ["one", "two", "three", "$root"],
+            },
+            texts={
+                "location": ["eastus", "West US", "mars"],
+                "kind": ["StorageV2", "Storage", "BlobStorage"],
+                "sku.name": ["Standard_LRS", "Standard_LRS", "Premium_LRS", "x"],
+                "name": ["aroundone", "free123"],
+                "keyName": ["key1", "key2", "key3"],
+                "$filter": [
+                    "tagName eq 'tag0' and tagValue eq 'value'",
+                    "name eq 'around'",
+                    "name ne 'x' or",
+                ],
+                "$top": ["1", "1000", "0"],
+                "$expand": ["createdTime", "kerb", "nothing"],
+            },
+            kept=frozenset({"around", "aroundkept"}),
+        )
+
+
+_STRING = {"type": "string"}
+LOCATED = {"location": _STRING, "tags": {"additionalProperties": _STRING}, "properties": {"type": "object"}}
+
+
+def _query(name):
+    return {"name": name, "in": "query", "type": "string"}
+
+
+def _body(schema):
+    return {"name": "parameters", "in": "body", "schema": schema}
+
+
+def _operations(methods):
+    return {method: {"parameters": parameters} for method, parameters in methods.items()}
 
 
 FILE_SERVER = {
@@ -283,7 +414,7 @@ def changes(before, after):
 
 def campaign(inhabited, count):
     """Ask `count` made-up requests, and hold each answer against what must hold; what was answered."""
-    maker = Maker(inhabited.version, SEED, inhabited.world())
+    maker = Maker(inhabited.version, SEED, inhabited.world(), inhabited.spec())
     answered: Counter[tuple[str, int, str]] = Counter()
     with contextlib.closing(Dump(inhabited.arm.service)) as dump:
         line = Line(inhabited.arm)
@@ -330,7 +461,7 @@ def problems(made, got):
         if made.method == "HEAD":
             return [] if body is None else ["a body for HEAD"]
         error = (body or {}).get("error", {})
-        good = error.get("code") in set(Code) and error.get("message")
+        good = error.get("code") in CODES and error.get("message")
         return [] if good else ["a refusal that is none"]
     operation = operation_of(made)
     if operation is None or got.status == 304:

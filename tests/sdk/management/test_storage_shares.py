@@ -77,6 +77,14 @@ class TestShares:
         found = files.get_share_client(share).get_share_properties()
         assert (found.metadata, found.quota, found.access_tier) == ({"a": "1"}, 9, "Cool")
 
+    def test_an_update_on_a_condition(self, arm, account, share):
+        path, body = path_of(account, share), {"properties": {"shareQuota": 2}}
+        stale, current = {"If-Match": '"0x0"'}, {"If-Match": arm.get(path, VERSION)["etag"]}
+        refused = arm.ask("PATCH", path, body, VERSION, headers=stale)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (412, "ConditionNotMet")
+        assert arm.ask("PATCH", path, body, VERSION, headers=current).status_code == 200
+        assert arm.ask("DELETE", path, version=VERSION, headers=current).status_code == 412
+
     def test_made_again_it_keeps_its_files(self, arm, account, share, files):
         files.get_share_client(share).get_file_client("f").upload_file(b"content")
         again = arm.ask("PUT", path_of(account, share), {"properties": {"shareQuota": 5}}, VERSION)
@@ -276,6 +284,14 @@ class TestService:
         assert [item.id for item in management.file_services.list(*account.place).value] == [found.id]
         again = management.file_services.set_service_properties(*account.place, found)
         assert again.as_dict() == found.as_dict()
+
+    @pytest.mark.parametrize("settings", [{}, {"smb": {}}, {"nfs": {}}, {"smb": {"multichannel": {}}}])
+    def test_settings_that_set_nothing_can_be_read(self, new_account, management, settings):
+        account = new_account()
+        body = {"properties": {"protocolSettings": settings}}
+        management.file_services.set_service_properties(*account.place, body)
+        with ShareServiceClient(account.url("file"), credential=account.credential) as client:
+            client.get_service_properties()
 
     def test_what_it_cannot_be(self, refused, account):
         path = f"{account.path}/fileServices/default"

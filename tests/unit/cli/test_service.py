@@ -27,12 +27,16 @@ def test_a_login_is_not_shown(value, shown):
         '{"ports": []}',
         '{"ports": {"arm": "x"}}',
         '{"idleTimeoutSeconds": "x"}',
+        '{"retention": {"runDays": 0}}',
+        '{"retention": {"operationHours": 0.5}}',
+        '{"retention": {"jobDays": 3}}',
         '{"fsync": "x"}',
         '{"copySources": "x"}',
         '{"quota": {"Clusters": 5}}',
         '{"ports": {"arm": 1, "blobs": 2}}',
         '{"names": ["a/b"]}',
         '{"names": [7]}',
+        '{"trustedCertificates": "/no/such/file"}',
     ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, content):

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from openbatchai.domain.clusters import Deallocation, NodeState, Scale
 from openbatchai.domain.placement import (
     BACKFILL_DEPTH,
+    REPLACEMENT_PAUSES,
     AddNodes,
     ReleaseNode,
+    ReplaceNode,
     SetTarget,
     Settle,
     StartJob,
@@ -350,8 +352,12 @@ def test_a_node_that_timed_out_but_has_to_stay_is_no_deadline():
     assert next_deadline(waiting, NOW, TIMEOUT) is None
 
 
+def given_up(**kwargs):
+    return a_node(1, NodeState.UNUSABLE, attempt=len(REPLACEMENT_PAUSES), **kwargs)
+
+
 def test_an_unusable_node_of_an_autoscale_cluster_takes_no_jobs_place():
-    cluster = a_cluster(a_node(1, NodeState.UNUSABLE), scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
+    cluster = a_cluster(given_up(), scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
     assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
     assert next_deadline(cluster, NOW, TIMEOUT) == NOW + TIMEOUT
 
@@ -367,5 +373,31 @@ def test_an_autoscale_cluster_replaces_a_node_that_stayed_unusable():
 
 
 def test_unusable_nodes_of_a_manual_cluster_stay_until_it_is_resized():
-    cluster = a_cluster(a_node(1, NodeState.UNUSABLE, since=LONG_AGO))
+    cluster = a_cluster(given_up(since=LONG_AGO))
     assert plan(cluster, NOW, TIMEOUT) == [Settle(1)]
+
+
+def test_an_unusable_node_is_replaced_after_a_pause_that_grows():
+    for attempt, pause in enumerate(REPLACEMENT_PAUSES):
+        cluster = a_cluster(a_node(1, NodeState.UNUSABLE, attempt=attempt))
+        assert decisions(cluster, ReplaceNode) == []
+        assert next_deadline(cluster, NOW, TIMEOUT) == NOW + pause
+        assert plan(cluster, NOW + pause, TIMEOUT) == [ReplaceNode("n001")]
+    assert list(REPLACEMENT_PAUSES) == sorted(set(REPLACEMENT_PAUSES))
+
+
+def test_an_unusable_node_that_has_to_leave_is_not_replaced():
+    nodes = [a_node(i, NodeState.UNUSABLE, since=LONG_AGO) for i in (1, 2)]
+    cluster = a_cluster(*nodes, scale=manual(1))
+    assert decisions(cluster, ReleaseNode) == [ReleaseNode("n001")]
+    assert decisions(cluster, ReplaceNode) == [ReplaceNode("n002")]
+
+
+def test_an_autoscale_cluster_replaces_only_nodes_that_a_job_waits_for():
+    unusable = a_node(1, NodeState.UNUSABLE, since=NOW - REPLACEMENT_PAUSES[0])
+    needed = a_cluster(unusable, scale=Scale(0, 1, 0, True), target=1, queue=[QueuedJob(7, 0, 1)])
+    assert decisions(needed, ReplaceNode) == [ReplaceNode("n001")]
+    too_wide = a_cluster(unusable, scale=Scale(0, 1, 0, True), target=1, queue=[QueuedJob(7, 0, 2)])
+    assert decisions(too_wide, ReplaceNode) == []
+    kept = a_cluster(unusable, scale=Scale(1, 2, 1, True), target=1)
+    assert decisions(kept, ReplaceNode) == [ReplaceNode("n001")]

@@ -273,3 +273,13 @@ def a_parent(moment):
         "changed": moment,
         "etag": "",
     }
+
+
+def test_a_page_of_an_experiments_jobs_is_read_in_order_and_not_sorted(path):
+    engine = open_engine(path)
+    upgrade(engine)
+    query = "SELECT * FROM jobs WHERE experiment_id = 1 AND id > 5 ORDER BY id LIMIT 1001"
+    with engine.connect() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    assert len(plan) == 1
+    assert "ix_jobs_experiment_id" in plan[0]

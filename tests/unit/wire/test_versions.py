@@ -165,6 +165,16 @@ def test_old_output_directory_properties_survive(version):
     assert shown["properties"]["outputDirectories"] == [directory | {"type": word}]
 
 
+def test_the_oldest_version_always_has_arguments_of_the_master():
+    """It requires them; a job that was made without them is shown with none."""
+    oldest, newer = VERSIONS["2017-09-01-preview"], VERSIONS["2018-03-01"]
+    body = a_job_body(tensorFlowSettings={"pythonScriptFilePath": "x.py"}, customToolkitSettings=None)
+    wanted = newer.job_request(body)
+    settings = render_job(oldest, wanted)["properties"]["tensorFlowSettings"]
+    assert settings == {"pythonScriptFilePath": "x.py", "masterCommandLineArgs": ""}
+    assert "masterCommandLineArgs" not in render_job(newer, wanted)["properties"]["tensorFlowSettings"]
+
+
 def test_terminated_jobs_carry_the_versions_own_code(version):
     errors = [{"code": "JobTerminated", "message": "m"}]
     shown = render_job(

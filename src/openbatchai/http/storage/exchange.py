@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Se
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from openbatchai.dataplane import cors
 from openbatchai.dataplane.cors import CorsRule
@@ -23,6 +23,8 @@ from openbatchai.http.storage.sources import Sources
 from openbatchai.http.storage.target import Target
 
 PIECE = 1 << 20
+# While several long answers go out: what is sent at once keeps the loop from every other request for as long.
+_SHARED_PIECE = PIECE >> 2
 _SERVERS = {
     StorageService.BLOB: "Windows-Azure-Blob/1.0 OpenBatchAI",
     StorageService.FILE: "Windows-Azure-File/1.0 OpenBatchAI",
@@ -49,6 +51,9 @@ class ClientGoneError(Exception):
 
 class Exchange:
     """`grant` is set once the request is authorised; handlers see only such exchanges."""
+
+    # How many long answers are going out, of whatever app: all are sent by the one event loop.
+    _streams: ClassVar[int] = 0
 
     def __init__(self, target: Target, grant: Grant, request_id: str, version: str, pool: Executor) -> None:
         self.target = target
@@ -183,11 +188,19 @@ class Exchange:
         first: bytes,
         envelope: Envelope | None = None,
     ) -> bool:
-        """Send `span` of an open file, whose first bytes are at hand; whether all of it went out.
-
-        One piece is read while the one before goes out.
-        """
+        """Send `span` of an open file, whose first bytes are at hand; whether all of it went out."""
         await self._start(status, headers, envelope.length if envelope else span.length)
+        if len(first) >= span.length:
+            await self._send_piece(await self._wrapped(first, envelope), last=True)
+            return True
+        Exchange._streams += 1
+        try:
+            return await self._send_long(fd, span, first, envelope)
+        finally:
+            Exchange._streams -= 1
+
+    async def _send_long(self, fd: int, span: Span, first: bytes, envelope: Envelope | None) -> bool:
+        """One piece is read while the one before goes out."""
         position = span.start + len(first)
         gone = asyncio.ensure_future(self.gone()) if span.length > _WATCHED_ABOVE else None
         coming: asyncio.Future[bytes] | None = None
@@ -195,11 +208,9 @@ class Exchange:
             piece = first
             while True:
                 if position < span.end:
-                    count = min(PIECE, span.end - position)
-                    coming = self._begin(os.pread, fd, count, position)
-                if envelope is not None:
-                    piece = await self.run(envelope.wrap, piece)
-                await self._send_piece(piece, last=coming is None)
+                    most = PIECE if Exchange._streams == 1 else _SHARED_PIECE
+                    coming = self._begin(os.pread, fd, min(most, span.end - position), position)
+                await self._send_piece(await self._wrapped(piece, envelope), last=coming is None)
                 if coming is None:
                     return True
                 piece, coming = await coming, None
@@ -211,6 +222,9 @@ class Exchange:
             await _done(coming)
             if gone is not None:
                 gone.cancel()
+
+    async def _wrapped(self, piece: bytes, envelope: Envelope | None) -> bytes:
+        return piece if envelope is None else await self.run(envelope.wrap, piece)
 
     async def gone(self) -> None:
         """Returns when the client has left; for calls that read no body, or have read it."""

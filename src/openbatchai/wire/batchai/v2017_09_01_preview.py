@@ -57,6 +57,9 @@ def _cluster_shown(properties: Json, legacy: Json) -> None:
 def _job_shown(properties: Json, legacy: Json) -> None:
     flat.job_shown(properties, legacy)
     properties["constraints"]["maxRetryCount"] = 0
+    if "tensorFlowSettings" in properties:
+        # Required here, optional in the newer versions.
+        properties["tensorFlowSettings"].setdefault("masterCommandLineArgs", "")
     for directory in properties.get("outputDirectories") or ():
         directory["type"] = _pascal(directory["type"])
 

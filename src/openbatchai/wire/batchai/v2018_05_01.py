@@ -1,5 +1,5 @@
 """2018-05-01: the canonical model itself."""
 
-from .version import Version
+from .version import CANONICAL, Version
 
-VERSION = Version("2018-05-01")
+VERSION = Version(CANONICAL)

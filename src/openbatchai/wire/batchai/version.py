@@ -6,7 +6,6 @@ old -> canonical -> old loses nothing.
 """
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +29,8 @@ from openbatchai.wire.arm import instant, without_none
 from .properties import ClusterProperties, ClusterUpdateProperties, FileServerProperties, JobProperties
 from .validation import split_secrets, to_canonical, validate
 
+# The version whose properties are stored as they are.
+CANONICAL = "2018-05-01"
 Json = dict[str, Any]
 Convert = Callable[[Json], Json]
 
@@ -136,7 +137,7 @@ class Version:
 
     def cluster(self, resource: ClusterResource, subscription: str) -> Json:
         cluster, workspace = resource.cluster, resource.workspace
-        properties = deepcopy(cluster.spec)
+        properties = _copy(cluster.spec)
         if setup := (properties.get("nodeSetup") or {}).get("setupTask"):
             setup["stdOutErrPathSuffix"] = cluster.setup_suffix
         properties |= without_none(
@@ -167,7 +168,7 @@ class Version:
     def file_server(self, resource: FileServerResource, subscription: str) -> Json:
         server, workspace = resource.server, resource.workspace
         made = "succeeded" if server.facts else "creating"
-        properties = deepcopy(server.spec) | {
+        properties = _copy(server.spec) | {
             "provisioningState": "deleting" if server.deleting else made,
             "provisioningStateTransitionTime": instant(server.changed),
             "creationTime": instant(server.created),
@@ -190,7 +191,8 @@ class Version:
 
     def job(self, resource: JobResource, subscription: str) -> Json:
         job, experiment, workspace = resource.job, resource.experiment, resource.workspace
-        properties = deepcopy(job.spec)
+        # What no older version changes within may stay the record's own: a page has a thousand of them.
+        properties = dict(job.spec) if self.name == CANONICAL else _copy(job.spec)
         properties |= without_none(
             {
                 "experimentName": experiment.name,
@@ -290,7 +292,7 @@ def _properties(body: Any) -> tuple[Json, Json]:
     properties = body.get("properties")
     if properties is not None and not isinstance(properties, dict):
         raise invalid_property("properties", "The value of property 'properties' must be an object.")
-    return body, deepcopy(properties or {})
+    return body, _copy(properties or {})
 
 
 def _tags(body: Json) -> Json:
@@ -298,6 +300,15 @@ def _tags(body: Json) -> Json:
     if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
         raise invalid_property("tags", "The value of property 'tags' must be an object of strings.")
     return tags
+
+
+def _copy(value: Any) -> Any:
+    """Plain JSON of its own; copy.deepcopy, which also knows everything else, takes six times as long."""
+    if isinstance(value, dict):
+        return {name: _copy(item) if isinstance(item, (dict, list)) else item for name, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
 
 
 def _drop(properties: Any, path: str) -> None:
@@ -329,6 +340,8 @@ _ENUMS = frozenset(
 
 def _recase(value: Any, word: Callable[[str], str]) -> None:
     """Apply the version's spelling to every enum value (section 3: Pascal case in 2017)."""
+    if word is str:
+        return
     if isinstance(value, list):
         for item in value:
             _recase(item, word)
