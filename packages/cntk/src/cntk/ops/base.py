@@ -255,6 +255,24 @@ class Function(TensorOpsMixin, metaclass=_Calls):
             )
         return self.replace_placeholders({placeholders[0]: substitution})
 
+    def update_signature(self, *types: Any, **types_by_name: Any) -> None:
+        """Give the arguments types (`Tensor[3]`, or a shape), in place; unknown dimensions are inferred."""
+        from ..layers.typing import Tensor, VariableType
+
+        names = dict(zip((v.name for v in self.arguments), types, strict=False))
+        wanted = {**names, **types_by_name}
+        replaced = {}
+        for variable in self.arguments:
+            kind = wanted.get(variable.name)
+            if kind is None:
+                continue
+            if not isinstance(kind, VariableType):
+                kind = Tensor[kind]
+            if not variable.is_placeholder:
+                raise TypeError(f"update_signature: the argument '{variable.name}' has a type already")
+            replaced[variable] = kind.variable(variable.name)
+        self.replace_placeholders(replaced)
+
     # Computation
     def eval(
         self, arguments: Any = None, outputs: Any = None, device: Any = None, as_numpy: bool = True
