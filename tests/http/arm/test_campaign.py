@@ -150,7 +150,9 @@ class Inhabited:
                 self.arm.ask("DELETE", f"{place}/clusters/{name}", version=self.version)
 
     def leave(self):
-        self.arm.delete(self.arm.group_path(self.group))
+        if not self.arm.gone(path := self.arm.group_path(self.group)):
+            self.arm.ask("DELETE", path)
+            until(lambda: self.arm.gone(path), "an end of the group")
 
     def _settled(self, path, body):
         settled(self.arm, path, body, self.version)
