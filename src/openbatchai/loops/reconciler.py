@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from openbatchai.domain.ports import TaskEvent
-from openbatchai.services import deletion, execution, preemption, runs, scheduling
+from openbatchai.services import deletion, execution, preemption, retention, runs, scheduling
 from openbatchai.services.context import Context
 from openbatchai.store.unit import Unit
 
@@ -90,6 +90,8 @@ class Reconciler:
 
     def clean(self, *, forced: bool = True) -> None:
         """Release nodes, and remove what nobody needs any more."""
+        if forced:
+            retention.prune(self._context)
         execution.carry_out(self._context, slow=True, forced=forced)
 
     def decide(self, unit: Unit, events: Sequence[TaskEvent] = ()) -> datetime | None:

@@ -15,6 +15,17 @@ from .keeping import Kept
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long what is over is kept; of events the newest `events` at most. An operation is kept for an hour
+    at least: pollers must find it after its resource is gone (batchai-service.md section 4.2)."""
+
+    event_days: float = 90.0
+    events: int = 5_000_000
+    run_days: float = 30.0
+    operation_hours: float = 24.0
+
+
+@dataclass(frozen=True)
 class Context:
     """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
@@ -37,6 +48,7 @@ class Context:
     quotas: Mapping[str, int] = field(default_factory=dict)
     recorded_creates: bool = False
     preemptions_per_node_hour: float = 0.0
+    retention: Retention = field(default_factory=Retention)
     kept: Kept = field(default_factory=Kept)
 
 
