@@ -1,7 +1,7 @@
 """Help in finding out what a model does.
 
-CNTK's profiler and its checks per node belong to its own engine; the switches for them are accepted, so that
-scripts run, and change nothing here: PyTorch's profiler shows the steps that a model became.
+CNTK's checks per node belong to its own engine; the switches for them are accepted, so that scripts run.  The
+profiler is PyTorch's, which shows the steps that a model became.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from ..internal.missing import module_getattr, unavailable
 from ..logging.graph import depth_first_search
 from ..ops.construction import output_variable
 from ..ops.functions import CloneMethod, Function, UserFunction, user_function
+from . import profiler as profiler
+from .profiler import disable_profiler, enable_profiler, start_profiler, stop_profiler
 
 
 def dump_signature(root: Any, tag: str | None = None) -> None:
@@ -27,41 +29,15 @@ def dump_function(root: Any, tag: str | None = None) -> None:
         print(f"  {function.root_function!r}")
 
 
-class _State:
-    profiling = False
-    checked = False
-    timing = False
-    deterministic = False
-
-
-def start_profiler(dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 32 * 1024 * 1024) -> None:
-    """Accepted; there is no profiler of CNTK's here."""
-    _State.profiling = True
-
-
-def stop_profiler() -> None:
-    _State.profiling = False
-
-
-def enable_profiler() -> None:
-    _State.profiling = True
-
-
-def disable_profiler() -> None:
-    _State.profiling = False
-
-
 def set_checked_mode(enable: bool) -> None:
     """With checks, a computation that yields something that is not a number raises an error in backward."""
     import torch
 
-    _State.checked = bool(enable)
-    torch.autograd.set_detect_anomaly(_State.checked)
+    torch.autograd.set_detect_anomaly(bool(enable))
 
 
 def set_node_timing(enable: bool) -> None:
     """Accepted; see `Trainer.print_node_timing`."""
-    _State.timing = bool(enable)
 
 
 def force_deterministic(seed: int) -> None:
@@ -70,7 +46,6 @@ def force_deterministic(seed: int) -> None:
 
     from ..internal.uids import set_fixed_random_seed
 
-    _State.deterministic = True
     set_fixed_random_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
 

@@ -385,8 +385,13 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         """Write the model file; missing directories are created."""
         from ..internal.modelfile import save_model
 
-        if format.value != ModelFormat.CNTKv2.value or use_external_files_to_store_parameters:
-            raise unavailable("saving models as ONNX or with external parameter files")
+        if use_external_files_to_store_parameters:
+            raise unavailable("saving models with external parameter files")
+        if format.value == ModelFormat.ONNX.value:
+            from ..internal.onnxfile import save_onnx
+
+            save_onnx(self.root_function, filename)
+            return
         save_model(self.root_function, filename)
 
     def restore(self, filename: str | os.PathLike[str]) -> None:
