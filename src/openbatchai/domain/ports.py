@@ -282,6 +282,19 @@ class TaskEvent:
     fault: TaskFault | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a task used: CPU time since its start, the rest at that moment. GPUs are those of its node; None
+    where there are none, or none that can be asked."""
+
+    at: datetime
+    cpu_seconds: float
+    memory_bytes: int
+    processes: int
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+
+
 class Signal(StrEnum):
     TERMINATE = "terminate"
 
@@ -335,6 +348,11 @@ class Engine(Protocol):
 
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
         """Content of a file of the task's own directory (e.g. "execution.log") from `offset`."""
+        ...
+
+    def samples(self, task_id: str, after: int) -> list[Sample]:
+        """What the task used, oldest first, but for the first `after` of them; with -1 the last one only.
+        None of a task that is unknown, or was too short to be looked at."""
         ...
 
     def forget(self, task_id: str) -> None:

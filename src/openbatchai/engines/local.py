@@ -23,6 +23,7 @@ from openbatchai.domain.ports import (
     FileServerFacts,
     NodeFacts,
     NodeRequest,
+    Sample,
     Signal,
     StorageContent,
     Task,
@@ -31,18 +32,20 @@ from openbatchai.domain.ports import (
     TaskFault,
     TaskKind,
 )
-from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records
+from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records, sampling
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
 from openbatchai.engines.refusals import TaskRefusedError
 from openbatchai.engines.removal import remove_tree
+from openbatchai.engines.sampling import Sampler
 from openbatchai.engines.user import JobUser
 from openbatchai.engines.watch import Watch
 
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
+_SAMPLE_S = 10.0
 _MIB = 2**20
 _DISK_RESERVE = 512 * _MIB
 # Of a small disk not more than this part is kept free.
@@ -79,7 +82,8 @@ class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
     machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one).
-    No run starts with less than `disk_reserve` bytes free (2 % of a small disk)."""
+    No run starts with less than `disk_reserve` bytes free (2 % of a small disk). What tasks
+    use is looked at every `sample_s`."""
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class LocalEngine:
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
         user: JobUser | None = None,
         disk_reserve: int = _DISK_RESERVE,
+        sample_s: float = _SAMPLE_S,
     ) -> None:
         self._clock = clock
         self._disk_reserve = disk_reserve
@@ -116,6 +121,7 @@ class LocalEngine:
         )
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
+        self._sampler = Sampler(sample_s, self._nvml, self._subjects, clock)
         self._recover()
 
     def capabilities(self) -> EngineCapabilities:
@@ -182,6 +188,9 @@ class LocalEngine:
         except (FileNotFoundError, IsADirectoryError):
             return b""
 
+    def samples(self, task_id: str, after: int) -> list[Sample]:
+        return sampling.read(self._layout.task(task_id), after)
+
     def forget(self, task_id: str) -> None:
         directory = self._layout.task(task_id)
         if not directory.exists() or not records.ended(directory):
@@ -230,7 +239,18 @@ class LocalEngine:
             raise OSError(f"something is still mounted below {directory}")
 
     def close(self) -> None:
+        self._sampler.close()
         self._watch.close()
+
+    def _subjects(self) -> list[sampling.Subject]:
+        """The tasks that have an agent, or are about to."""
+        found = []
+        for task_id in self._watch.tasks():
+            directory = self._layout.task(task_id)
+            agent = agents.pid_of(directory)
+            node = self._nodes.find(records.identity(directory).get("node_id", "")) if agent else None
+            found.append(sampling.Subject(agent, directory, node.gpus if node else ()))
+        return found
 
     def _recover(self) -> None:
         """Take over the tasks of an engine that was here before, and end what they left running."""
@@ -260,12 +280,14 @@ class LocalEngine:
             descriptor = agents.open_agent(directory)
             if descriptor is not None:
                 self._watch.add(task_id, descriptor)
+                self._sampler.wake()
                 return 0
             # Read after the lock: an agent publishes the end before it lets go.
             if records.ended(directory) or not directory.exists():
                 return 0
             if may_spawn and agents.can_start(directory):
                 self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
+                self._sampler.wake()
                 return 0
             ended = lost.settle(directory)
             if ended is not None:
