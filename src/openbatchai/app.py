@@ -347,7 +347,7 @@ def _create_engine(
         client_environment=environment,
         clock=clock,
         user=job_user,
-        disk_reserve=settings.disk_reserve_mib * 2**20,
+        limits=settings.limits,
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from openbatchai.domain.ports import Signal, StepKind
+from openbatchai.engines.limits import Limits
 
 # A child that has ended and was collected, and one that holds memory and goes on.
 GREEDY = """
@@ -13,7 +14,7 @@ exec python -c 'import time; kept = bytearray(64 * 2**20); open("ready", "w"); t
 
 @pytest.fixture
 def quick(open_engine, bench_of):
-    return bench_of(open_engine(sample_s=0.02))
+    return bench_of(open_engine(limits=Limits(sample_s=0.02)))
 
 
 def test_a_running_task_is_looked_at_again_and_again(quick, build):
@@ -38,7 +39,7 @@ def test_samples_outlive_the_engine_and_go_with_the_task(quick, build, open_engi
     quick.engine.close()
     before = quick.engine.samples("task-1", 0)
 
-    quick.engine = second = open_engine(sample_s=0.02)
+    quick.engine = second = open_engine(limits=Limits(sample_s=0.02))
 
     quick.wait(lambda: len(second.samples("task-1", 0)) > len(before))
     second.signal("task-1", Signal.TERMINATE)

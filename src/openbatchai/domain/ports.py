@@ -194,7 +194,8 @@ class Task:
     With `fresh_output` the processes' output files begin empty: the first task of the run to come upon one
     empties it, the others append. Otherwise what is in them is kept. `run_id` is shared by the tasks of one
     run; `job_path` is the job's place under a shared job root,
-    e.g. "ws/exp/job".
+    e.g. "ws/exp/job". `continues` is the ended task of the run, on the same node, whose home, job
+    temp and packages this one finds as that one left them.
     """
 
     id: str
@@ -212,6 +213,7 @@ class Task:
     wall_clock_s: float | None = None
     run_id: str = ""
     job_path: str = ""
+    continues: str = ""
 
 
 @dataclass(frozen=True)
@@ -361,6 +363,10 @@ class Engine(Protocol):
 
     def release(self, node_ids: Sequence[str]) -> None:
         """Give nodes back; unknown ones are ignored. Their running tasks are terminated."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what ended runs need no longer, as settings say; cheap when called again and again."""
         ...
 
     def make_file_server(self, key: str) -> FileServerFacts:

@@ -158,6 +158,8 @@ class FakeEngine:
                 self.released.append(node_id)
                 self._end_all_on(node_id, _TERMINATED)
 
+    def tidy(self) -> None: ...
+
     def make_file_server(self, key: str) -> FileServerFacts:
         self.file_servers.add(key)
         return FileServerFacts("192.0.2.1", f"/file-servers/{key}")

@@ -33,7 +33,9 @@ from openbatchai.domain.ports import (
     TaskKind,
 )
 from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records, sampling
+from openbatchai.engines.housekeeping import Housekeeping
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
+from openbatchai.engines.limits import Limits
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
 from openbatchai.engines.refusals import TaskRefusedError
@@ -45,14 +47,13 @@ from openbatchai.engines.watch import Watch
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
-_SAMPLE_S = 10.0
 _MIB = 2**20
-_DISK_RESERVE = 512 * _MIB
 # Of a small disk not more than this part is kept free.
 _MOST_RESERVED = 0.02
 # TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
 _RELEASE_LIMIT_S = 45.0
 _LOOK_AGAIN_S = 0.01
+_USUAL = Limits()
 _THIS_MACHINE = "127.0.0.1"
 
 
@@ -64,7 +65,7 @@ def create(
     client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
     clock: Clock,
     user: JobUser | None = None,
-    disk_reserve: int = _DISK_RESERVE,
+    limits: Limits = _USUAL,
 ) -> "LocalEngine":
     """Entry point `openbatchai.engines: local`."""
     return LocalEngine(
@@ -74,16 +75,14 @@ def create(
         client_environment=client_environment,
         clock=clock,
         user=user,
-        disk_reserve=disk_reserve,
+        limits=limits,
     )
 
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
-    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one).
-    No run starts with less than `disk_reserve` bytes free (2 % of a small disk). What tasks
-    use is looked at every `sample_s`."""
+    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one)."""
 
     def __init__(
         self,
@@ -96,11 +95,10 @@ class LocalEngine:
         grace_s: float = _GRACE_S,
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
         user: JobUser | None = None,
-        disk_reserve: int = _DISK_RESERVE,
-        sample_s: float = _SAMPLE_S,
+        limits: Limits = _USUAL,
     ) -> None:
         self._clock = clock
-        self._disk_reserve = disk_reserve
+        self._limits = limits
         self._user = user
         self._layout = Layout(root.resolve())
         self._layout.create()
@@ -108,6 +106,7 @@ class LocalEngine:
         self._machine = look(self._nvml)
         self._nodes = Nodes(self._layout, self._machine)
         self._groups = cgroups.open_groups(self._layout.root)
+        self._housekeeping = Housekeeping(self._layout.tasks, limits.keep_s, limits.keep_bytes)
         self._preparation = Preparation(
             self._layout,
             self._nodes,
@@ -118,10 +117,11 @@ class LocalEngine:
             Path(sys.executable),
             user,
             self._groups,
+            limits.output_bytes,
         )
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
-        self._sampler = Sampler(sample_s, self._nvml, self._subjects, clock)
+        self._sampler = Sampler(limits.sample_s, self._nvml, self._subjects, clock)
         self._recover()
 
     def capabilities(self) -> EngineCapabilities:
@@ -130,7 +130,7 @@ class LocalEngine:
 
     def hold(self) -> str:
         disk = shutil.disk_usage(self._layout.root)
-        wanted = min(self._disk_reserve, int(disk.total * _MOST_RESERVED))
+        wanted = min(self._limits.disk_reserve, int(disk.total * _MOST_RESERVED))
         if disk.free >= wanted:
             return ""
         return (
@@ -223,6 +223,9 @@ class LocalEngine:
             self._nodes.remove(node_id)
         if running:
             self._changed()
+
+    def tidy(self) -> None:
+        self._housekeeping.tidy_now_and_then()
 
     def make_file_server(self, key: str) -> FileServerFacts:
         directory = self._layout.file_server(key)
