@@ -28,7 +28,7 @@ test-clients:
 	$(BIN)pytest -m clients tests/clients
 test-az:
 	# A part of test-clients: the Azure command line, which is half a gigabyte.
-	$(BIN)pytest -m clients tests/clients/test_az.py tests/clients/test_az_document.py tests/clients/test_az_batchai.py tests/clients/test_az_resources.py
+	$(BIN)pytest -m clients tests/clients/test_az.py tests/clients/test_az_document.py tests/clients/test_az_batchai.py tests/clients/test_az_resources.py tests/clients/test_az_2018.py
 test-golden:
 	# Another recording in the layout of ../shared/data/cntk/golden: make test-golden GOLDEN=directory
 	GOLDEN=$(GOLDEN) $(BIN)pytest -q packages/cntk/tests/test_golden.py

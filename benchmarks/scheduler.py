@@ -64,12 +64,16 @@ def measure(nodes: int, queued: int, rounds: int) -> None:
     judged = (nodes, queued) == (1_000, 100_000)
     with new_home() as home, simulation(home, nodes, queued) as world:
         rebuild = timed(world.rebuild) / 1000
-        ends = [timed(world.end_a_job) for _ in range(min(rounds, nodes))]
+        ends, cpu = [], []
+        for _ in range(min(rounds, nodes)):
+            ends.append(timed(world.end_a_job))
+            cpu.append(world.cpu_ms)
         waits = submissions(world, rounds)
         memory = bytes_per_job(world, queued)
     bar = BAR_MS if judged else None
     line("  a job ends, p50", median(ends), "ms", bar)
     line("  a job ends, p99", percentile(ends, 0.99), "ms", bar)
+    line("  of it CPU, p50", median(cpu), "ms", None)
     line("  a job is submitted, p50", median(waits), "ms", bar)
     line("  a job is submitted, p99", percentile(waits, 0.99), "ms", bar)
     line("  rebuild at start", rebuild, "s", REBUILD_BAR_S if judged else None)

@@ -45,7 +45,7 @@ from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import accounts, bootstrap, metrics
 from openbatchai.services.accounts import StoredKeys
 from openbatchai.services.bootstrap import Credentials, StoredPrincipals
-from openbatchai.services.context import Context
+from openbatchai.services.context import Context, Retention
 from openbatchai.services.identity import Identity, new_secret
 from openbatchai.store import schema
 from openbatchai.store.secrets import SecretBox
@@ -108,6 +108,8 @@ class Service:
             subscription=self.credentials.subscription_id,
             forget_keys=keys.forget,
             idle_timeout=timedelta(seconds=self._settings.idle_timeout_s),
+            retention=Retention(**self._settings.retention),
+            preemptions_per_node_hour=self._settings.preemptions_per_node_hour,
             quotas=self._settings.quotas,
             recorded_creates=self._settings.recorded_creates,
         )

@@ -187,6 +187,8 @@ class Settings:
     `trusted_certificates`: a PEM file of authorities, besides the public ones, that may certify the hosts
     which the service asks in a client's place (an office's own, for instance). `job_user`: whom jobs run as
     when root starts the service; without it, the first of engines.user.USUAL that can.
+    `preemptions_per_node_hour`: how often a low-priority node is taken away, at random. `retention`: how long
+    what is over is kept, by the fields of services.context.Retention.
     `limits` of the engine: `diskReserveMiB`, `sampleSeconds`, `keepRunDays`, `keepRunsMiB`, `maxOutputMiB`.
     """
 
@@ -202,6 +204,8 @@ class Settings:
     names: tuple[str, ...] = ()
     trusted_certificates: str | None = None
     job_user: str = ""
+    preemptions_per_node_hour: float = 0.0
+    retention: dict[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -231,6 +235,8 @@ class Settings:
                 names=tuple(map(_host_name, content.get("names", []))),
                 trusted_certificates=_readable(content.get("trustedCertificates")),
                 job_user=str(content.get("jobUser", "")),
+                preemptions_per_node_hour=float(content.get("preemptionsPerNodeHour", 0.0)),
+                retention=_retention(content.get("retention", {})),
                 limits=_limits(content),
             )
         except (ValueError, TypeError, AttributeError) as error:
@@ -253,6 +259,8 @@ class Settings:
             "names": list(self.names),
             "trustedCertificates": self.trusted_certificates,
             "jobUser": self.job_user,
+            "preemptionsPerNodeHour": self.preemptions_per_node_hour,
+            "retention": {_RETENTION[name]: value for name, value in self.retention.items()},
             **_content_of(self.limits),
         }
 
@@ -272,12 +280,11 @@ def _content_of(limits: Limits) -> dict[str, Any]:
 
 
 def _limits(content: dict[str, Any]) -> Limits:
-    """Raises ValueError for what is negative."""
+    """Raises ValueError for what is negative, or no pause."""
     found = {name: float(content.get(name, usual)) for name, usual in _content_of(Limits()).items()}
-    if wrong := [
-        name for name, value in found.items() if value < 0 or (name == "sampleSeconds" and not value)
-    ]:
-        raise ValueError(f"{wrong[0]} must be a positive number")
+    for name, value in found.items():
+        if value < 0 or (name == "sampleSeconds" and value == 0):
+            raise ValueError(f"{name} cannot be {value:g}")
     return Limits(
         disk_reserve=int(found["diskReserveMiB"] * _MIB),
         sample_s=found["sampleSeconds"],
@@ -291,6 +298,24 @@ def _check_names(what: str, given: Collection[str], known: Collection[str]) -> N
     """Raises ValueError with what is `given` and not `known`."""
     if unknown := [name for name in given if name not in known]:
         raise ValueError(f"{what} {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+
+
+# The fields of services.context.Retention, as the file names them.
+_RETENTION = {
+    "event_days": "eventDays",
+    "events": "events",
+    "run_days": "runDays",
+    "operation_hours": "operationHours",
+}
+
+
+def _retention(given: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError for what is no limit, or would hide operations from those who poll them."""
+    _check_names("retention knows no", given, list(_RETENTION.values()))
+    found = {field: float(given[name]) for field, name in _RETENTION.items() if name in given}
+    if any(not value > 0 for value in found.values()) or found.get("operation_hours", 1) < 1:
+        raise ValueError("retention: each limit is above 0, operationHours at least 1")
+    return found | ({"events": int(found["events"])} if "events" in found else {})
 
 
 def _readable(path: str | None) -> str | None:

@@ -22,12 +22,15 @@ SETTINGS = {
 
 
 class AzureCli:
-    """Commands in `directory`, which is also the user's home; logged in at once. `ran` has all that ran."""
+    """Commands in `directory`, which is also the user's home; logged in at once. `ran` has all that ran.
 
-    def __init__(self, service: Service, directory: Path) -> None:
+    `program` is another version than that of PINS.
+    """
+
+    def __init__(self, service: Service, directory: Path, program: Path | None = None) -> None:
         self.ran: list[str] = []
         self._directory = directory
-        program = environment_with(PINS).with_name("az")
+        program = program or environment_with(PINS).with_name("az")
         bin_directory = directory / "bin"
         bin_directory.mkdir(parents=True)
         # Only az: the rest of its environment is not to hide this machine's programs.

@@ -46,12 +46,12 @@ def connection_string(service: Service) -> str:
     )
 
 
-def environment_with(pins: tuple[str, ...]) -> Path:
+def environment_with(pins: tuple[str, ...], *options: str) -> Path:
     """The interpreter of an environment with these packages; the test is skipped where there can be none."""
     if interpreter() is None:
         pytest.skip("there is no python3.11, on which its packages run")
     try:
-        return python_with(pins)
+        return python_with(pins, *options)
     except RuntimeError as error:
         pytest.skip(f"its packages cannot be installed: {str(error)[-300:]}")
 

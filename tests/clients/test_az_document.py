@@ -13,6 +13,7 @@ from harness.arm import unique
 from harness.documents import SHARED, example_script
 from harness.mnist import TEST, TRAIN, write_noise
 
+from . import azure_cli_2018
 from .azure_cli import AzureCli
 
 _BLOCK = re.compile(r"^ *```(azurecli|json)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -41,7 +42,9 @@ def commands_and_files(text, account):
 
 
 @pytest.mark.timeout(900)
-def test_every_command(new_service, tmp_path):
+@pytest.mark.parametrize("year", [2018, 2026])
+def test_every_command(new_service, tmp_path, year):
+    """With the client of the document's year, and with the last that has its commands."""
     if example_script() is None:
         pytest.skip("jobs of this Python cannot import cntk")
     [document] = SHARED.glob("seeds/003_*")
@@ -49,7 +52,7 @@ def test_every_command(new_service, tmp_path):
     service = new_service().up()
     done = service.batchai("samples", "enable", "--mnist-dir", str(write_noise(tmp_path / "mnist")))
     assert done.returncode == 0, done.stderr
-    az = AzureCli(service, tmp_path / "user")
+    az = AzureCli(service, tmp_path / "user", azure_cli_2018.program(tmp_path) if year == 2018 else None)
     printed, samples = {}, []
     for kind, content in commands_and_files(text, account):
         if kind == "run":
@@ -75,7 +78,7 @@ def check(printed, samples, account):
     assert answer("az group create")["properties"] == {"provisioningState": "Succeeded"}
     assert answer("az batchai workspace create")["provisioningState"] == "succeeded"
     cluster, [sample] = answer("az batchai cluster create"), samples
-    # Today's client shows no tags and no location of a cluster. The rest is as the document shows it.
+    # In 2018-05-01 a cluster has no tags and no location. The rest is as the document shows it.
     assert set(sample) - set(cluster) == {"location", "tags"}
     assert cluster["userAccountSettings"]["adminUserSshPublicKey"].startswith("ssh-rsa ")
     for name in ("name", "vmSize", "vmPriority", "provisioningState", "errors", "subnet"):

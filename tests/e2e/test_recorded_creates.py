@@ -21,7 +21,7 @@ def test_creates_are_accepted_and_their_operations_are_over(recorded):
     make_share(recorded, "share")
     path = f"{arm.provider(group)}/clusters/cl"
     body = {"location": "eastus", "properties": cluster_properties(recorded, "share", 0)}
-    answer = arm.ask("PUT", path, body, VERSIONS[1])
+    answer = arm.ask("PUT", path, body, VERSIONS[1], headers={"If-None-Match": "*"})
     assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (202, b"", "0")
     status = arm.ask("GET", answer.headers["Azure-AsyncOperation"], version=None).json()
     assert status["status"] == "Succeeded"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from harness.arm import Lab
+from harness.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,28 @@ def test_the_command_says_what_the_service_says(lab):
     done = lab.arm.service.batchai("why", "nothing-of-this-name")
     assert done.returncode != 0
     assert "nothing-of-this-name" in done.stderr
+
+
+def test_a_preempted_node_is_replaced_and_its_job_runs_again(lab):
+    cluster = lab.new_cluster("cheap", vmPriority="lowpriority")
+    # The first run waits to be preempted; the second knows that it is one, and finds what the first wrote.
+    command = (
+        'echo "run $OPENBATCHAI_RETRY_COUNT" >> $AZ_BATCHAI_MOUNT_ROOT/afs/runs.txt; '
+        '[ "$OPENBATCHAI_RETRY_COUNT" = 1 ] || sleep 100'
+    )
+    job = lab.submit(command, cluster={"id": cluster})
+    lab.reaches(job, "running")
+    runs = lab.arm.service.share(lab.share) / "runs.txt"
+    until(runs.exists, "the first run at work")
+    [node] = batchai(lab, "node", "list", cluster)
+    taken = batchai(lab, "node", "preempt", cluster, node["id"])
+    assert taken["leavesAfterRun"]
+    assert lab.finished(job)["executionState"] == "succeeded"
+    assert runs.read_text() == "run 0\nrun 1\n"
+    assert node["id"] not in [each["id"] for each in batchai(lab, "node", "list", "cheap")]
+
+
+def test_dedicated_nodes_are_not_preempted(lab):
+    done = lab.arm.service.batchai("node", "preempt", "cl")
+    assert done.returncode != 0
+    assert "dedicated" in done.stderr

@@ -12,6 +12,11 @@ DAY = 86400
 
 
 @pytest.fixture
+def out(shares):
+    return shares.path()
+
+
+@pytest.fixture
 def tasks(root):
     return root / "tasks"
 
@@ -57,11 +62,7 @@ def test_a_run_that_goes_on_keeps_its_files(local, build, tasks):
 
 
 def test_what_is_on_shares_is_never_touched(local, build, out, tasks):
-    local.run(
-        build.task(
-            'echo x > "$AZ_BATCHAI_JOB_MOUNT_ROOT/out/model"; ln -s "$AZ_BATCHAI_JOB_MOUNT_ROOT/out" ~/l'
-        )
-    )
+    local.run(build.task('cd "$AZ_BATCHAI_JOB_MOUNT_ROOT/out"; echo x > model; ln -s "$PWD" ~/l'))
 
     Housekeeping(tasks, keep_s=0, keep_bytes=0).tidy(time.time() + 60)
 

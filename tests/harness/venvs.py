@@ -47,24 +47,29 @@ def cache_directory() -> Path:
     return cache
 
 
-def python_with(pins: tuple[str, ...]) -> Path:
-    """The interpreter of an environment that holds `pins`; built on the first call, by one process."""
+def python_with(pins: tuple[str, ...], *options: str) -> Path:
+    """The interpreter of an environment that holds `pins`; built on the first call, by one process.
+
+    `options` are pip's, such as --no-deps for pins that contradict each other.
+    """
     base = interpreter()
     if base is None:
         raise LookupError(f"there is no python{_VERSION}")
-    place = cache_directory() / hashlib.sha256("\n".join((_VERSION, *pins)).encode()).hexdigest()[:16]
+    place = (
+        cache_directory() / hashlib.sha256("\n".join((_VERSION, *options, *pins)).encode()).hexdigest()[:16]
+    )
     with Path(f"{place}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
-            _build(base, place, pins)
+            _build(base, place, (*options, *pins))
             (place / "complete").touch()
     return place / "bin" / "python"
 
 
-def _build(base: str, place: Path, pins: tuple[str, ...]) -> None:
+def _build(base: str, place: Path, words: tuple[str, ...]) -> None:
     subprocess.run([base, "-m", "venv", str(place)], check=True)
-    install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *pins]
+    install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *words]
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"pip install {' '.join(pins)} failed:\n{done.stderr}")
+        raise RuntimeError(f"pip install {' '.join(words)} failed:\n{done.stderr}")

@@ -132,6 +132,25 @@ examples:
     - name: A resource by its id, when several have the name
       text: batchai events /resourceGroups/rg/providers/Microsoft.BatchAI/workspaces/ws/clusters/nodes
 """
+helps["node"] = """
+type: group
+short-summary: The nodes of clusters.
+"""
+helps["node list"] = """
+type: command
+short-summary: List the nodes of a cluster.
+"""
+helps["node preempt"] = """
+type: command
+short-summary: Take a low-priority node away, as the cloud does.
+long-summary: >
+    Its job gets a TERM and is queued again; what it wrote to mounts stays, and its next run finds the number
+    of earlier ones in OPENBATCHAI_RETRY_COUNT. The cluster gets another node. `preemptionsPerNodeHour` in the
+    home's config.json does it at random, to rehearse.
+examples:
+    - name: One of a cluster's nodes, whichever
+      text: batchai node preempt mycluster
+"""
 helps["why"] = """
 type: command
 short-summary: "Say why a job waits: its place in the queue, what it needs, what is free."
@@ -169,6 +188,9 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
         with CommandGroup(self, "", "openbatchai.cli.story#{}") as group:
             group.command("events", "list_events")
             group.command("why", "why")
+        with CommandGroup(self, "node", "openbatchai.cli.node#{}") as group:
+            group.command("list", "list_nodes")
+            group.command("preempt", "preempt_node")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -232,6 +254,15 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 options_list=["--all"],
                 action="store_true",
                 help="Also those of a job's runs and tasks, or of a cluster's nodes.",
+            )
+        with ArgumentsContext(self, "node list") as c:
+            c.positional("cluster", metavar="CLUSTER", help="The cluster's name, or its resource id.")
+        with ArgumentsContext(self, "node preempt") as c:
+            c.positional(
+                "names",
+                metavar="CLUSTER",
+                nargs="+",
+                help="The cluster, by name or resource id; then the node, by its id. Without: one at random.",
             )
         with ArgumentsContext(self, "why") as c:
             c.positional("name", metavar="JOB", help="The job's name, or its resource id.")

@@ -13,8 +13,9 @@ from openbatchai.config import Home
 from .environment import client_environment
 from .service import running_endpoint
 
-# The words of 2018 and of today. The secret comes from standard input: arguments are for everybody to see.
-_WORDS = ("login", "--service-principal", "--password", "@-", "--output", "none", "--only-show-errors")
+# These the versions of 2018 know as well as today's. The secret comes from standard input: arguments are for
+# everybody to see.
+_WORDS = ("login", "--service-principal", "--password", "@-")
 
 
 def login(home: str | None = None) -> None:
@@ -29,7 +30,8 @@ def login(home: str | None = None) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     who = ("--username", endpoint["client_id"], "--tenant", endpoint["tenant"])
     secret = endpoint["client_secret"].encode()
-    done = subprocess.run([program, *_WORDS, *who], input=secret, env={**os.environ, **environment})
+    run_with = {**os.environ, **environment}
+    done = subprocess.run([program, *_WORDS, *who], input=secret, stdout=subprocess.DEVNULL, env=run_with)
     if done.returncode:
         sys.exit(done.returncode)
     print(f"az is logged in to subscription {endpoint['subscription_id']}. It keeps that in {directory}.")

@@ -202,6 +202,8 @@ class KeptBlobs:
             rows.drop(_key(ref), time)
 
     def remove_expired(self, account: str) -> None:
+        if self._places.existing_store(account) is None:
+            return
         rows = self.rows(account)
         for service, container, path, time in rows.expired(self._now_ns()):
             if self._places.closing:

@@ -129,11 +129,22 @@ class Places:
         if store is not None:
             return store
         with self._stores_lock:
-            if account not in self._stores:
-                self.create_account(account)
-                file = self.root / account / _META / "side.db"
-                self._stores[account] = SideStore(file, durable=self.fsync is not FsyncPolicy.NEVER)
-            return self._stores[account]
+            self.create_account(account)
+            return self._opened(account)
+
+    def existing_store(self, account: str) -> SideStore | None:
+        """For what is done in the background: it must not bring back an account that was deleted."""
+        with self._stores_lock:
+            if not (self.root / account).is_dir():
+                return None
+            self.create_account(account)
+            return self._opened(account)
+
+    def _opened(self, account: str) -> SideStore:
+        if account not in self._stores:
+            file = self.root / account / _META / "side.db"
+            self._stores[account] = SideStore(file, durable=self.fsync is not FsyncPolicy.NEVER)
+        return self._stores[account]
 
     # --- containers
 

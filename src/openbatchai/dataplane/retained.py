@@ -202,8 +202,9 @@ class RetainedContainers:
     # --- parts
 
     def _rows(self, account: str) -> list[Retained]:
-        database = self._places.store(account).database
-        return [_retained(row) for row in database.read(f"SELECT {_COLUMNS} FROM retained", ())]
+        store = self._places.existing_store(account)
+        rows = store.database.read(f"SELECT {_COLUMNS} FROM retained", ()) if store else []
+        return [_retained(row) for row in rows]
 
     def _change(self, account: str, statements: list[tuple[str, tuple[object, ...]]]) -> None:
         # All of these are steps of a deletion, which may be what makes room on a full disk.

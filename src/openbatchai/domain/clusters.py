@@ -49,6 +49,7 @@ class NodeEvent(StrEnum):
     RUN_ASSIGNED = "runAssigned"
     RUN_ENDED = "runEnded"
     RELEASE = "release"
+    PREEMPT = "preempt"
 
 
 class NodeEffect(StrEnum):
@@ -64,10 +65,15 @@ NODE = Machine(
         (_S.PREPARING, _E.PREPARED): (_S.IDLE, ()),
         (_S.PREPARING, _E.PREPARATION_FAILED): (_S.UNUSABLE, ()),
         (_S.PREPARING, _E.RELEASE): (_S.LEAVING, _RELEASE),
+        (_S.PREPARING, _E.PREEMPT): (_S.LEAVING, _RELEASE),
         (_S.IDLE, _E.RUN_ASSIGNED): (_S.RUNNING, ()),
         (_S.IDLE, _E.RELEASE): (_S.LEAVING, _RELEASE),
+        (_S.IDLE, _E.PREEMPT): (_S.LEAVING, _RELEASE),
         (_S.RUNNING, _E.RUN_ENDED): (_S.IDLE, ()),
+        # Its run is stopped; then it leaves.
+        (_S.RUNNING, _E.PREEMPT): (_S.RUNNING, ()),
         (_S.UNUSABLE, _E.RELEASE): (_S.LEAVING, _RELEASE),
+        (_S.UNUSABLE, _E.PREEMPT): (_S.LEAVING, _RELEASE),
         (_S.LEAVING, _E.PREPARED): (_S.LEAVING, ()),
         (_S.LEAVING, _E.PREPARATION_FAILED): (_S.LEAVING, ()),
         (_S.LEAVING, _E.RELEASE): (_S.LEAVING, ()),

@@ -53,12 +53,14 @@ class DirectoryEntry:
 class AccountRules:
     """How an account may be used: only by https, with its keys, by everybody where a container says so.
 
-    `delegation_generation` changes when the account's user delegation keys are revoked.
+    `default_tier` is that of blobs which nobody gave one. `delegation_generation` changes when the account's
+    user delegation keys are revoked.
     """
 
     https_only: bool = False
     shared_key: bool = True
     public_access: bool = True
+    default_tier: str = "Hot"
     delegation_generation: str = ""
 
 

@@ -95,6 +95,7 @@ def rules_of(account: StorageAccount) -> AccountRules:
         https_only=said.get("supportsHttpsTrafficOnly", False),
         shared_key=said.get("allowSharedKeyAccess", True),
         public_access=said.get("allowBlobPublicAccess", True),
+        default_tier=said.get("accessTier", "Hot"),
         delegation_generation=said.get(DELEGATION_GENERATION, ""),
     )
 

@@ -47,6 +47,27 @@ _OF_PROVIDER = re.compile(
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[A-Za-z]+)?", re.ASCII)
 
 
+# What ARM itself refuses, before a provider hears of it.
+_OF_THE_GATEWAY = frozenset(
+    {
+        Code.RESOURCE_NOT_FOUND,
+        Code.SUBSCRIPTION_NOT_FOUND,
+        Code.RESOURCE_GROUP_NOT_FOUND,
+        Code.RESOURCE_GROUP_BEING_DELETED,
+        Code.MISSING_API_VERSION,
+        Code.INVALID_API_VERSION,
+        Code.NO_REGISTERED_PROVIDER,
+        Code.MISSING_REGISTRATION,
+        Code.INVALID_RESOURCE_NAMESPACE,
+        Code.INVALID_RESOURCE_TYPE,
+        Code.LOCATION_OF_GROUP,
+        Code.LOCATION_OF_RESOURCE,
+        Code.INVALID_GROUP_LOCATION,
+        Code.INVALID_RESOURCE_LOCATION,
+    }
+)
+
+
 def create_app(context: Context, identity: Identity, storage: Storage, storage_urls: StorageUrls) -> ASGIApp:
     return _Arm(context, identity, storage, storage_urls)
 
@@ -130,8 +151,10 @@ class _Arm:
 
     def _check_registration(self, method: str, path: str) -> None:
         """Nothing is created or done with a provider that the subscription is not registered for."""
+        if method not in ("PUT", "PATCH", "POST"):
+            return
         match = _OF_PROVIDER.fullmatch(path)
-        if match and method in ("PUT", "PATCH", "POST") and registrations.known(match["namespace"]):
+        if match and registrations.known(match["namespace"]):
             registrations.check(self._context, match["namespace"])
 
     def _check_subscription(self, path: str) -> None:
@@ -216,5 +239,5 @@ def _actor(claims: Claims) -> str:
 
 
 def _error_answer(error: ServiceError) -> Answer:
-    gateway = error.code in (Code.RESOURCE_NOT_FOUND, Code.SUBSCRIPTION_NOT_FOUND)
+    gateway = error.code in _OF_THE_GATEWAY
     return Answer(error.status, arm.error_body(error), {"x-ms-failure-cause": "gateway"} if gateway else {})

@@ -1,10 +1,10 @@
 """The API beside Azure's: what the service offers that Azure's contract has no place for."""
 
 from openbatchai.domain.errors import invalid_property
-from openbatchai.domain.model import Event, VaultSecret
+from openbatchai.domain.model import Event, Node, VaultSecret
 from openbatchai.domain.ports import Sample
 from openbatchai.domain.reasons import Reason, Waiting
-from openbatchai.services import stories, usage, vaults
+from openbatchai.services import preemption, stories, usage, vaults
 from openbatchai.wire import arm
 
 from .calls import Answer, Call, Json, Route
@@ -18,6 +18,8 @@ def own_routes() -> list[Route]:
         Route("GET", f"{_ROOT}/events", list_events),
         Route("GET", f"{_ROOT}/waiting", show_waiting),
         Route("GET", f"{_ROOT}/usage", show_usage),
+        Route("GET", f"{_ROOT}/nodes", list_nodes),
+        Route("POST", f"{_ROOT}/preempt", preempt_node),
         Route("GET", f"{_ROOT}/secrets", list_secrets),
         Route("PUT", _SECRET, put_secret),
         Route("DELETE", _SECRET, delete_secret),
@@ -92,6 +94,29 @@ def _event(event: Event) -> Json:
         "to": event.after,
         "reason": event.reason,
         "actor": event.actor,
+    }
+
+
+def list_nodes(call: Call, subscription: str) -> Answer:
+    """`?cluster=` names the cluster."""
+    return Answer(200, arm.list_body(map(_node, preemption.nodes_of(call.context, _named(call, "cluster")))))
+
+
+def preempt_node(call: Call, subscription: str) -> Answer:
+    """`?cluster=` names the cluster, `&node=` the node; without it one is taken at random."""
+    cluster, node = _named(call, "cluster"), call.query.get("node", "")
+    return Answer(200, _node(preemption.preempt(call.context, cluster, node, call.actor)))
+
+
+def _node(node: Node) -> Json:
+    return {
+        "id": node.id,
+        "state": str(node.state),
+        "since": arm.instant(node.changed),
+        "run": node.run_id or None,
+        "leavesAfterRun": node.leave_after_run,
+        "address": node.facts.get("address"),
+        "note": node.facts.get("note"),
     }
 
 

@@ -5,13 +5,14 @@ whatever a lost wake-up would have told.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from openbatchai.domain.ports import TaskEvent
-from openbatchai.services import deletion, execution, runs, scheduling
+from openbatchai.services import deletion, execution, preemption, retention, runs, scheduling
 from openbatchai.services.context import Context
 from openbatchai.store.unit import Unit
 
@@ -30,6 +31,8 @@ class Reconciler:
         context.store.follow(self.kept)
         self._wakes = (threading.Event(), threading.Event())
         self._stopping = False
+        self._rehearsed = context.clock.now()
+        self._chance = random.Random()
         works = (self.step, self.clean)
         self._threads = [
             threading.Thread(target=self._run, args=pair, name=f"reconciler-{pair[1].__name__}", daemon=True)
@@ -59,6 +62,8 @@ class Reconciler:
 
         Unless `forced`, what cannot have changed is not looked at; a forced round repairs what that missed.
         """
+        if forced:
+            self._rehearse()
         events = self._observed()
         if forced or events or self.kept.is_due(self._context.clock.now()):
             self.kept.hold = self._context.engine.hold()
@@ -67,6 +72,13 @@ class Reconciler:
             deadline = self.kept.next_time()
         execution.carry_out(self._context, slow=False, forced=forced)
         return deadline
+
+    def _rehearse(self) -> None:
+        """Preemptions at random, by the rate of the settings."""
+        since, self._rehearsed = self._rehearsed, self._context.clock.now()
+        if self._context.preemptions_per_node_hour > 0:
+            write = self._context.store.write
+            write(lambda unit: preemption.rehearse(self._context, unit, since, self._chance))
 
     def _observed(self) -> list[TaskEvent]:
         try:
@@ -78,6 +90,8 @@ class Reconciler:
 
     def clean(self, *, forced: bool = True) -> None:
         """Release nodes, and remove what nobody needs any more."""
+        if forced:
+            retention.prune(self._context)
         execution.carry_out(self._context, slow=True, forced=forced)
         if forced:
             self._context.engine.tidy()

@@ -15,13 +15,25 @@ from .keeping import Kept
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long what is over is kept; of events the newest `events` at most. An operation is kept for an hour
+    at least: pollers must find it after its resource is gone (batchai-service.md section 4.2)."""
+
+    event_days: float = 90.0
+    events: int = 5_000_000
+    run_days: float = 30.0
+    operation_hours: float = 24.0
+
+
+@dataclass(frozen=True)
 class Context:
     """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
     usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
     202 and an operation, as the real service did, not by 200 with the resource. `kept` is the scheduler's
-    view, up to date from the first reconciler on."""
+    view, up to date from the first reconciler on. `preemptions_per_node_hour`: how often each low-priority
+    node is taken away, at random, to rehearse it."""
 
     store: Store
     storage: StorageContent
@@ -35,6 +47,8 @@ class Context:
     tail_wait_s: float = 2.0
     quotas: Mapping[str, int] = field(default_factory=dict)
     recorded_creates: bool = False
+    preemptions_per_node_hour: float = 0.0
+    retention: Retention = field(default_factory=Retention)
     kept: Kept = field(default_factory=Kept)
 
 

@@ -5,7 +5,6 @@ left below it, and ends the operations that waited for it (batchai-service.md se
 """
 
 import uuid
-from datetime import timedelta
 
 from openbatchai.domain.clusters import AllocationEvent
 from openbatchai.domain.errors import Code, Fault
@@ -19,9 +18,6 @@ from .transitions import FORGET_TASK, REMOVE_FILE_SERVER, move_cluster, move_job
 DELETE_ACCOUNT = "deleteAccount"
 TERMINATE = "terminate"
 MAKE = "makeFileServer"
-
-# Pollers must find an operation after its resource is gone (section 4.2: at least an hour).
-_OPERATIONS_KEPT = timedelta(days=1)
 
 
 def start_operation(
@@ -221,8 +217,6 @@ def sweep(context: Context, unit: Unit) -> bool:
         if unit.workspaces.count(group_key=group.key) == 0:
             _remove_group(unit, group)
     _end_operations(context, unit)
-    old = unit.operations.table.c.ended < context.clock.now() - _OPERATIONS_KEPT
-    unit.operations.remove(old)
     return unit.operations.count(ended=None) > 0
 
 

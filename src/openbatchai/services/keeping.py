@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, true
 
 from openbatchai.domain.clusters import AllocationState, scale_of
 from openbatchai.domain.jobs import LIVE, ExecutionState
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def load(connection: Connection) -> View:
-    """The view of what the store holds. Every cluster is to be planned, and every run to be looked at."""
+    """The view of what the store holds; every cluster is to be planned, every run with an ended task due."""
     view = View()
     for row in connection.execute(select(tables.clusters)):
         resizing = row.allocation_state is AllocationState.RESIZING
@@ -57,7 +57,9 @@ def _load_jobs(connection: Connection, view: View) -> None:
         if cluster is not None and row.started is not None:
             until = row.started + timedelta(seconds=row.limit_s)
             cluster.runs[row.id] = RunView(row.run_id, until)
-        view.runs_due.add(row.id)
+    tasks = tables.tasks.c
+    ended = select(jobs.id).join(tables.tasks, tasks.run_id == jobs.run_id).where(tasks.ended == true())
+    view.runs_due.update(connection.scalars(ended.where(jobs.execution_state.in_(sorted(LIVE)))))
 
 
 class Kept:

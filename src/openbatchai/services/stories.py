@@ -8,7 +8,7 @@ from sqlalchemy import select
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.jobs import ExecutionState
-from openbatchai.domain.model import Event, Job
+from openbatchai.domain.model import Cluster, Event, Job
 from openbatchai.domain.reasons import Waiting, told, why_waiting
 from openbatchai.domain.waiting import QueuedJob
 from openbatchai.store import tables
@@ -88,6 +88,20 @@ def job_named(unit: Unit, text: str) -> Job:
     if job is None:
         raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
     return job
+
+
+def named_cluster(unit: Unit, text: str) -> Cluster:
+    """The cluster of this name or resource id. Raises 404, and 400 for a name that several have."""
+    rows = [] if "/" in text else unit.clusters.list(key=ids.fold(text))
+    if "/" in text:
+        found = _resource(unit, text)
+        rows = unit.clusters.list(id=int(found.id)) if found.kind == "cluster" else []
+    if not rows:
+        raise ServiceError(404, Code.CLUSTER_NOT_FOUND, f"There is no cluster '{text}'.")
+    if len(rows) > 1:
+        many = ", ".join(sorted(_id_of(unit, Named("cluster", str(row.id), row.name)) for row in rows))
+        raise _refused(text, f"Several have this name: {many}.")
+    return rows[0]
 
 
 def _resolve(unit: Unit, text: str) -> Named:

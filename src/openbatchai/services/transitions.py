@@ -53,17 +53,19 @@ def move_cluster(
     record(unit, now, "cluster", str(cluster.id), before, after, event, reason, actor)
 
 
-def move_node(unit: Unit, node: Node, event: NodeEvent, now: datetime, reason: str = "") -> None:
+def move_node(
+    unit: Unit, node: Node, event: NodeEvent, now: datetime, reason: str = "", actor: str = "service"
+) -> None:
     """Change the node's state and save it."""
     before = node.state
     after, effects = clusters.NODE.step(node.id, before, event, _story(unit, "node", node.id))
-    node.state, node.changed = after, now
+    node.state, node.changed = after, now if after is not before else node.changed
     if event is NodeEvent.RUN_ENDED:
         node.run_id = ""
     if NodeEffect.RELEASE in effects:
         queue_effect(unit, RELEASE_NODE, node.id)
     unit.nodes.save(node)
-    record(unit, now, "node", node.id, before, after, event, reason)
+    record(unit, now, "node", node.id, before, after, event, reason, actor)
     if event is NodeEvent.RUN_ENDED and node.leave_after_run:
         move_node(unit, node, NodeEvent.RELEASE, now, "to leave when its run ended")
 

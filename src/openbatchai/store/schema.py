@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -285,7 +285,7 @@ runs = Table(
     Column("state", Word(RunState), nullable=False),
     _json("nodes"),
     _time("started"),
-    _time("ended", nullable=True),
+    Column("ended", Instant, nullable=True, index=True),
 )
 
 tasks = Table(

@@ -16,10 +16,10 @@ from openbatchai.wire.storage_xml import (
 )
 
 
-def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
+def blob_headers(item: ItemFacts, version: str, default_tier: str) -> dict[str, str]:
     """Headers of Get Blob and Get Blob Properties, without the length, which the answer decides.
 
-    They are the same in every `version`.
+    They are the same in every `version`. `default_tier` is the account's, for a block blob without its own.
     """
     content = item.content
     headers = {
@@ -35,7 +35,7 @@ def blob_headers(item: ItemFacts, version: str) -> dict[str, str]:
         "x-ms-creation-time": http_date_ns(item.created_ns),
         **lease_headers(item.lease),
         "x-ms-server-encrypted": "true",
-        **extra_headers(item),
+        **extra_headers(item, default_tier),
     }
     headers |= {f"x-ms-meta-{name}": value for name, value in item.metadata.items()}
     return {name: value for name, value in headers.items() if value}

@@ -16,19 +16,19 @@ from openbatchai.wire.storage_xml import (
 _TAGS_IN_SETS_SINCE = "2020-04-08"
 
 
-def extra_headers(item: ItemFacts) -> dict[str, str]:
+def extra_headers(item: ItemFacts, default_tier: str) -> dict[str, str]:
     """Headers of Get Blob and Get Blob Properties; an empty one is not sent."""
     return {
-        **_tier_headers(item),
+        **_tier_headers(item, default_tier),
         **_type_headers(item),
         **copy_headers(item.copy),
         "x-ms-tag-count": str(len(item.tags) or ""),
     }
 
 
-def extra_elements(item: ItemFacts, *, with_copy: bool) -> str:
+def extra_elements(item: ItemFacts, default_tier: str, *, with_copy: bool) -> str:
     """Elements of a listing's `Properties`."""
-    parts = [_tier_elements(item)]
+    parts = [_tier_elements(item, default_tier)]
     if item.blob_type == "PageBlob":
         parts.append(element("x-ms-blob-sequence-number", str(item.sequence_number)))
     if item.is_sealed:
@@ -74,12 +74,12 @@ def _type_headers(item: ItemFacts) -> dict[str, str]:
     return sequence_headers(item)
 
 
-def _tier_headers(item: ItemFacts) -> dict[str, str]:
+def _tier_headers(item: ItemFacts, default_tier: str) -> dict[str, str]:
     if item.blob_type == "AppendBlob":
         return {}
     inferred = item.blob_type == "BlockBlob" and not item.tier
     return {
-        "x-ms-access-tier": "Hot" if inferred else item.tier,
+        "x-ms-access-tier": default_tier if inferred else item.tier,
         "x-ms-access-tier-inferred": "true" if inferred else "",
         "x-ms-smart-access-tier": "Hot" if item.tier == "Smart" else "",
         "x-ms-access-tier-change-time": http_date_ns(item.tier_changed_ns) if item.tier_changed_ns else "",
@@ -88,8 +88,8 @@ def _tier_headers(item: ItemFacts) -> dict[str, str]:
     }
 
 
-def _tier_elements(item: ItemFacts) -> str:
-    headers = _tier_headers(item)
+def _tier_elements(item: ItemFacts, default_tier: str) -> str:
+    headers = _tier_headers(item, default_tier)
     names = {
         "AccessTier": "x-ms-access-tier",
         "AccessTierInferred": "x-ms-access-tier-inferred",

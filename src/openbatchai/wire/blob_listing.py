@@ -42,7 +42,6 @@ INCLUDABLE = frozenset(
     }
 )
 _UNLEASED = "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-_COMMON = "<AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred>"
 
 
 class EntryFacts(ItemFacts, Protocol):
@@ -57,12 +56,15 @@ def blobs_document(
     next_marker: str,
     *,
     include: frozenset[str],
+    default_tier: str,
 ) -> bytes:
-    """Blobs, and common prefixes given as plain strings, in the order they come."""
+    """Blobs, and common prefixes given as plain strings, in the order they come. `default_tier` is that of
+    block blobs without their own."""
+    common = f"<AccessTier>{default_tier}</AccessTier><AccessTierInferred>true</AccessTierInferred>"
     parts = [
         f"<BlobPrefix>{name_element(entry, request.version)}</BlobPrefix>"
         if isinstance(entry, str)
-        else _blob(entry, request.version, include)
+        else _blob(entry, request.version, include, default_tier, common)
         for entry in entries
     ]
     root = (
@@ -76,7 +78,7 @@ def blobs_document(
     return text.encode()
 
 
-def _blob(item: EntryFacts, version: str, include: frozenset[str]) -> str:
+def _blob(item: EntryFacts, version: str, include: frozenset[str], default_tier: str, common: str) -> str:
     state, deletion = _state(item.listed)
     tags = f"<Tags>{tag_set(item.tags.items())}</Tags>" if "tags" in include and item.tags else ""
     return (
@@ -85,7 +87,7 @@ def _blob(item: EntryFacts, version: str, include: frozenset[str]) -> str:
         f"<Last-Modified>{http_date_ns(item.modified_ns)}</Last-Modified>"
         f"<Etag>{item.etag[1:-1]}</Etag><Content-Length>{item.size}</Content-Length>"
         f"{_type_element(item.content_type)}{_content_elements(item.content, item.md5)}"
-        f"<BlobType>{item.blob_type}</BlobType>{_extras(item, include)}"
+        f"<BlobType>{item.blob_type}</BlobType>{_extras(item, include, default_tier, common)}"
         f"{_lease_elements(item.lease)}{deletion}<ServerEncrypted>true</ServerEncrypted></Properties>"
         f"{metadata_element(item.metadata if 'metadata' in include else None)}{tags}<OrMetadata /></Blob>"
     )
@@ -126,10 +128,11 @@ def _state(listed: ListedFacts | None) -> tuple[str, str]:
     return deleted + snapshot, properties
 
 
-def _extras(item: EntryFacts, include: frozenset[str]) -> str:
+def _extras(item: EntryFacts, include: frozenset[str], default_tier: str, common: str) -> str:
+    """`common` is what most blobs have."""
     if item.blob_type == "BlockBlob" and not (item.tier or item.tags or item.copy or item.rehydrating_to):
-        return _COMMON
-    return extra_elements(item, with_copy="copy" in include)
+        return common
+    return extra_elements(item, default_tier, with_copy="copy" in include)
 
 
 def _lease_elements(lease: LeaseTold) -> str:

@@ -183,6 +183,21 @@ class TestBodies:
 
 
 class TestNames:
+    @pytest.mark.parametrize("name", ["a%00b", "%F0%9F%92%A9", "a.b", "%20", "a%2fb", "n" * 65])
+    def test_odd_ones_of_workspaces_and_experiments(self, lab, name):
+        workspaces = lab.workspace.rpartition("/")[0]
+        for path, target in (
+            (f"{workspaces}/{name}", "workspaceName"),
+            (f"{lab.workspace}/experiments/{name}", "experimentName"),
+        ):
+            answer = lab.arm.ask("PUT", path, {"location": "eastus"})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["target"]) == (
+                400,
+                "InvalidResourceName",
+                target,
+            )
+
     @pytest.mark.parametrize(
         "name", ["a%00b", "%F0%9F%92%A9", "%ff", "a%0Ab", "%20", "%E2%80%AE", "caf%C3%A9%21"]
     )

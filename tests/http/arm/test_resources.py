@@ -256,6 +256,19 @@ class TestHeaders:
             assert answer.headers["x-ms-ratelimit-remaining-subscription-reads"].isdigit()
 
     @pytest.mark.parametrize(
+        ("path", "version"),
+        [
+            ("{subscription}/resourcegroups/absent", NEWEST),
+            ("{subscription}/resourcegroups", None),
+            ("{subscription}/providers/Microsoft.Compute/disks", NEWEST),
+            ("{subscription}/providers/Microsoft.BatchAI/workspaces", "2016-01-01"),
+        ],
+    )
+    def test_what_arm_itself_refuses(self, arm, path, version):
+        answer = arm.ask("GET", path.format(subscription=arm.subscription), version=version)
+        assert (answer.status_code in (400, 404), answer.headers["x-ms-failure-cause"]) == (True, "gateway")
+
+    @pytest.mark.parametrize(
         ("method", "path", "counter"),
         [
             ("GET", "/subscriptions", "tenant-reads"),

@@ -1,4 +1,5 @@
-"""Every long-running operation of azure-mgmt-batchai 0.2.0, 1.0.0 or 2.0.0: what its pollers slept.
+"""Every long-running operation of azure-mgmt-batchai 0.2.0, 1.0.0 or 2.0.0, and of azure-mgmt-resource 2.2.0
+with them: what their pollers slept.
 
     python poll_legacy.py VALUES.json REPORT.json VERSION
 
@@ -93,5 +94,18 @@ wait("delete file server", client.file_servers.delete, *place, "files")
 if nested:
     wait("delete experiment", client.experiments.delete, *job_place)
     wait("delete workspace", client.workspaces.delete, *place)
+    generic = resources.resources
+    path = (
+        f"/subscriptions/{values['subscription_id']}/resourceGroups/{group}"
+        "/providers/Microsoft.BatchAI/workspaces/generic"
+    )
+    body = {"location": "eastus", "tags": {"a": "b"}}
+    wait("create resource", generic.create_or_update_by_id, path, "2018-05-01", body)
+    assert generic.check_existence_by_id(path, "2018-05-01")
+    assert generic.get_by_id(path, "2018-05-01").tags == {"a": "b"}
+    [found] = generic.list(filter=f"resourceGroup eq '{group}'")
+    assert found.id == path
+    wait("delete resource", generic.delete_by_id, path, "2018-05-01")
+    assert not generic.check_existence_by_id(path, "2018-05-01")
 wait("delete group", resources.resource_groups.delete, group)
 Path(sys.argv[2]).write_text(json.dumps(report))

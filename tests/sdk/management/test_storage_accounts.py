@@ -5,7 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient, ContainerClient, generate_blob_sas
+from azure.storage.blob import (
+    AccessPolicy,
+    BlobServiceClient,
+    ContainerClient,
+    StandardBlobTier,
+    generate_blob_sas,
+)
 from azure.storage.fileshare import ShareServiceClient
 from harness.arm import Arm, Lab, cluster_properties, mount, unique
 
@@ -276,6 +282,21 @@ class TestSignatures:
         url = f"{account.url('file')}/{share.share_name}/f?{token}"
         assert requests.get(url, timeout=30).content == b"content"
 
+    def test_by_a_stored_policy(self, account, management, blob):
+        with BlobServiceClient(account.url(), credential=account.credential) as client:
+            policy = AccessPolicy(permission="r", expiry=NOW + HOUR)
+            container = client.get_container_client(blob.container_name)
+            container.set_container_access_policy({"mine": policy})
+            body = {
+                "canonicalizedResource": f"/blob/{account.name}/{blob.container_name}",
+                "signedResource": "c",
+                "signedIdentifier": "mine",
+            }
+            token = management.storage_accounts.list_service_sas(*account.place, body).service_sas_token
+            assert requests.get(f"{blob.url}?{token}", timeout=30).content == b"content"
+            container.set_container_access_policy({})
+            assert requests.get(f"{blob.url}?{token}", timeout=30).status_code == 403
+
     @pytest.mark.parametrize(
         ("change", "field"),
         [
@@ -368,6 +389,22 @@ class TestAccess:
             assert requests.get(before, timeout=30).status_code == 403
             assert requests.get(link(), timeout=30).content == b"content"
         assert "delegationGeneration" not in arm.get(account.path)["properties"]
+
+    def test_blobs_without_a_tier_have_the_accounts(self, new_account):
+        account = new_account(properties={"accessTier": "Cool"})
+        with BlobServiceClient(account.url(), credential=account.credential) as client:
+            container = client.create_container("ccc")
+            blob = container.upload_blob("a", b"content")
+            container.upload_blob("b", b"content", standard_blob_tier=StandardBlobTier.COLD)
+
+            def tiers():
+                listed = [(b.blob_tier, b.blob_tier_inferred) for b in container.list_blobs()]
+                found = blob.get_blob_properties()
+                return [(found.blob_tier, found.blob_tier_inferred), *listed]
+
+            assert tiers() == [("Cool", True), ("Cool", True), ("Cold", None)]
+            account.update(accessTier="Hot")
+            assert tiers() == [("Hot", True), ("Hot", True), ("Cold", None)]
 
     def test_public_containers_only_where_the_account_lets_them_be(self, new_account):
         account = new_account()

@@ -77,6 +77,14 @@ class TestShares:
         found = files.get_share_client(share).get_share_properties()
         assert (found.metadata, found.quota, found.access_tier) == ({"a": "1"}, 9, "Cool")
 
+    def test_an_update_on_a_condition(self, arm, account, share):
+        path, body = path_of(account, share), {"properties": {"shareQuota": 2}}
+        stale, current = {"If-Match": '"0x0"'}, {"If-Match": arm.get(path, VERSION)["etag"]}
+        refused = arm.ask("PATCH", path, body, VERSION, headers=stale)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (412, "ConditionNotMet")
+        assert arm.ask("PATCH", path, body, VERSION, headers=current).status_code == 200
+        assert arm.ask("DELETE", path, version=VERSION, headers=current).status_code == 412
+
     def test_made_again_it_keeps_its_files(self, arm, account, share, files):
         files.get_share_client(share).get_file_client("f").upload_file(b"content")
         again = arm.ask("PUT", path_of(account, share), {"properties": {"shareQuota": 5}}, VERSION)

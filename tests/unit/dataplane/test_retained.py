@@ -93,6 +93,13 @@ def test_a_start_lets_go_of_what_has_expired(opened, storage, clock, tmp_path):
     assert trees(tmp_path) == []
 
 
+def test_a_deleted_account_does_not_come_back_to_be_swept(storage, tmp_path):
+    storage.containers.delete(REF, UNCONDITIONAL)
+    storage.delete_account(ACCOUNT)
+    storage.containers.retained.remove_expired(ACCOUNT)
+    assert not (tmp_path / ACCOUNT).exists()
+
+
 def test_it_outlives_a_start(opened, storage):
     storage.containers.delete(REF, UNCONDITIONAL)
     again = opened()

@@ -67,7 +67,12 @@ class BlobContainerCalls:
             ref = exchange.ref
             page = self._storage.list_blobs(ref.account, ref.container, wanted)
             return blob_listing.blobs_document(
-                list_request(exchange), ref.container, page.entries, page.next_marker, include=include
+                list_request(exchange),
+                ref.container,
+                page.entries,
+                page.next_marker,
+                include=include,
+                default_tier=self._storage.rules(ref.account).default_tier,
             )
 
         await exchange.reply_xml(await exchange.run(read))

@@ -33,7 +33,7 @@ class BlobItemCalls:
         self._storage = storage
         self._blobs = storage.blobs
         self._content = ContentForm(
-            self._blobs.open, wire.blob_headers, "x-ms-blob-content-md5", self._blobs.check_read
+            self._blobs.open, self._headers, "x-ms-blob-content-md5", self._blobs.check_read
         )
 
     def calls(self) -> Calls:
@@ -82,8 +82,12 @@ class BlobItemCalls:
 
     async def head_blob(self, exchange: Exchange) -> None:
         item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))
-        headers = wire.blob_headers(item, exchange.version)
+        headers = self._headers(item, exchange)
         await exchange.reply_head(headers | md5_headers(item.md5), item.size)
+
+    def _headers(self, item: Item, exchange: Exchange) -> dict[str, str]:
+        default_tier = self._storage.rules(exchange.ref.account).default_tier
+        return wire.blob_headers(item, exchange.version, default_tier)
 
     async def blob_metadata(self, exchange: Exchange) -> None:
         item = await exchange.run(self._blobs.properties, exchange.ref, conditions_of(exchange.headers))

@@ -26,7 +26,7 @@ class ContentForm:
     """How a service opens an item, checks a request's conditions on it, and names its headers."""
 
     open: Callable[[ItemRef], OpenItem]
-    headers: Callable[[Item, str], dict[str, str]]
+    headers: Callable[[Item, Exchange], dict[str, str]]
     whole_md5: str
     check_read: Callable[[Item, Conditions], None]
 
@@ -91,7 +91,7 @@ async def send_content(exchange: Exchange, storage: Storage, form: ContentForm) 
             storage.readers.told(exchange.ref, error.size)
         raise
     try:
-        answer = _headers(form, ready, exchange.version) | _checked(exchange.grant.overrides)
+        answer = _headers(form, ready, exchange) | _checked(exchange.grant.overrides)
         status = 206 if ready.is_range else 200
         envelope = _envelope(ready.span.length) if structured else None
         if envelope is not None:
@@ -152,9 +152,9 @@ def _whole_characters(fd: int, span: Span) -> Span:
     return Span(span.start, span.end - incomplete_tail(os.pread(fd, count, span.end - count)))
 
 
-def _headers(form: ContentForm, ready: _Ready, version: str) -> dict[str, str]:
+def _headers(form: ContentForm, ready: _Ready, exchange: Exchange) -> dict[str, str]:
     item = ready.opened.item
-    headers = form.headers(item, version)
+    headers = form.headers(item, exchange)
     if ready.is_range:
         headers["Content-Range"] = f"bytes {ready.span.start}-{ready.span.end - 1}/{item.size}"
         if item.md5:

@@ -33,7 +33,7 @@ class FileItemCalls:
         self._files = storage.files
         self._content = ContentForm(
             self._files.open,
-            wire.file_headers,
+            lambda item, exchange: wire.file_headers(item, exchange.version),
             "x-ms-content-md5",
             self._check_read,
         )

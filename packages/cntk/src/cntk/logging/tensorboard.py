@@ -26,7 +26,7 @@ def _nodes(model: Function) -> Iterator[tuple[str, str, list[str]]]:
         return name(variable if variable.owner is None else variable.owner)
 
     functions = preorder(model.root_function)
-    arguments = {inner: given for function in functions for inner, given in function.argument_map.items()}
+    arguments = {inner: given for function in functions for inner, given in function.block_arguments.items()}
 
     def real(variable: Variable) -> Variable:
         """What a block's argument or result stands for."""

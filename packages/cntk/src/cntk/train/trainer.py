@@ -28,6 +28,7 @@ from ..variables import Variable
 from .checkpoint import from_dictionary_value, read_state, settle, to_dictionary_value, write_pair
 from .distributed import DistributedLearner, MinibatchInfo
 
+AnyLearner = Learner | DistributedLearner
 _CHECKPOINT_VERSION = 1
 _CHECKPOINT_KIND = "N4CNTK7TrainerE"
 
@@ -44,7 +45,7 @@ class Trainer(Evaluator):
         self,
         model: Function | None,
         criterion: Any,
-        parameter_learners: Learner | Sequence[Learner],
+        parameter_learners: AnyLearner | Sequence[AnyLearner],
         progress_writers: ProgressWriter | Sequence[ProgressWriter] | None = None,
     ):
         parts = tuple(criterion.outputs) if isinstance(criterion, Function) else tuple(criterion)
