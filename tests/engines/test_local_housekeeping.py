@@ -6,6 +6,7 @@ import time
 import pytest
 
 from openbatchai.domain.ports import StepKind, TaskEventKind
+from openbatchai.engines import agents
 from openbatchai.engines.housekeeping import BULKY, Housekeeping
 
 DAY = 86400
@@ -21,12 +22,18 @@ def tasks(root):
     return root / "tasks"
 
 
+def run(local, tasks, task):
+    """Until its agent is gone, too."""
+    local.run(task)
+    local.wait(lambda: not agents.is_held(tasks / task.id), "the end of the agent")
+
+
 def bulk(tasks, name):
     return [part for part in BULKY if (tasks / name / part).exists()]
 
 
 def test_after_a_while_only_what_tells_of_a_run_is_left(local, build, out, tasks):
-    local.run(build.task("echo kept; head -c 100000 /dev/zero > ~/large"))
+    run(local, tasks, build.task("echo kept; head -c 100000 /dev/zero > ~/large"))
     keeping = Housekeeping(tasks, keep_s=DAY, keep_bytes=2**40)
 
     assert keeping.tidy(time.time()) == []
@@ -41,9 +48,8 @@ def test_after_a_while_only_what_tells_of_a_run_is_left(local, build, out, tasks
 
 def test_for_want_of_room_the_oldest_go_first(local, build, tasks):
     for number in (1, 2, 3):
-        local.run(
-            build.task("head -c 1000000 /dev/zero > ~/large", id=f"task-{number}", run_id=f"run-{number}")
-        )
+        names = {"id": f"task-{number}", "run_id": f"run-{number}"}
+        run(local, tasks, build.task("head -c 1000000 /dev/zero > ~/large", **names))
         os.utime(tasks / f"task-{number}" / "exit.json", (number, number))
 
     keeping = Housekeeping(tasks, keep_s=10**12, keep_bytes=2_500_000)
@@ -53,7 +59,7 @@ def test_for_want_of_room_the_oldest_go_first(local, build, tasks):
 
 
 def test_a_run_that_goes_on_keeps_its_files(local, build, tasks):
-    local.run(build.task("true"))
+    run(local, tasks, build.task("true"))
     local.engine.start(build.task("sleep 1000", id="task-2"))
     local.until_step(StepKind.TOOLKIT, "task-2")
 
@@ -62,7 +68,7 @@ def test_a_run_that_goes_on_keeps_its_files(local, build, tasks):
 
 
 def test_what_is_on_shares_is_never_touched(local, build, out, tasks):
-    local.run(build.task('cd "$AZ_BATCHAI_JOB_MOUNT_ROOT/out"; echo x > model; ln -s "$PWD" ~/l'))
+    run(local, tasks, build.task('cd "$AZ_BATCHAI_JOB_MOUNT_ROOT/out"; echo x > model; ln -s "$PWD" ~/l'))
 
     Housekeeping(tasks, keep_s=0, keep_bytes=0).tidy(time.time() + 60)
 

@@ -54,7 +54,7 @@ class Metrics:
             _node_gauges(unit, registry)
             _quota_gauges(self._context, unit, registry)
             running = unit.tasks.list(started=True, ended=False)
-            names = dict(unit.connection.execute(select(tables.jobs.c.id, tables.jobs.c.name)).tuples().all())
+            names = _names(unit, {task.job_id for task in running})
         self._job_counters(registry)
         uses = {
             name: Gauge(f"batchai_job_{name}", text, ["job", "node"], registry=registry)
@@ -87,6 +87,12 @@ class Metrics:
         )
         for state in sorted(FINISHED):
             completed.labels(state).inc(self._completed[state])
+
+
+def _names(unit: Unit, job_ids: set[int]) -> dict[int, str]:
+    jobs = tables.jobs.c
+    rows = unit.connection.execute(select(jobs.id, jobs.name).where(jobs.id.in_(sorted(job_ids))))
+    return {row.id: row.name for row in rows}
 
 
 _USES = {
