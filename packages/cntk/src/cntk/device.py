@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .internal.missing import module_getattr
@@ -43,6 +45,7 @@ class DeviceDescriptor:
 class _Default:
     device: DeviceDescriptor | None = None
     frozen = False
+    excluded: list[DeviceDescriptor] = []
 
 
 def cpu() -> DeviceDescriptor:
@@ -95,6 +98,36 @@ def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_
     _Default.device = new_default_device
     use_default_device()
     return True
+
+
+class DeviceKind:
+    """What `DeviceDescriptor.type` says."""
+
+    CPU = 0
+    GPU = 1
+
+
+class GPUProperties:
+    """What is known of a GPU (memory in bytes)."""
+
+    def __init__(self, device_id: int):
+        known = torch.cuda.get_device_properties(device_id)
+        self.device_id = device_id
+        self.name = known.name
+        self.version_major, self.version_minor = known.major, known.minor
+        self.total_memory = known.total_memory
+
+
+def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+    """Name, compute capability and memory of a GPU.  Raises ValueError for a CPU."""
+    if device.type() == 0:
+        raise ValueError("GPU properties cannot be obtained for a CPU device.")
+    return GPUProperties(device.id())
+
+
+def set_excluded_devices(excluded: Any) -> None:
+    """Devices that the automatic choice must not take."""
+    _Default.excluded = list(excluded)
 
 
 def torch_device() -> torch.device:
