@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: api-coverage install lint format type contract test test-slow test-campaign test-clients test-az test-golden check quickstart
+.PHONY: api-coverage install lint format type contract test test-slow test-campaign test-clients test-az test-golden cntk-coverage check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -32,6 +32,8 @@ test-az:
 test-golden:
 	# Another recording in the layout of ../shared/data/cntk/golden: make test-golden GOLDEN=directory
 	GOLDEN=$(GOLDEN) $(BIN)pytest -q packages/cntk/tests/test_golden.py
+cntk-coverage:
+	PYTHONPATH=packages/cntk/tests:packages/cntk/src $(BIN)python -m golden_replay.coverage ../shared
 api-coverage:
 	UPDATE_API_COVERAGE=1 $(BIN)pytest -q tests/http/arm/test_operations.py
 check: lint type contract test

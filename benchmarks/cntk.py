@@ -3,8 +3,8 @@
     python benchmarks/cntk.py [--samples 6400] [--rounds 5] [--data DIR_WITH_MNIST_IDX] [--threads N]
 
 Four ways to train the network of ConvNet_MNIST (98,778 parameters, dropout 0.5, momentum SGD, float32) at
-batch 64, in this process and in turns; medians and bests are printed, in samples per second and per CPU-second (the
-latter hardly moves when other programs use the machine):
+batch 64, in this process and in turns; medians and bests are printed, in samples per second and per
+CPU-second (the latter hardly moves when other programs use the machine):
 
   package   the recipe as a script writes it: MinibatchSource, Trainer.train_minibatch, loss and metric
   eager     a straightforward PyTorch loop: nn modules, autograd, torch.optim.SGD, loss read every step

@@ -1,15 +1,20 @@
 """The scheduler's view, kept by commits, is the one that would be loaded from the store."""
 
+import itertools
+import random
+import threading
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.placement import plan
 from openbatchai.services import clusters, jobs
 from openbatchai.services.keeping import load
 from openbatchai.wire.batchai.versions import LATEST
 
-from .conftest import Plane
+from .conftest import SUBSCRIPTION, Plane
 from .test_lifecycle import PLACE, put_cluster, put_job, resize
 
 AUTO = {"minimumNodeCount": 0, "maximumNodeCount": 3}
@@ -85,6 +90,7 @@ def test_the_kept_view_and_one_loaded_from_the_store_give_the_same_plan(tmp_path
         for number, step in enumerate(history):
             do(plane, number, *step)
             same_plan(plane)
+            assert add_up(plane) in (True, None)
         plane.settle()
         same_plan(plane)
     finally:
@@ -100,6 +106,58 @@ def same_plan(plane):
             assert plan(cluster, now, timeout) == plan(loaded.clusters[cluster_id], now, timeout)
 
     plane.store.write(work)
+
+
+_STATES = ("idle", "running", "preparing", "unusable", "leaving")
+
+
+def add_up(plane):
+    """Whether the counts of the cluster, as a client reads them, add up; None when there is no cluster."""
+    try:
+        found = clusters.get(plane.context, "rg", "ws", "c", LATEST.not_found)
+    except ServiceError:
+        return None
+    shown = LATEST.cluster(found, SUBSCRIPTION)["properties"]
+    counts = shown["nodeStateCounts"]
+    assert set(counts) == {f"{state}NodeCount" for state in _STATES}
+    return sum(counts.values()) == shown["currentNodeCount"]
+
+
+def random_step(chance):
+    """As `steps` has them, and a cluster again when there is none."""
+    what = chance.choice(
+        ["submit", "submit", "end", "resize", "terminate", "delete", "time", "round", "round"]
+    )
+    values = {
+        "submit": lambda: (chance.choice([0, 1000]), chance.randint(1, 3), chance.random() < 0.5),
+        "end": lambda: (chance.randint(0, 5), chance.choice([0, 1])),
+        "resize": lambda: (chance.randint(0, 3), chance.choice(["requeue", "terminate"])),
+        "terminate": lambda: (chance.randint(0, 5),),
+        "delete": lambda: (chance.randint(0, 5),),
+        "time": lambda: (chance.choice([10, 400]),),
+        "round": lambda: (),
+    }
+    return (what, *values[what]())
+
+
+@pytest.mark.slow
+def test_the_counts_of_nodes_add_up_in_10_000_polled_answers(plane):
+    """One thread asks, while a history passes on another."""
+    chance, answers = random.Random(5), []
+
+    def poll():
+        answers.extend(add_up(plane) for _ in range(10_000))
+
+    put_cluster(plane, count=3)
+    thread = threading.Thread(target=poll)
+    thread.start()
+    for number in itertools.count():
+        if not thread.is_alive():
+            break
+        do(plane, number, *random_step(chance))
+    thread.join()
+    assert len(answers) == 10_000
+    assert set(answers) == {True}
 
 
 def test_a_view_that_cannot_be_kept_up_is_loaded_anew(plane):

@@ -116,6 +116,14 @@ def test_mpirun_starts_workers(tmp_path: Path) -> None:
     assert {p.name for p in folder.glob("model*")} == {"model", "model.ckp"}
 
 
+@pytest.mark.slow
+def test_torchrun_starts_workers(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    first, second = ends(start(tmp_path, launcher, "parallel"))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_failing_worker_ends_the_others(tmp_path: Path) -> None:
     script = tmp_path / "fail.py"
     script.write_text(
@@ -140,6 +148,8 @@ def test_places() -> None:
         place_in({"RANK": "2", "WORLD_SIZE": "2"})
     assert meeting_point(Place(0, 2, 0, 2), {}).startswith("file:///")
     assert meeting_point(Place(0, 2, 0, 1), {"MASTER_ADDR": "h", "MASTER_PORT": "1"}) == "tcp://h:1"
+    elastic = {"MASTER_ADDR": "h", "TORCHELASTIC_RUN_ID": "none"}
+    assert meeting_point(Place(0, 2, 0, 2), elastic) == "env://"
     uri = {"OMPI_MCA_orte_hnp_uri": "123.0;tcp://10.0.0.4:43221", "OMPI_MCA_ess_base_jobid": "5"}
     assert meeting_point(Place(3, 4, 1, 2), uri).startswith("tcp://10.0.0.4:")
     with pytest.raises(RuntimeError, match="set MASTER_ADDR"):

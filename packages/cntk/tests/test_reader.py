@@ -232,3 +232,24 @@ def test_two_deserializers_together(ten: Path, tmp_path: Path) -> None:
     other.write_text("|z 1\n")
     with pytest.raises(RuntimeError, match="different numbers of sequences: 10, 1"):
         C.io.MinibatchSource(parts).next_minibatch(1)
+
+
+def test_written_rows_read_back(tmp_path: Path) -> None:
+    from cntk.io import sequence_to_cntk_text_format
+
+    sequences = [np.arange(6, dtype=np.float32).reshape(3, 2) / 4, np.ones((1, 2), np.float32)]
+    labels = [np.array([[1.0], [2.0]], np.float32), np.array([[3.0]], np.float32)]
+    file = tmp_path / "rows.txt"
+    rows = [
+        sequence_to_cntk_text_format(i, {"x": x, "y": y})
+        for i, (x, y) in enumerate(zip(sequences, labels, strict=True))
+    ]
+    file.write_text("\n".join(rows) + "\n")
+    streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=2), y=C.io.StreamDef(field="y", shape=1))
+    reader = C.io.MinibatchSource(C.io.CTFDeserializer(str(file), streams), randomize=False, max_sweeps=1)
+    minibatch = reader.next_minibatch(10)
+    for name, given in (("x", sequences), ("y", labels)):
+        for mine, wanted in zip(minibatch[reader.streams[name]].as_sequences(), given, strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+    with pytest.raises(ValueError, match="alias_tensor_map is empty"):
+        sequence_to_cntk_text_format(0, {})

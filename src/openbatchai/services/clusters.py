@@ -2,12 +2,15 @@
 
 import uuid
 
+from sqlalchemy import select, true
+
 from openbatchai.domain import ids
 from openbatchai.domain.clusters import AllocationEvent, AllocationState, scale_of
 from openbatchai.domain.errors import Code, ServiceError
 from openbatchai.domain.model import Cluster, ClusterResource, Json, Operation, Submission, Workspace
 from openbatchai.domain.ports import MountLevel
 from openbatchai.domain.tasks import secrets_below
+from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
 from . import deletion, mounting, usages
@@ -105,9 +108,10 @@ def _same(unit: Unit, existing: tuple[Workspace, Cluster], fingerprint: str) -> 
 
 
 def _resource(unit: Unit, parent: Workspace, cluster: Cluster) -> ClusterResource:
-    nodes = unit.nodes.list(cluster_id=cluster.id)
+    c = tables.nodes.c
     # One that waits for room is no node yet.
-    return ClusterResource(cluster, parent, tuple(node.state for node in nodes if node.provisioned))
+    states = select(c.state).where(c.cluster_id == cluster.id, c.provisioned == true())
+    return ClusterResource(cluster, parent, tuple(unit.connection.scalars(states)))
 
 
 def _find(unit: Unit, parent: Workspace, name: str) -> tuple[Workspace, Cluster] | None:

@@ -99,6 +99,18 @@ def test_many_made_up_requests_around_batch_ai(arm):
     campaign(Around(arm), FULL)
 
 
+def settled(arm, path, body, version):
+    """Make what is not there, or is being deleted; what is there stays, whoever made it."""
+
+    def there():
+        found = arm.ask("GET", path, version=version)
+        if found.status_code == 200:
+            return found.json()["properties"]["provisioningState"].lower() != "deleting"
+        return arm.ask("PUT", path, body, version).status_code in (200, 201)
+
+    until(there, f"{path} is there")
+
+
 class Inhabited:
     """A resource group with a resource of every kind, of which clients of one api-version know."""
 
@@ -116,7 +128,8 @@ class Inhabited:
         self.settle()
 
     def settle(self):
-        """Make again what was deleted, also while it is still being deleted."""
+        """Make again what was deleted: a path that was cut may have been its group's."""
+        settled(self.arm, self.arm.group_path(self.group), {"location": "eastus"}, self.version)
         if not self.flat:
             self._settled(self.parent, {"location": "eastus"})
             self._settled(f"{self.parent}/experiments/ex", {})
@@ -137,16 +150,12 @@ class Inhabited:
                 self.arm.ask("DELETE", f"{place}/clusters/{name}", version=self.version)
 
     def leave(self):
-        self.arm.delete(self.arm.group_path(self.group))
+        if not self.arm.gone(path := self.arm.group_path(self.group)):
+            self.arm.ask("DELETE", path)
+            until(lambda: self.arm.gone(path), "an end of the group")
 
     def _settled(self, path, body):
-        def there():
-            found = self.arm.ask("GET", path, version=self.version)
-            if found.status_code == 200:
-                return found.json()["properties"]["provisioningState"].lower() != "deleting"
-            return self.arm.ask("PUT", path, body, self.version).status_code == 200
-
-        until(there, f"{path} is there")
+        settled(self.arm, path, body, self.version)
 
     def _body(self, properties):
         return {"location": "eastus", "properties": properties}
@@ -246,12 +255,13 @@ class Around:
     def settle(self):
         """A group and an account; neither is deleted by the campaign."""
         path = self.arm.group_path("around")
-        group = {"location": "eastus", "tags": {"kept": "yes"}}
-        until(lambda: self.arm.ask("PUT", path, group).status_code in (200, 201), "the group")
+        settled(self.arm, path, {"location": "eastus", "tags": {"kept": "yes"}}, self.version)
         for namespace in ("Microsoft.Storage", "Microsoft.BatchAI"):
             self.arm.ask("POST", f"{self.arm.subscription}/providers/{namespace}/register")
         body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
-        self.arm.put(f"{path}/providers/Microsoft.Storage/storageAccounts/aroundkept", body)
+        settled(
+            self.arm, f"{path}/providers/Microsoft.Storage/storageAccounts/aroundkept", body, self.version
+        )
 
     def spec(self):
         root = "/subscriptions/{subscriptionId}"

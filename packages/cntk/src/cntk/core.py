@@ -164,4 +164,29 @@ class Value:
         return f"Value([{' x '.join(str(dim) for dim in self.shape)}], {self.device})"
 
 
+class DeviceKind:
+    """What `DeviceDescriptor.type` says."""
+
+    CPU = 0
+    GPU = 1
+
+
+def asarray(variable: Any, value: Any) -> np.ndarray:
+    """A value of a variable as an array."""
+    result: np.ndarray = value.asarray() if isinstance(value, Value) else np.asarray(value)
+    return result
+
+
+def asvalue(variable: Any, data_array: Any) -> Value:
+    """Data for a variable as a value."""
+    return Value.create(variable, data_array)
+
+
+def user_function(user_func: Any) -> Any:
+    """A function of the graph that computes by a `UserFunction`."""
+    from .ops.user import user_function as make
+
+    return make(user_func)
+
+
 __getattr__ = module_getattr("cntk.core")

@@ -56,4 +56,17 @@ def get_default_override(function: Callable[..., Any] | None, **name_and_value: 
     return value.value
 
 
+_global: dict[str, Any] = {}
+
+
+def set_global_option(name: str, value: Any) -> None:
+    """Remember an option for the whole process."""
+    _global[name] = value
+
+
+def get_global_option(name: str, default_value: Any = None) -> Any:
+    """An option of the whole process, or the default."""
+    return _global.get(name, default_value)
+
+
 __getattr__ = module_getattr("cntk.default_options")

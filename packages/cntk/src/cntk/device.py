@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .internal.missing import module_getattr
@@ -35,6 +37,29 @@ class DeviceDescriptor:
 
     __str__ = __repr__
 
+    def as_string(self) -> str:
+        return repr(self)
+
+    @staticmethod
+    def cpu_device() -> DeviceDescriptor:
+        return cpu()
+
+    @staticmethod
+    def gpu_device(device_id: int) -> DeviceDescriptor:
+        return gpu(device_id)
+
+    @staticmethod
+    def all_devices() -> tuple[DeviceDescriptor, ...]:
+        return all_devices()
+
+    @staticmethod
+    def use_default_device() -> DeviceDescriptor:
+        return use_default_device()
+
+    @staticmethod
+    def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
+        return try_set_default_device(device, acquire_device_lock)
+
     @property
     def torch_device(self) -> torch.device:
         return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
@@ -43,6 +68,7 @@ class DeviceDescriptor:
 class _Default:
     device: DeviceDescriptor | None = None
     frozen = False
+    excluded: list[DeviceDescriptor] = []
 
 
 def cpu() -> DeviceDescriptor:
@@ -95,6 +121,36 @@ def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_
     _Default.device = new_default_device
     use_default_device()
     return True
+
+
+class DeviceKind:
+    """What `DeviceDescriptor.type` says."""
+
+    CPU = 0
+    GPU = 1
+
+
+class GPUProperties:
+    """What is known of a GPU (memory in bytes)."""
+
+    def __init__(self, device_id: int):
+        known = torch.cuda.get_device_properties(device_id)
+        self.device_id = device_id
+        self.name = known.name
+        self.version_major, self.version_minor = known.major, known.minor
+        self.total_memory = known.total_memory
+
+
+def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+    """Name, compute capability and memory of a GPU.  Raises ValueError for a CPU."""
+    if device.type() == 0:
+        raise ValueError("GPU properties cannot be obtained for a CPU device.")
+    return GPUProperties(device.id())
+
+
+def set_excluded_devices(excluded: Any) -> None:
+    """Devices that the automatic choice must not take."""
+    _Default.excluded = list(excluded)
 
 
 def torch_device() -> torch.device:

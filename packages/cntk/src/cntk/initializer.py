@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .internal.missing import module_getattr
-from .internal.uids import resolve_seed
+from .internal.uids import AUTO_SEED, resolve_seed
 
 _UNSET = 2147483647  # CNTK's SentinelValueForInferParamInitRank
 
@@ -38,6 +38,7 @@ class Initializer:
     filter_rank: int = _UNSET
     seed: int | None = None
     value: float = 0.0
+    window: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
@@ -63,6 +64,8 @@ class Initializer:
     def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         if self.kind == "constant":
             return torch.full(shape, self.value, dtype=dtype)
+        if self.kind == "bilinear":
+            return _bilinear(shape, dtype, self.window)
         fan_in, fan_out = self.fans(shape) if shape else (1.0, 1.0)
         limit: float | None = None
         std = self.scale
@@ -89,6 +92,19 @@ class Initializer:
     def seeded(self) -> Initializer:
         """The same with its seed fixed now (a parameter takes its seed when it is created)."""
         return self if self.kind == "constant" else replace(self, seed=resolve_seed(self.seed))
+
+
+def _bilinear(shape: tuple[int, ...], dtype: torch.dtype, window: tuple[int, int]) -> torch.Tensor:
+    if len(shape) < 2 or (shape[-1], shape[-2]) != window:
+        raise ValueError(f"bilinear: the kernel must be {window[1]} x {window[0]}, not of shape {shape}")
+
+    def line(size: int) -> torch.Tensor:
+        factor = (size + 1) // 2
+        centre = factor - 1 if size % 2 else factor - 0.5
+        return 1 - (torch.arange(size, dtype=dtype) - centre).abs() / factor
+
+    plane = line(shape[-2]).unsqueeze(1) * line(shape[-1])
+    return plane.expand(shape).clone()
 
 
 def uniform(scale: float, seed: int | None = None) -> Initializer:
@@ -149,5 +165,14 @@ def initializer_with_rank(
         initializer = replace(initializer, filter_rank=filter_rank)
     return initializer
 
+
+def bilinear(kernel_width: int, kernel_height: int) -> Initializer:
+    """The kernel of bilinear interpolation, for transposed convolutions (outputs, inputs, height, width)."""
+    return Initializer("bilinear", window=(kernel_width, kernel_height))
+
+
+DefaultParamInitScale = 1
+SentinelValueForInferParamInitRank = _UNSET
+SentinelValueForAutoSelectRandomSeed = AUTO_SEED
 
 __getattr__ = module_getattr("cntk.initializer")

@@ -92,7 +92,7 @@ def _gradients(
 
     if "grad_error" in case:
         try:
-            function.grad(feeds, list(feeds))
+            function.grad(feeds, [v for v in feeds if v.needs_gradient])
         except Exception as error:
             same_error(error, case["grad_error"])
         else:

@@ -7,8 +7,8 @@
     python -m cntk launch -n 4 images_distributed.py ...
 
 DATA_DIR holds train_map.txt and test_map.txt (`file<TAB>class` in each line, files relative to DATA_DIR or in
-zip archives) and, if images are to be centred, mean.xml.  Images are cropped at random places and mirrored while
-they are read, as for CIFAR-10.  Rank 0 writes the models; every rank prints the same lines.
+zip archives) and, if images are to be centred, mean.xml.  Images are cropped at random places and mirrored
+while they are read, as for CIFAR-10.  Rank 0 writes the models; every rank prints the same lines.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ def meeting_point(place: Place, environment: Mapping[str, str]) -> str:
     Raises RuntimeError when nothing says on which machine the first process runs.
     """
     address = environment.get("MASTER_ADDR")
+    if address and "TORCHELASTIC_RUN_ID" in environment:
+        return "env://"  # torchrun has a store of its own at that address
     if address:
         return f"tcp://{address}:{environment.get('MASTER_PORT', '29500')}"
     job = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid") or ""

@@ -12,14 +12,17 @@ from .source import (
     INFINITELY_REPEAT,
     MinibatchSource,
 )
-from .streams import MinibatchData, StreamDef, StreamDefs, StreamInformation
+from .streams import MinibatchData, StreamConfiguration, StreamDef, StreamDefs, StreamInformation
+from .text import sequence_to_cntk_text_format
 from .user import UserDeserializer
 
 __all__ = [
     "DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS", "FULL_DATA_SWEEP", "INFINITELY_REPEAT",
     "Base64ImageDeserializer", "CTFDeserializer", "ImageDeserializer",
-    "MinibatchData", "MinibatchSource", "MinibatchSourceFromData", "StreamDef", "StreamDefs",
-    "StreamInformation", "UserDeserializer", "UserMinibatchSource", "Value",
+    "MinibatchData", "MinibatchSource", "MinibatchSourceFromData", "StreamConfiguration", "StreamDef",
+    "StreamDefs",
+    "StreamInformation", "UserDeserializer", "UserMinibatchSource",
+    "Value", "sequence_to_cntk_text_format",
 ]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.io")

@@ -57,9 +57,31 @@ class StreamInformation:
         self.m_sample_layout = tuple(shape)
         self.m_defines_mb_size = defines_mb_size
 
+    @property
+    def name(self) -> str:
+        return self.m_name
+
     def __repr__(self) -> str:
         dims = " x ".join(str(dim) for dim in self.m_sample_layout)
         return f"{self.m_name}([{dims}], {'sparse' if self.m_storage_format else 'dense'})"
+
+
+class StreamConfiguration:
+    """A stream as older scripts describe it: name, size, sparse or not, field of the file."""
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        is_sparse: bool = False,
+        stream_alias: str = "",
+        defines_mb_size: bool = False,
+    ):
+        self.m_stream_name = name
+        self.m_dim = dim
+        self.m_is_sparse = is_sparse
+        self.m_stream_alias = stream_alias
+        self.m_defines_mb_size = defines_mb_size
 
 
 class MinibatchData:

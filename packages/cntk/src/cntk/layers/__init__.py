@@ -1,7 +1,11 @@
 """Layers: functions with parameters of their own, to be applied to an input."""
 
+from ..axis import Axis
 from ..default_options import default_options, default_options_for
 from ..internal.missing import module_getattr
+from ..ops.functions import BlockFunction, Function
+from ..variables import Constant, Parameter, Record, Variable
+from . import typing as typing
 from .blocks import (
     GRU,
     LSTM,
@@ -39,6 +43,7 @@ from .layers import (
     LayerNormalization,
     MaxPooling,
     MaxUnpooling,
+    SequentialConvolution,
 )
 from .models import AttentionModel
 from .sequence import (
@@ -49,6 +54,7 @@ from .sequence import (
     RecurrenceFrom,
     UnfoldFrom,
 )
+from .typing import ParameterTensor, Sequence, SequenceOver, Signature, SparseTensor, Tensor, tensor
 
 __all__ = [
     "GRU",
@@ -56,7 +62,10 @@ __all__ = [
     "Activation",
     "AttentionModel",
     "AveragePooling",
+    "Axis",
     "BatchNormalization",
+    "BlockFunction",
+    "Constant",
     "Convolution",
     "Convolution1D",
     "Convolution2D",
@@ -72,26 +81,38 @@ __all__ = [
     "Fold",
     "For",
     "ForwardDeclaration",
+    "Function",
     "GlobalAveragePooling",
     "GlobalMaxPooling",
     "Label",
     "LayerNormalization",
     "MaxPooling",
     "MaxUnpooling",
+    "Parameter",
+    "ParameterTensor",
     "PastValueWindow",
     "RNNStep",
     "RNNUnit",
+    "Record",
     "Recurrence",
     "RecurrenceFrom",
     "ResNetBlock",
+    "Sequence",
+    "SequenceOver",
     "Sequential",
     "SequentialClique",
+    "SequentialConvolution",
+    "Signature",
+    "SparseTensor",
     "Stabilizer",
+    "Tensor",
     "UnfoldFrom",
     "UntestedBranchError",
+    "Variable",
     "default_options",
     "default_options_for",
     "identity",
+    "tensor",
 ]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.layers")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
+
+import numpy as np
 
 from ..default_options import default_override_or, get_default_override
 from ..initializer import glorot_uniform
@@ -76,7 +77,7 @@ def Stabilizer(steepness: float = 4, enable_self_stabilization: Any = _ON, name:
     """The input times a positive learned number: softplus(alpha, steepness), 1 at the start."""
     if not get_default_override(Stabilizer, enable_self_stabilization=enable_self_stabilization):
         return identity
-    start = math.log(math.exp(steepness) - 1) / steepness
+    start = float(np.log(np.exp(steepness) - 1) / steepness)
     alpha = Parameter((), init=start, name="alpha")
     factor = softplus(alpha, steepness=steepness)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import default_override_or, get_default_override
+from ..default_options import default_override_or, get_default_override, is_default_override
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..internal.missing import module_getattr, unavailable
 from ..internal.uids import AUTO_SEED
@@ -93,44 +93,128 @@ def Convolution(
     op_name: str = "Convolution",
     name: str = "",
 ) -> Function:
-    """activation(conv(x, W) + b) on channels-first data."""
+    """activation(conv(x, W) + b) on channels-first data.
+
+    Without num_filters the result has no channel axis; with reduction_rank 0 the input has none.  With
+    `sequential` the first window axis goes over the sequence, which must be padded.
+    """
     activation = as_activation(get_default_override(Convolution, activation=activation))
     init = get_default_override(Convolution, init=init)
     pad = get_default_override(Convolution, pad=pad)
     bias = get_default_override(Convolution, bias=bias)
     init_bias = get_default_override(Convolution, init_bias=init_bias)
-    if sequential or transpose_weight or not sharing or reduction_rank != 1 or num_filters in (None, ()):
-        raise unavailable(
-            "cntk.layers.Convolution with sequential, transpose_weight, sharing=False, reduction_rank "
-            "other than 1 or without num_filters"
+    if transpose_weight:
+        raise NotImplementedError("Convolution: transpose_weight option currently not supported")
+    if not sharing:
+        raise NotImplementedError("Convolution: sharing option currently must be True")
+    if groups > 1:
+        raise ValueError(
+            "Convolution: groups > 1, is not currently supported by Convolution layer. For group convolution "
+            "with groups > 1, use CNTK's low-level convolution node (cntk.convolution)."
         )
     window = sanitize_shape(filter_shape)
     rank = len(window)
-    filters = sanitize_shape(num_filters)
+    filters = (1,) if num_filters in (None, ()) else sanitize_shape(num_filters)
     if len(filters) != 1:
         raise unavailable("cntk.layers.Convolution with several output axes")
     strides = _per_axis(window, strides, "strides")
     padding = tuple(bool(p) for p in _per_axis(window, pad, "pad"))
     dilation = _per_axis(window, dilation, "dilation")
-    # Leading axis out, then channels, then the receptive field.
-    weights = initializer_with_rank(init, output_rank=-1, filter_rank=rank)
-    W = Parameter((*filters, INFERRED, *window), init=weights, name="W")
-    b = Parameter(filters + (1,) * rank, init=init_bias, name="b") if bias else None
+    if sequential and (not padding[0] or strides[0] != 1):
+        raise unavailable("cntk.layers.Convolution over a sequence without padding or with strides")
+    W, bias_shape = _kernel(init, filters, window, reduction_rank, rank)
+    b = Parameter(bias_shape, init=init_bias, name="b") if bias else None
 
     @BlockFunction(op_name, name)
     def convolve(x: Any) -> Any:
+        if reduction_rank == 0:
+            x = ops.reshape(x, (1,), 0, 0)
+        if sequential:
+            x = _neighbours(x, window[0])
         result = ops.convolution(
             W,
             x,
             strides=strides,
             sharing=(True,),
-            auto_padding=(False, *padding),
+            auto_padding=(False, not sequential and padding[0], *padding[1:]),
             dilation=dilation,
             groups=groups,
             max_temp_mem_size_in_samples=max_temp_mem_size_in_samples,
         )
         if b is not None:
             result = result + b
+        if sequential:
+            result = ops.reshape(result, (), 1, 2)
+        if num_filters in (None, ()):
+            result = ops.reshape(result, (), 0, 1)
+        return activation(result)
+
+    return convolve
+
+
+def _kernel(
+    init: Any, filters: tuple[int, ...], window: tuple[int, ...], reduction_rank: int, bias_axes: int
+) -> tuple[Parameter, tuple[int, ...]]:
+    """The kernel (outputs, channels, *window) and the shape of its bias."""
+    weights = initializer_with_rank(init, output_rank=-1, filter_rank=len(window))
+    channels = INFERRED if reduction_rank else 1
+    return Parameter((*filters, channels, *window), init=weights, name="W"), filters + (1,) * bias_axes
+
+
+def _neighbours(x: Any, width: int) -> Any:
+    """The steps around each one of a sequence, along a new axis behind the channels."""
+    before = (width - 1) // 2
+    steps = [ops.sequence.delay(x, time_step=before - i) for i in range(width)]
+    return ops.splice(*[ops.reshape(step, (1,), 1, 1) for step in steps], axis=1)
+
+
+def SequentialConvolution(
+    filter_shape: Any,
+    num_filters: Any = None,
+    activation: Any = _ACTIVATION,
+    init: Any = _INIT,
+    pad: Any = _PAD,
+    strides: Any = 1,
+    sharing: bool = True,
+    bias: Any = _BIAS,
+    init_bias: Any = _INIT_BIAS,
+    reduction_rank: int = 1,
+    transpose_weight: bool = False,
+    dilation: Any = 1,
+    groups: int = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    op_name: str = "Convolution",
+    name: str = "",
+) -> Function:
+    """A convolution whose first window axis goes over the sequence, which may become shorter."""
+    activation = as_activation(get_default_override(SequentialConvolution, activation=activation))
+    init = get_default_override(SequentialConvolution, init=init)
+    pad = get_default_override(SequentialConvolution, pad=pad)
+    bias = get_default_override(SequentialConvolution, bias=bias)
+    init_bias = get_default_override(SequentialConvolution, init_bias=init_bias)
+    if transpose_weight or not sharing:
+        raise unavailable("cntk.layers.SequentialConvolution with transpose_weight or without sharing")
+    window = sanitize_shape(filter_shape)
+    rank = len(window)
+    filters = (1,) if num_filters in (None, ()) else sanitize_shape(num_filters)
+    strides = _per_axis(window, strides, "strides")
+    padding = tuple(bool(p) for p in _per_axis(window, pad, "pad"))
+    dilation = _per_axis(window, dilation, "dilation")
+    W, bias_shape = _kernel(init, filters, window, reduction_rank, rank - 1)
+    b = Parameter(bias_shape, init=init_bias, name="b") if bias else None
+
+    @BlockFunction(op_name, name)
+    def convolve(x: Any) -> Any:
+        if reduction_rank == 0:
+            x = ops.reshape(x, (1,), 0, 0)
+        result = ops.convolution(
+            W, x, strides=strides, auto_padding=padding, sequential=True, dilation=dilation, groups=groups,
+            max_temp_mem_size_in_samples=max_temp_mem_size_in_samples,
+        )  # fmt: skip
+        if b is not None:
+            result = result + b
+        if num_filters in (None, ()):
+            result = ops.reshape(result, (), 0, 1)
         return activation(result)
 
     return convolve
@@ -468,6 +552,8 @@ def Embedding(shape: Any = None, init: Any = _INIT, weights: Any = None, name: s
     if shape is None and weights is None:
         raise ValueError("Embedding: output shape must be specified")
     if weights is not None:
+        if not is_default_override(init):
+            raise ValueError("Embedding: init and weights options are mutually exclusive")
         if shape is not None:
             raise ValueError("Embedding: output shape must not be specified when weights are given")
         E: Any = weights if isinstance(weights, Variable) else Constant(weights, name="E")
@@ -518,7 +604,7 @@ __all__ = [
     "Activation", "AveragePooling", "BatchNormalization", "Convolution", "Convolution1D", "Convolution2D",
     "Convolution3D", "ConvolutionTranspose", "ConvolutionTranspose1D", "ConvolutionTranspose2D",
     "ConvolutionTranspose3D", "Dense", "Dropout", "Embedding", "GlobalAveragePooling", "GlobalMaxPooling",
-    "Label", "LayerNormalization", "MaxPooling", "MaxUnpooling",
+    "Label", "LayerNormalization", "MaxPooling", "MaxUnpooling", "SequentialConvolution",
 ]  # fmt: skip
 
 __getattr__ = module_getattr("cntk.layers.layers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, unique
 
 from ..internal.missing import module_getattr
+from . import graph as graph
 from .progress_print import ProgressPrinter, log_number_of_parameters
 from .progress_writer import ProgressWriter
 from .tensorboard import TensorBoardProgressWriter, TrainingSummaryProgressCallback

@@ -6,6 +6,7 @@ from ..internal.missing import module_getattr
 from ..internal.uids import AUTO_SEED as SentinelValueForAutoSelectRandomSeed
 from .base import CloneMethod, Function, ModelFormat
 from .construction import constant, input, input_variable, output_variable, parameter, placeholder
+from .crops import crop_automatic, crop_automatic_with_ancestors
 from .elementwise import (
     abs,
     acos,
@@ -105,6 +106,7 @@ from .reductions import (
     reduce_sum,
     reduce_sum_square,
 )
+from .sampling import random_sample, random_sample_inclusion_frequency
 from .shapes import (
     CONSTANT_PAD,
     REFLECT_PAD,
@@ -178,6 +180,8 @@ __all__ = [
     "convolution_transpose",
     "cos",
     "cosh",
+    "crop_automatic",
+    "crop_automatic_with_ancestors",
     "crop_manual",
     "depth_to_space",
     "dropout",
@@ -229,6 +233,8 @@ __all__ = [
     "plus",
     "pooling",
     "pow",
+    "random_sample",
+    "random_sample_inclusion_frequency",
     "reciprocal",
     "reconcile_dynamic_axes",
     "reduce_l1",

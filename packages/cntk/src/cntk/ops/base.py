@@ -159,6 +159,9 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         found.extend(variable for variable in self.inputs if variable.name == name)
         return found
 
+    def as_string(self) -> str:
+        return str(self)
+
     def find_by_uid(self, uid: str, depth: int = 0) -> Any:
         """The function, parameter or variable of that uid, or None."""
         for function in graph.preorder(self.root_function):
@@ -254,6 +257,24 @@ class Function(TensorOpsMixin, metaclass=_Calls):
                 f"replace_placeholder: the function has {len(placeholders)} placeholders, not one"
             )
         return self.replace_placeholders({placeholders[0]: substitution})
+
+    def update_signature(self, *types: Any, **types_by_name: Any) -> None:
+        """Give the arguments types (`Tensor[3]`, or a shape), in place; unknown dimensions are inferred."""
+        from ..layers.typing import Tensor, VariableType
+
+        names = dict(zip((v.name for v in self.arguments), types, strict=False))
+        wanted = {**names, **types_by_name}
+        replaced = {}
+        for variable in self.arguments:
+            kind = wanted.get(variable.name)
+            if kind is None:
+                continue
+            if not isinstance(kind, VariableType):
+                kind = Tensor[kind]
+            if not variable.is_placeholder:
+                raise TypeError(f"update_signature: the argument '{variable.name}' has a type already")
+            replaced[variable] = kind.variable(variable.name)
+        self.replace_placeholders(replaced)
 
     # Computation
     def eval(
@@ -367,8 +388,13 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         """Write the model file; missing directories are created."""
         from ..internal.modelfile import save_model
 
-        if format.value != ModelFormat.CNTKv2.value or use_external_files_to_store_parameters:
-            raise unavailable("saving models as ONNX or with external parameter files")
+        if use_external_files_to_store_parameters:
+            raise unavailable("saving models with external parameter files")
+        if format.value == ModelFormat.ONNX.value:
+            from ..internal.onnxfile import save_onnx
+
+            save_onnx(self.root_function, filename)
+            return
         save_model(self.root_function, filename)
 
     def restore(self, filename: str | os.PathLike[str]) -> None:

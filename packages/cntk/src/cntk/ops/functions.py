@@ -8,6 +8,7 @@ from ..internal.missing import module_getattr
 from .base import CloneMethod, Function, ModelFormat
 from .nodes import CompositeFunction, PrimitiveFunction
 from .tracing import BlockFunction, as_block, make_block, to_variable
+from .user import UserFunction, user_function
 
 
 def load_model(model: Any, device: Any = None, format: ModelFormat = ModelFormat.CNTKv2) -> Function:
@@ -21,10 +22,12 @@ __all__ = [
     "Function",
     "ModelFormat",
     "PrimitiveFunction",
+    "UserFunction",
     "as_block",
     "load_model",
     "make_block",
     "to_variable",
+    "user_function",
 ]
 
 __getattr__ = module_getattr("cntk.ops.functions")

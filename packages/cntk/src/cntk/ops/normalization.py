@@ -98,10 +98,13 @@ def local_response_normalization(
         "depthRadius": SizeT(depth_radius), "bias": float(bias), "alpha": float(alpha), "beta": float(beta),
     }  # fmt: skip
     width = 2 * int(depth_radius) + 1
+    # As in CNTK, the window reaches no further than half of the channels; the mean is over its full width.
+    channels = to_variable(operand).shape[:1]
+    reach = min(int(depth_radius), (channels[0] - 1) // 2) if channels else int(depth_radius)
 
     def body(x: Any) -> CompositeFunction:
         # The sum over neighbouring channels is a convolution along them, with the channels as an image axis.
-        kernel = constant(np.full((1, 1, width, 1, 1), alpha / width, x.dtype))
+        kernel = constant(np.full((1, 1, 2 * reach + 1, 1, 1), alpha / width, x.dtype))
         squares = reshape(square(x), (1,), begin_axis=0, end_axis=0)
         sums = convolution(kernel, squares, auto_padding=[False, True, False, False])
         denominator = plus(bias, reshape(sums, x.shape))

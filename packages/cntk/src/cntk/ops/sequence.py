@@ -60,11 +60,11 @@ def input(
 
 def delay(x: Any, initial_state: Any = None, time_step: int = 1, name: str = "") -> CompositeFunction:
     """x some steps ago (negative: ahead)."""
-    if time_step == 0:
-        return combine([x], name=name)
+    if time_step > 0:
+        return past_value(x, initial_state, time_step, name)
     if time_step < 0:
         return future_value(x, initial_state, -time_step, name)
-    return past_value(x, initial_state, time_step, name)
+    return combine([x], name=name)
 
 
 def _delayed(op: Op, x: Any, initial_state: Any, time_step: int, name: str) -> CompositeFunction:

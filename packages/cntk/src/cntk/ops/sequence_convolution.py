@@ -10,7 +10,7 @@ from . import sequence
 from .construction import primitive
 from .nodes import CompositeFunction
 from .reductions import reduce_sum
-from .shapes import reshape, to_sequence, transpose
+from .shapes import reshape, swapaxes, to_sequence
 from .tracing import to_variable
 
 _PREFIX = "ConvOverSequenceAxisPrefix"
@@ -30,8 +30,7 @@ def sequential_convolution(
     padding = list(auto_padding)
     if reduction_rank == 1:
         # [time, channels, ...] -> [channels, time, ...]
-        rank = len(data.shape) + 1
-        values = transpose(values, (1, 0, *range(2, rank))).output
+        values = swapaxes(values, 0, 1).output
         padding = padding * (spatial + 1) if len(padding) == 1 else padding
         padding = [False, *padding[-spatial:]]
     convolved = convolution(
@@ -42,7 +41,7 @@ def sequential_convolution(
     flags = padding if len(padding) > 1 or reduction_rank else padding * (spatial + 1)
     attributes = convolution_attributes(weight, sanitize_shape(steps), [True], flags, dilation)
     new_lengths = primitive(Op.ConvolutionSequenceShape, [weight, lengths], attributes)
-    back = transpose(convolved, (1, 0, *range(2, len(convolved.shape))))
+    back = swapaxes(convolved, 0, 1)
     if len(weight.shape) - 1 - reduction_rank < 1:
         back = reshape(back, (-1,))
     return to_sequence(back, new_lengths, _PREFIX, name)

@@ -134,6 +134,14 @@ def argument_names(function: Callable[..., Any]) -> list[str]:
     return names
 
 
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types that a function's arguments are declared with, also where they are written as strings."""
+    try:
+        return inspect.get_annotations(function, eval_str=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return {}
+
+
 def _tuple_of(arguments: list[Variable]) -> list[Variable]:
     """The arguments behind a block that keeps their order, whichever the function uses first."""
     from .graph_ops import combine
@@ -146,8 +154,12 @@ def _tuple_of(arguments: list[Variable]) -> list[Variable]:
 def trace(
     function: Callable[..., Any], make_block: bool = False, op_name: str = "", name: str = ""
 ) -> CompositeFunction:
-    """`Function(f)`: call f with placeholders named like its arguments."""
-    formal = [_formal(argument) for argument in argument_names(function)]
+    """`Function(f)`: call f with placeholders named like its arguments (and typed, if it says so)."""
+    types = _annotations(function)
+    formal = []
+    for argument in argument_names(function):
+        variable = getattr(types.get(argument), "variable", None)
+        formal.append(_formal(argument) if variable is None else variable(argument))
     if make_block:
         inner = [_formal(v.name) for v in formal]
         traced = _without_identity(_as_function(function(*inner)))

@@ -51,10 +51,16 @@ def layouts_of(node: Node) -> list[int]:
         wanted = (0,)
     if node.op is Op.Times and node.attributes.get("inferInputRankToMap") == REDUCE_SEQUENCE_AXIS:
         wanted = (1,)
+    if node.op is Op.CustomProxyOp:
+        wanted = tuple(range(len(node.operands)))
     return [index for index in wanted if node.leads[index] == 2]
 
 
 def build(node: Node) -> Kernel:
+    if node.op is Op.CustomProxyOp:
+        from ...ops import user  # the graph's side of user functions knows the kernels
+
+        return user.build(node)
     builder = _BUILDERS.get(node.op)
     if builder is None:
         raise unavailable(f"computing the operation {node.op.name}")

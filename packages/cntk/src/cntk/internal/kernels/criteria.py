@@ -71,40 +71,17 @@ def top_n_error(node: Node) -> Kernel:
     return run
 
 
-class _Logistic(torch.autograd.Function):
-    """The weighted logistic loss; the labels (the first input) have no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, label: Any, output: Any, weight: Any, uid: str) -> Any:
-        ctx.save_for_backward(label, output, weight)
-        ctx.uid = uid
-        terms = label * output.log() + (1 - label) * (1 - output).log()
-        loss: torch.Tensor = -(weight * terms).sum()
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        label, output, weight = ctx.saved_tensors
-        if ctx.needs_input_grad[0]:
-            raise ValueError(
-                f"{ctx.uid} Logistic operation cannot compute the gradient for its first inpute."
-            )
-        slope = -weight * (label / output - (1 - label) / (1 - output))
-        return None, gradient * slope, None, None
-
-
 def logistic(node: Node) -> Kernel:
-    owner = node.result.owner
-    uid = owner.uid if owner is not None else ""
+    """The weighted logistic loss of (output, target, weight), summed over all samples."""
     leads = node.leads
 
     def run(
-        label: torch.Tensor, output: torch.Tensor, weight: torch.Tensor, *layouts: Layout
+        output: torch.Tensor, label: torch.Tensor, weight: torch.Tensor, *layouts: Layout
     ) -> torch.Tensor:
-        parts = [_rows(x, lead, layouts) for x, lead in zip((label, output, weight), leads, strict=True)]
-        apply: Kernel = _Logistic.apply
-        result: torch.Tensor = apply(*parts, uid)
-        return result
+        given = zip((output, label, weight), leads, strict=True)
+        p, y, w = (_rows(x, lead, layouts) for x, lead in given)
+        loss: torch.Tensor = -(w * (y * p.log() + (1 - y) * (1 - p).log())).sum()
+        return loss
 
     return run
 
@@ -206,7 +183,8 @@ def ndcg(node: Node) -> Kernel:
 
 
 def edit_distance(node: Node) -> Kernel:
-    """Insertions, deletions and substitutions between the best labels of two sequences, over their length."""
+    """Insertions, deletions and substitutions between the best labels of two sequences, over the length
+    of the second one."""
     attributes = node.attributes
     substitution, deletion, insertion = (
         float(attributes[key]) for key in ("SubstitutionPenalty", "DeletionPenalty", "InsertionPenalty")
@@ -234,7 +212,7 @@ def edit_distance(node: Node) -> Kernel:
         for i, (m, n) in enumerate(zip(first.lengths.tolist(), second.lengths.tolist(), strict=True)):
             left, right = labels(a[i, :m]), labels(b[i, :n])
             total += distance(left, right)
-            length += len(left)
+            length += len(right)
             frames += m
         return torch.tensor(total / max(length, 1) * frames, dtype=a.dtype, device=a.device)
 

@@ -26,6 +26,11 @@ class _StraightThrough(torch.autograd.Function):
         return gradient * (x.abs() <= 1)
 
 
+def _reciprocal(x: torch.Tensor) -> torch.Tensor:
+    """1/x; as in CNTK the reciprocal of 0 is 0."""
+    return torch.reciprocal(torch.where(x == 0, torch.inf, x))
+
+
 _UNARY: dict[Op, Kernel] = {
     Op.Negate: torch.neg,
     Op.Sigmoid: torch.sigmoid,
@@ -37,7 +42,7 @@ _UNARY: dict[Op, Kernel] = {
     Op.Sqrt: torch.sqrt,
     Op.Floor: torch.floor,
     Op.Abs: torch.abs,
-    Op.Reciprocal: torch.reciprocal,
+    Op.Reciprocal: _reciprocal,
     Op.Sin: torch.sin,
     Op.Cos: torch.cos,
     Op.Tan: torch.tan,

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...variables import Variable
+from ..layout import Layout, pad_sequences
 from ..opcodes import Op
 
 # Tensors (and layouts of sequence axes) in, a tensor out; a tuple for an operation with several results.
@@ -60,6 +62,16 @@ def aligned(node: Node, index: int, rank: int | None = None) -> Kernel | None:
         return x.reshape(*x.shape[:lead], *between, *ones, *x.shape[lead:])
 
     return view
+
+
+def padded_rows(value: Any, layout: Layout | None, dtype: Any, zeros: bool = False) -> torch.Tensor:
+    """An array, or a list of sequences, as a kernel's tensor."""
+    if layout is None:
+        return torch.from_numpy(np.array(value, dtype=dtype, order="C"))
+    sequences = [torch.from_numpy(np.array(row, dtype=dtype, order="C")) for row in value]
+    if not zeros:
+        return pad_sequences(sequences)
+    return torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
 
 
 def per_sample(node: Node, kernel: Kernel, index: int = 0) -> Kernel:

@@ -55,8 +55,11 @@ def delay(node: Node) -> Kernel:
     return past if node.op is Op.PastValue else future
 
 
-def _flags(condition: torch.Tensor, layout: Layout) -> torch.Tensor:
-    return (condition.reshape(condition.shape[:2]) != 0) & layout.mask(condition.device)
+def _filled(condition: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """How many steps of the result come from each step and those before it; a condition above 1 repeats."""
+    wanted = condition.reshape(condition.shape[:2]).clamp(min=0)
+    wanted = torch.where(layout.mask(condition.device), wanted, 0.0)
+    return torch.ceil(wanted.cumsum(1)).long()
 
 
 def where(node: Node) -> Kernel:
@@ -64,13 +67,13 @@ def where(node: Node) -> Kernel:
     single = node.lead == 1
 
     def run(condition: torch.Tensor, layout: Layout) -> torch.Tensor:
-        flags = _flags(condition, layout)
-        counts = flags.sum(1)
-        order = torch.argsort((~flags).to(torch.uint8), dim=1, stable=True)
-        steps = torch.arange(max(int(counts.max()), 1), device=order.device)
+        filled = _filled(condition, layout)
+        counts = filled[:, -1]
+        steps = torch.arange(max(int(counts.max()), 1), device=filled.device)
         # Behind its end a sequence goes on with its last index.
-        last = torch.minimum(steps, (counts - 1).clamp(min=0).unsqueeze(1))
-        index = order.gather(1, last).to(condition.dtype)
+        steps = torch.minimum(steps, (counts - 1).clamp(min=0).unsqueeze(1))
+        index = torch.searchsorted(filled, steps, right=True).clamp(max=filled.shape[1] - 1)
+        index = index.to(condition.dtype)
         return index[:, 0] if single else index
 
     return run
@@ -79,7 +82,7 @@ def where(node: Node) -> Kernel:
 def where_layout(node: Node) -> Kernel | None:
     if node.lead == 1:
         return None
-    return lambda condition, layout: Layout(_flags(condition, layout).sum(1).cpu().numpy())
+    return lambda condition, layout: Layout(_filled(condition, layout)[:, -1].cpu().numpy())
 
 
 def packed_index(node: Node) -> Kernel:

@@ -11,6 +11,7 @@ from ...variables import FREE
 from ..infer.shapes import permutation, reshape_range, slice_ranges, splice_axis
 from ..infer.values import python_axis
 from ..opcodes import Op
+from .cropping import crop
 from .node import Kernel, Node, aligned
 
 
@@ -165,14 +166,6 @@ def squeeze(node: Node) -> Kernel:
     lead = node.leads[0]
     result = node.result.shape
     return lambda x: x.reshape((*x.shape[:lead], *[-1 if dim == FREE else dim for dim in result]))
-
-
-def crop(node: Node) -> Kernel:
-    """The part of the first operand that begins at an offset and has the second one's size."""
-    offsets = [int(v) for v in node.attributes["offset"]]
-    height, width = node.operands[1].shape[-2:]
-    x0, y0 = offsets
-    return lambda x, *_: x[..., y0 : y0 + height, x0 : x0 + width]
 
 
 BUILDERS: dict[Op, Any] = {
