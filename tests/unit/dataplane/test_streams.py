@@ -54,8 +54,7 @@ def test_a_long_answer_beside_another_goes_out_in_smaller_pieces(tmp_path):
             await slow.began.wait()
             slow.may_take.clear()
             beside.may_take.set()
-            while not Exchange._streams:
-                await asyncio.sleep(0)
+            assert Exchange._streams == 1
             await beside.download(fd)
             slow.may_take.set()
             await waiting
