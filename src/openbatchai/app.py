@@ -113,6 +113,8 @@ class Service:
             quotas=self._settings.quotas,
             recorded_creates=self._settings.recorded_creates,
         )
+        self._metrics = metrics.Metrics(self.context)
+        self._metrics.start()
         self.reconciler = Reconciler(self.context)
         self._storage.on_read(lambda _: self.reconciler.wake())
         trusted = self._settings.trusted_certificates
@@ -195,7 +197,7 @@ class Service:
         management = Front(
             aad.create_app(self._identity),
             arm.create_app(self.context, self._identity, self._storage, self._storage_url),
-            lambda: metrics.exposition(self.context) + self._storage_metrics.exposition(),
+            lambda: self._metrics.exposition() + self._storage_metrics.exposition(),
         )
         observers = [self._storage_metrics.record]
         if self._access_log is not None:
@@ -347,7 +349,7 @@ def _create_engine(
         client_environment=environment,
         clock=clock,
         user=job_user,
-        disk_reserve=settings.disk_reserve_mib * 2**20,
+        limits=settings.limits,
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openbatchai.engines.limits import Limits
+
 DEFAULT_HOME = "~/.batchai"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_LOCATION = "eastus"
@@ -18,7 +20,6 @@ DEFAULT_ACCOUNT = "openbatchai"
 DEFAULT_GROUP = "openbatchai"
 # Four consecutive ports: ARM with AAD, proxy, Blob, Files. Nothing common listens there.
 DEFAULT_PORT = 27180
-DEFAULT_DISK_RESERVE_MIB = 512
 DEFAULT_IDLE_TIMEOUT_S = 300.0
 # What storage makes safe from a loss of power before it answers (docs/storage.md, "Durability").
 FSYNC_POLICIES = ("always", "close", "never")
@@ -188,7 +189,7 @@ class Settings:
     when root starts the service; without it, the first of engines.user.USUAL that can.
     `preemptions_per_node_hour`: how often a low-priority node is taken away, at random. `retention`: how long
     what is over is kept, by the fields of services.context.Retention.
-    `disk_reserve_mib`: with less than this free on the disk of the home (2 % of a small one) no run starts.
+    `limits` of the engine: `diskReserveMiB`, `sampleSeconds`, `keepRunDays`, `keepRunsMiB`, `maxOutputMiB`.
     """
 
     ports: dict[str, int]
@@ -205,7 +206,7 @@ class Settings:
     job_user: str = ""
     preemptions_per_node_hour: float = 0.0
     retention: dict[str, Any] = field(default_factory=dict)
-    disk_reserve_mib: int = DEFAULT_DISK_RESERVE_MIB
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -236,7 +237,7 @@ class Settings:
                 job_user=str(content.get("jobUser", "")),
                 preemptions_per_node_hour=float(content.get("preemptionsPerNodeHour", 0.0)),
                 retention=_retention(content.get("retention", {})),
-                disk_reserve_mib=int(content.get("diskReserveMiB", DEFAULT_DISK_RESERVE_MIB)),
+                limits=_limits(content),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
@@ -260,8 +261,37 @@ class Settings:
             "jobUser": self.job_user,
             "preemptionsPerNodeHour": self.preemptions_per_node_hour,
             "retention": {_RETENTION[name]: value for name, value in self.retention.items()},
-            "diskReserveMiB": self.disk_reserve_mib,
+            **_content_of(self.limits),
         }
+
+
+_MIB = 2**20
+_DAY_S = 86400
+
+
+def _content_of(limits: Limits) -> dict[str, Any]:
+    return {
+        "diskReserveMiB": limits.disk_reserve // _MIB,
+        "sampleSeconds": limits.sample_s,
+        "keepRunDays": limits.keep_s / _DAY_S,
+        "keepRunsMiB": limits.keep_bytes // _MIB,
+        "maxOutputMiB": limits.output_bytes // _MIB,
+    }
+
+
+def _limits(content: dict[str, Any]) -> Limits:
+    """Raises ValueError for what is negative, or no pause."""
+    found = {name: float(content.get(name, usual)) for name, usual in _content_of(Limits()).items()}
+    for name, value in found.items():
+        if value < 0 or (name == "sampleSeconds" and value == 0):
+            raise ValueError(f"{name} cannot be {value:g}")
+    return Limits(
+        disk_reserve=int(found["diskReserveMiB"] * _MIB),
+        sample_s=found["sampleSeconds"],
+        keep_s=found["keepRunDays"] * _DAY_S,
+        keep_bytes=int(found["keepRunsMiB"] * _MIB),
+        output_bytes=int(found["maxOutputMiB"] * _MIB),
+    )
 
 
 def _check_names(what: str, given: Collection[str], known: Collection[str]) -> None:

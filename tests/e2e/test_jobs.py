@@ -237,6 +237,25 @@ class TestSeveralNodes:
         assert len(set(hosts.split(","))) == 3
         assert master.startswith(hosts.split(",")[0])
 
+    def test_every_node_is_prepared_and_the_job_finds_what_its_own_preparation_left(self, three):
+        share = three.arm.service.share(three.share)
+        (share / "prepared").mkdir()
+        out = three.succeeds(
+            "",
+            nodeCount=3,
+            customMpiSettings={
+                "commandLine": "echo $(cat $AZ_BATCHAI_JOB_TEMP/node) $FROM_BASHRC $(cat ~/kept)"
+            },
+            jobPreparation={
+                "commandLine": "echo $AZ_BATCH_NODE_ID | tee $AZ_BATCHAI_JOB_TEMP/node > ~/kept; "
+                "echo export FROM_BASHRC=read >> ~/.bashrc; "
+                "touch $AZ_BATCHAI_MOUNT_ROOT/afs/prepared/$AZ_BATCH_NODE_ID"
+            },
+        )
+        nodes = sorted(path.name for path in (share / "prepared").iterdir())
+        assert len(nodes) == 3
+        assert sorted(out.splitlines()) == [f"{node} read {node}" for node in nodes]
+
     def test_ranks_of_mpi_share_one_output(self, three):
         out = three.succeeds(
             "", nodeCount=3, customMpiSettings={"commandLine": "echo rank $OMPI_COMM_WORLD_RANK"}

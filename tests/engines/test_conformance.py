@@ -269,3 +269,8 @@ def test_a_file_server_that_is_not_there_refuses_the_mount(bench, build):
 
 def test_an_engine_that_has_what_it_needs_holds_no_run(bench):
     assert bench.engine.hold() == ""
+
+
+def test_nothing_is_known_of_what_an_unknown_task_used(bench):
+    assert bench.engine.samples("no-such-task", 0) == []
+    assert bench.engine.samples("no-such-task", -1) == []

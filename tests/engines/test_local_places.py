@@ -10,6 +10,7 @@ import pytest
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import MountKind, MountLevel, NodeRequest, StepKind, TaskKind
+from openbatchai.engines.limits import Limits
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -446,10 +447,10 @@ def test_with_too_little_disk_no_run_may_start(open_engine, root):
     """2 % of a small disk is the most that is kept free."""
     free = shutil.disk_usage(root.parent).free
 
-    assert open_engine(disk_reserve=0).hold() == ""
+    assert open_engine(limits=Limits(disk_reserve=0)).hold() == ""
     if free < shutil.disk_usage(root.parent).total * 0.02:
         pytest.skip("this disk is nearly full")
-    assert open_engine(disk_reserve=2**60).hold() == ""
+    assert open_engine(limits=Limits(disk_reserve=2**60)).hold() == ""
 
 
 @needs_root

@@ -22,6 +22,7 @@ from openbatchai.domain.ports import (
     TaskKind,
 )
 from openbatchai.engines import cgroups
+from openbatchai.engines.limits import Limits
 
 # A grandchild that leaves the session, ignores TERM and tells its pid.
 STUBBORN = """
@@ -214,7 +215,7 @@ def _give_back_its_task(directory: Path, root: Path) -> None:
         "cpus": None, "wall_clock_s": None, "grace_s": 1,
         "host_environment": {"PATH": os.defpath}, "environment": {}, "task_environment": {}, "secrets": {},
         "identity": {"OPENBATCHAI_TASK_ID": "task-1"}, "mounts": [], "directories": [], "files": {},
-        "emptied": None, "user": None, "cgroup": None, "log": None, "container": None,
+        "emptied": None, "user": None, "cgroup": None, "output_bytes": None, "log": None, "container": None,
         "steps": [{"kind": "toolkit", "processes": [process]}],
     }  # fmt: skip
     (directory / "task.json").write_text(json.dumps(spec))
@@ -326,6 +327,17 @@ def test_a_task_outlives_a_service_that_is_killed(local, root, out):
 
     assert local.end().exit_code == 4
     assert (out / "go.out").read_text() == "survived\n"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_job_that_prints_more_than_allowed_is_ended(open_engine, bench_of, build, out, stream):
+    bench = bench_of(open_engine(limits=Limits(output_bytes=2**20)))
+
+    end = bench.run(build.task(f"yes > /dev/{stream}", wall_clock_s=60))
+
+    assert end.fault.code == Fault.OUTPUT_LIMIT
+    assert dict(end.fault.details)["Path"].endswith(f"{stream}.txt")
+    assert bench.run(build.task("echo little; sleep 1.5", id="task-2", mounts=())).fault is None
 
 
 # It leaves the session and clears its environment: nothing but a control group holds it.

@@ -197,6 +197,18 @@ def test_tasks_of_several_nodes_share_their_runs_directory(local, build, out):
     assert printed(out) == "a\na\n1\n"
 
 
+def test_a_task_goes_on_where_the_one_before_left_off(local, build, out):
+    """Whatever that one did to its places; what is the agent's own is made anew."""
+    one = 'echo kept > ~/x; rmdir "$AZ_BATCHAI_JOB_TEMP"; ln -s /etc "$AZ_BATCHAI_JOB_TEMP"'
+    local.run(build.task(build.step(one, StepKind.JOB_PREPARATION), id="task-1"))
+
+    end = local.run(build.task("cat ~/x; touch passwd", id="task-2", continues="task-1"))
+
+    assert end.fault.code == Fault.JOB_FAILED
+    assert printed(out) == "kept\n"
+    assert os.stat("/etc").st_uid == 0  # noqa: PTH116
+
+
 class TestChoice:
     def test_a_closed_home_is_named(self, tmp_path):
         (tmp_path / "closed").mkdir(mode=0o700)

@@ -11,6 +11,7 @@ UNMANAGED_MOUNT = "UnmanagedMountError"
 CONTAINER_START = "FailedStartingContainer"
 NODE_PREPARATION_FAILED = "NodePreparationFailed"
 TASK_SETUP = "TaskSetupFailed"
+OUTPUT_LIMIT = "OutputLimitExceeded"
 
 Details = list[tuple[str, str]]
 
@@ -37,6 +38,14 @@ def too_long(seconds: float) -> TaskFailed:
         WALL_CLOCK_EXCEEDED,
         "The job was stopped because it exceeded its maximum wall clock time",
         [("MaxWallClockTimeSeconds", f"{seconds:g}")],
+    )
+
+
+def too_much_output(path: str, limit: int) -> TaskFailed:
+    return TaskFailed(
+        OUTPUT_LIMIT,
+        "The job was stopped because it printed more than the configuration of the service allows",
+        [("Path", path), ("MaxOutputBytes", str(limit))],
     )
 
 

@@ -57,6 +57,14 @@ def flush(paths: list[str]) -> None:
                 os.close(file)
 
 
+def size(path: str) -> int:
+    """Of a file; 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def last_lines(path: str) -> str:
     """The end of a text file, or nothing when there is none."""
     try:

@@ -7,6 +7,7 @@ interrupt a half-written file, and a termination that arrives while the agent st
 import errno
 import os
 import signal
+from collections.abc import Callable
 
 from openbatchai.agent import faults, tree
 from openbatchai.agent.spec import Json
@@ -16,6 +17,7 @@ _KILL_LIMIT_S = 30.0
 _CLEANUP_LIMIT_S = 60.0
 _LOOK_AGAIN_S = 0.05
 _DAY_S = 86400.0
+_LOOK_PAUSE_S = 1.0
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _DEFAULTS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -36,6 +38,7 @@ class Processes:
         self._awaited: tuple[signal.Signals, ...] = (signal.SIGCHLD, signal.SIGTERM)
         self._exits: dict[int, int] = {}
         self._spared: frozenset[int] = frozenset()
+        self._look: Callable[[], None] | None = None
 
     def start(
         self,
@@ -86,9 +89,14 @@ class Processes:
                 return pid, self._exits.pop(pid)
             self._wait()
 
+    def look_each_second(self, look: Callable[[], None]) -> None:
+        """While waiting for a process; what it raises ends the wait."""
+        self._look = look
+
     def begin_cleanup(self) -> None:
         """From now on neither the task's own limit nor a termination interrupts, only a last limit."""
         self._awaited = (signal.SIGCHLD,)
+        self._look = None
         self._limit_s = _CLEANUP_LIMIT_S
         self._deadline = tree.now() + _CLEANUP_LIMIT_S
 
@@ -131,14 +139,18 @@ class Processes:
         return [pid for pid in below if pid in chosen]
 
     def _wait(self) -> None:
-        if self._deadline is None:
+        if self._look is not None:
+            self._look()
+        if self._deadline is None and self._look is None:
             received = signal.sigwaitinfo(self._awaited)
         else:
-            left = self._deadline - tree.now()
+            left = _DAY_S if self._deadline is None else self._deadline - tree.now()
             if left <= 0:
                 raise faults.too_long(self._limit_s or 0)
             # Awake once a day at least: limits may be larger than a timespec holds.
-            in_time = signal.sigtimedwait(self._awaited, min(left, _DAY_S))
+            in_time = signal.sigtimedwait(
+                self._awaited, min(left, _DAY_S if self._look is None else _LOOK_PAUSE_S)
+            )
             if in_time is None:
                 return
             received = in_time

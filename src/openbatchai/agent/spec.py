@@ -5,6 +5,7 @@ notes                              lines for the execution log: what the engine 
 user                               whom the steps' processes run as (uid, gid, groups), or null for the
                                    agent's own, as mount commands and the container runtime always do
 bash, cwd, cpus                    the shell; the commands' directory; CPUs to stay on, or null
+output_bytes                       the most an output file may hold, or null
 cgroup                             the control group to make and join, or null
 wall_clock_s, grace_s              limit of the whole task, or null; time between TERM and KILL
 wake                               a FIFO that engines listen at

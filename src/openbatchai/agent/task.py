@@ -87,6 +87,8 @@ class Run:
         if spec["container"]:
             self._container = Container(spec, self._processes, self._report)
             self._container.start()
+        if spec["output_bytes"]:
+            self._processes.look_each_second(self._check_output)
         exit_code: int | None = None
         for step in steps:
             exit_code = self._carry_out_step(step)
@@ -175,6 +177,14 @@ class Run:
             self._processes.end(services)
         self._report.event("stepEnded", kind, 0)
         return 0
+
+    def _check_output(self) -> None:
+        limit = self._spec["output_bytes"]
+        for path in self._outputs:
+            with acting_as(self._user):
+                size = outputs.size(path)
+            if size > limit:
+                raise faults.too_much_output(path, limit)
 
     def _start(self, process: Json, kind: str) -> int:
         line = process["command_line"]

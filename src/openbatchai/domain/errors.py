@@ -82,6 +82,7 @@ class Fault(StrEnum):
     NODE_ALLOCATION_WAITS = "NodeAllocationWaits"
     NODE_AGENT_LOST = "NodeAgentLost"
     TASK_SETUP = "TaskSetupFailed"
+    OUTPUT_LIMIT = "OutputLimitExceeded"
     CLUSTER_DELETED = "ClusterDeleted"
     NODE_DEALLOCATED = "NodeDeallocated"
 

@@ -196,7 +196,8 @@ class Task:
     With `fresh_output` the processes' output files begin empty: the first task of the run to come upon one
     empties it, the others append. Otherwise what is in them is kept. `run_id` is shared by the tasks of one
     run; `job_path` is the job's place under a shared job root,
-    e.g. "ws/exp/job".
+    e.g. "ws/exp/job". `continues` is the ended task of the run, on the same node, whose home, job
+    temp and packages this one finds as that one left them.
     """
 
     id: str
@@ -214,6 +215,7 @@ class Task:
     wall_clock_s: float | None = None
     run_id: str = ""
     job_path: str = ""
+    continues: str = ""
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,19 @@ class TaskEvent:
     fault: TaskFault | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a task used: CPU time since its start, the rest at that moment. GPUs are those of its node; None
+    where there are none, or none that can be asked."""
+
+    at: datetime
+    cpu_seconds: float
+    memory_bytes: int
+    processes: int
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+
+
 class Signal(StrEnum):
     TERMINATE = "terminate"
 
@@ -339,12 +354,21 @@ class Engine(Protocol):
         """Content of a file of the task's own directory (e.g. "execution.log") from `offset`."""
         ...
 
+    def samples(self, task_id: str, after: int) -> list[Sample]:
+        """What the task used, oldest first, but for the first `after` of them; with -1 the last one only.
+        None of a task that is unknown, or was too short to be looked at."""
+        ...
+
     def forget(self, task_id: str) -> None:
         """Remove what is kept of an ended task. Its files on mounts stay."""
         ...
 
     def release(self, node_ids: Sequence[str]) -> None:
         """Give nodes back; unknown ones are ignored. Their running tasks are terminated."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what ended runs need no longer, as settings say; cheap when called again and again."""
         ...
 
     def make_file_server(self, key: str) -> FileServerFacts:

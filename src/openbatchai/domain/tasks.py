@@ -123,11 +123,19 @@ def nodes_of_phase(spec: Json, phase: int, nodes: Sequence[NodeFacts]) -> list[i
 
 
 def run_task(
-    task_id: str, job: Job, phase: int, position: int, nodes: Sequence[NodeFacts], path: str
+    task_id: str,
+    job: Job,
+    phase: int,
+    position: int,
+    nodes: Sequence[NodeFacts],
+    path: str,
+    continues: str = "",
+    elapsed: timedelta = timedelta(0),
 ) -> Task:
     """What the node at `position` (0 is the master) carries out in a phase of the job's present run.
 
-    `path` is the job's place below a shared root, e.g. "ws/exp/job".
+    `path` is the job's place below a shared root, e.g. "ws/exp/job"; `continues` the node's task of the phase
+    before, and `elapsed` what that has taken of the job's time.
     """
     node = nodes[position]
     plain, hidden = _variables(job.spec, job.secrets)
@@ -153,9 +161,10 @@ def run_task(
         fresh_output=job.attempt == 1 and job.layout == FLAT_LAYOUT,
         container=_container(job.spec.get("containerSettings"), job.secrets),
         log=None if job.layout == FLAT_LAYOUT else f"${jobenv.STDOUTERR_DIR}/{log_name}",
-        wall_clock_s=limit.total_seconds() if limit else None,
+        wall_clock_s=max(0.0, (limit - elapsed).total_seconds()) if limit else None,
         run_id=job.run_id,
         job_path=path,
+        continues=continues,
     )
 
 

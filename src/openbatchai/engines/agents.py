@@ -66,6 +66,12 @@ def open_agent(directory: Path) -> int | None:
     return None
 
 
+def pid_of(directory: Path) -> int | None:
+    """The living agent's pid, which may be another process's a moment later."""
+    pid = _holder(directory)
+    return pid if pid is not None and pid > 0 else None
+
+
 def is_held(directory: Path) -> bool:
     """Whether an agent, or somebody in its place, has the task in hand."""
     return _holder(directory) is not None

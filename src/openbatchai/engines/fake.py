@@ -20,6 +20,7 @@ from openbatchai.domain.ports import (
     NodeFacts,
     NodeRequest,
     NoRoomError,
+    Sample,
     Signal,
     StepKind,
     StorageContent,
@@ -90,6 +91,7 @@ class FakeEngine:
         self._events: dict[str, list[TaskEvent]] = {}
         self._tasks: dict[str, Task] = {}
         self._files: dict[tuple[str, str], bytes] = {}
+        self._samples: dict[str, list[Sample]] = {}
         self._wakes: list[Callable[[], None]] = []
 
     def capabilities(self) -> EngineCapabilities:
@@ -141,9 +143,13 @@ class FakeEngine:
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
         return self._files.get((task_id, file), b"")[offset:]
 
+    def samples(self, task_id: str, after: int) -> list[Sample]:
+        return self._samples.get(task_id, [])[after:]
+
     def forget(self, task_id: str) -> None:
         if task_id in self._events and not self.is_running(task_id):
             del self._events[task_id], self._tasks[task_id]
+            self._samples.pop(task_id, None)
             self._files = {key: text for key, text in self._files.items() if key[0] != task_id}
 
     def release(self, node_ids: Sequence[str]) -> None:
@@ -151,6 +157,8 @@ class FakeEngine:
             if self._nodes.pop(node_id, None) is not None:
                 self.released.append(node_id)
                 self._end_all_on(node_id, _TERMINATED)
+
+    def tidy(self) -> None: ...
 
     def make_file_server(self, key: str) -> FileServerFacts:
         self.file_servers.add(key)
@@ -183,6 +191,10 @@ class FakeEngine:
     def write(self, task_id: str, file: str, content: bytes) -> None:
         """Give a task's directory a file to fetch."""
         self._files[task_id, file] = content
+
+    def measure(self, task_id: str, sample: Sample) -> None:
+        """Let a task have used something."""
+        self._samples.setdefault(task_id, []).append(sample)
 
     # --- the life of a task ---
 

@@ -23,6 +23,7 @@ from openbatchai.domain.ports import (
     FileServerFacts,
     NodeFacts,
     NodeRequest,
+    Sample,
     Signal,
     StorageContent,
     Task,
@@ -31,12 +32,15 @@ from openbatchai.domain.ports import (
     TaskFault,
     TaskKind,
 )
-from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records
+from openbatchai.engines import agents, cgroups, gpus, images, layout, lost, machine, records, sampling
+from openbatchai.engines.housekeeping import Housekeeping
 from openbatchai.engines.layout import AGENT_FILES_HIDDEN, Layout
+from openbatchai.engines.limits import Limits
 from openbatchai.engines.nodes import Nodes
 from openbatchai.engines.preparation import Preparation, new_staging, stage, write_task
 from openbatchai.engines.refusals import TaskRefusedError
 from openbatchai.engines.removal import remove_tree
+from openbatchai.engines.sampling import Sampler
 from openbatchai.engines.user import JobUser
 from openbatchai.engines.watch import Watch
 
@@ -44,12 +48,12 @@ _log = logging.getLogger(__name__)
 
 _GRACE_S = 5.0
 _MIB = 2**20
-_DISK_RESERVE = 512 * _MIB
 # Of a small disk not more than this part is kept free.
 _MOST_RESERVED = 0.02
 # TERM, the grace, KILL, unmounting: after this an agent that was told to end is itself killed.
 _RELEASE_LIMIT_S = 45.0
 _LOOK_AGAIN_S = 0.01
+_USUAL = Limits()
 _THIS_MACHINE = "127.0.0.1"
 
 
@@ -61,7 +65,7 @@ def create(
     client_environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
     clock: Clock,
     user: JobUser | None = None,
-    disk_reserve: int = _DISK_RESERVE,
+    limits: Limits = _USUAL,
 ) -> "LocalEngine":
     """Entry point `openbatchai.engines: local`."""
     return LocalEngine(
@@ -71,15 +75,14 @@ def create(
         client_environment=client_environment,
         clock=clock,
         user=user,
-        disk_reserve=disk_reserve,
+        limits=limits,
     )
 
 
 class LocalEngine:
     """`images` maps patterns of image names to interpreters; `client_environment` holds what jobs need to
     reach the service (proxy and CA); `grace_s` is the time between TERM and KILL; `look` says what the
-    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one).
-    No run starts with less than `disk_reserve` bytes free (2 % of a small disk)."""
+    machine has. Processes of tasks run as `user`, which must be able to reach `root` (None: as this one)."""
 
     def __init__(
         self,
@@ -92,10 +95,10 @@ class LocalEngine:
         grace_s: float = _GRACE_S,
         look: Callable[[gpus.Nvml | None], machine.Machine] = machine.look,
         user: JobUser | None = None,
-        disk_reserve: int = _DISK_RESERVE,
+        limits: Limits = _USUAL,
     ) -> None:
         self._clock = clock
-        self._disk_reserve = disk_reserve
+        self._limits = limits
         self._user = user
         self._layout = Layout(root.resolve())
         self._layout.create()
@@ -103,6 +106,7 @@ class LocalEngine:
         self._machine = look(self._nvml)
         self._nodes = Nodes(self._layout, self._machine)
         self._groups = cgroups.open_groups(self._layout.root)
+        self._housekeeping = Housekeeping(self._layout.tasks, limits.keep_s, limits.keep_bytes)
         self._preparation = Preparation(
             self._layout,
             self._nodes,
@@ -113,9 +117,11 @@ class LocalEngine:
             Path(sys.executable),
             user,
             self._groups,
+            limits.output_bytes,
         )
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
+        self._sampler = Sampler(limits.sample_s, self._nvml, self._subjects, clock)
         self._recover()
 
     def capabilities(self) -> EngineCapabilities:
@@ -124,7 +130,7 @@ class LocalEngine:
 
     def hold(self) -> str:
         disk = shutil.disk_usage(self._layout.root)
-        wanted = min(self._disk_reserve, int(disk.total * _MOST_RESERVED))
+        wanted = min(self._limits.disk_reserve, int(disk.total * _MOST_RESERVED))
         if disk.free >= wanted:
             return ""
         return (
@@ -182,6 +188,9 @@ class LocalEngine:
         except (FileNotFoundError, IsADirectoryError):
             return b""
 
+    def samples(self, task_id: str, after: int) -> list[Sample]:
+        return sampling.read(self._layout.task(task_id), after)
+
     def forget(self, task_id: str) -> None:
         directory = self._layout.task(task_id)
         if not directory.exists() or not records.ended(directory):
@@ -215,6 +224,9 @@ class LocalEngine:
         if running:
             self._changed()
 
+    def tidy(self) -> None:
+        self._housekeeping.tidy_now_and_then()
+
     def make_file_server(self, key: str) -> FileServerFacts:
         directory = self._layout.file_server(key)
         directory.mkdir(exist_ok=True)
@@ -230,7 +242,18 @@ class LocalEngine:
             raise OSError(f"something is still mounted below {directory}")
 
     def close(self) -> None:
+        self._sampler.close()
         self._watch.close()
+
+    def _subjects(self) -> list[sampling.Subject]:
+        """The tasks that have an agent, or are about to."""
+        found = []
+        for task_id in self._watch.tasks():
+            directory = self._layout.task(task_id)
+            agent = agents.pid_of(directory)
+            node = self._nodes.find(records.identity(directory).get("node_id", "")) if agent else None
+            found.append(sampling.Subject(agent, directory, node.gpus if node else ()))
+        return found
 
     def _recover(self) -> None:
         """Take over the tasks of an engine that was here before, and end what they left running."""
@@ -260,12 +283,14 @@ class LocalEngine:
             descriptor = agents.open_agent(directory)
             if descriptor is not None:
                 self._watch.add(task_id, descriptor)
+                self._sampler.wake()
                 return 0
             # Read after the lock: an agent publishes the end before it lets go.
             if records.ended(directory) or not directory.exists():
                 return 0
             if may_spawn and agents.can_start(directory):
                 self._watch.add(task_id, os.pidfd_open(agents.spawn(directory)))
+                self._sampler.wake()
                 return 0
             ended = lost.settle(directory)
             if ended is not None:

@@ -66,6 +66,7 @@ class Places:
     node: Path
     home: Path
     python: Path
+    jobs: Path
     job: JobPlaces
     shared: Path
 
@@ -100,6 +101,7 @@ class Preparation:
         own_python: Path,
         user: JobUser | None,
         groups: ControlGroups | None,
+        output_bytes: int,
     ) -> None:
         self._layout = layout
         self._nodes = nodes
@@ -110,18 +112,21 @@ class Preparation:
         self._own_python = own_python
         self._user = user
         self._groups = groups
+        self._output_bytes = output_bytes
         (layout.shell / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
 
     def places(self, task: Task) -> Places:
         directory = self._layout.task(task.id)
         node = self._layout.node(task.node_id)
-        owner = node if task.kind is TaskKind.NODE_PREPARATION else directory
+        own = self._layout.task(task.continues or task.id)
+        owner = node if task.kind is TaskKind.NODE_PREPARATION else own
         return Places(
             directory=directory,
             node=node,
             home=owner / "home",
             python=owner / "python",
-            job=job_places(directory, task.job_path),
+            jobs=own / "jobs",
+            job=job_places(own, task.job_path),
             shared=self._layout.run(task.run_id or task.id) / "shared",
         )
 
@@ -147,6 +152,7 @@ class Preparation:
             "run_id": task.run_id,
             "notes": [*self._notes(node), *notes],
             "user": self._user.to_task() if self._user else None,
+            "output_bytes": self._output_bytes or None,
             "cgroup": str(self._groups.of(places.directory.name)) if self._groups else None,
             "bash": bash,
             "cwd": str(places.job.temp),
@@ -183,24 +189,32 @@ class Preparation:
             return staging / path.relative_to(places.directory)
 
         job = places.job
-        for path in (places.home, places.temp, job.mounts, job.temp, places.shared):
+        # What an earlier task left stays as it is; it may have been changed in any way.
+        made = () if task.continues else (places.home, job.mounts, job.temp)
+        for path in (places.temp, places.shared, *made):
             staged(path).mkdir(parents=True, exist_ok=True)
-        if interpreter:
+        if interpreter and not task.continues:
             earlier = self._packages_of_node(task, places, interpreter)
             interpreters.make_environment(staged(places.python), interpreter, earlier)
         if task.fresh_output:
             places.emptied.parent.mkdir(exist_ok=True)
         if self._user:
-            self._hand_over(places, staged, self._user)
+            self._hand_over(places, staged, self._user, continues=bool(task.continues))
 
-    def _hand_over(self, places: Places, staged: Callable[[Path], Path], user: JobUser) -> None:
+    def _hand_over(
+        self, places: Places, staged: Callable[[Path], Path], user: JobUser, *, continues: bool
+    ) -> None:
         """The user passes through the task's directory and has what is made for it to write in. In the mount
         roots and beside them it may add, but not touch what is there."""
-        given = (places.home, places.temp, places.python, places.job.temp, places.shared)
-        for path in (*given, places.emptied.parent):
+        given = [places.temp, places.shared, places.emptied.parent]
+        roots = [places.node / "mounts"]
+        if not continues:
+            given += [places.home, places.python, places.job.temp]
+            roots += [staged(places.job.parent), staged(places.job.mounts)]
+        for path in given:
             if staged(path).exists():
                 own(staged(path), user)
-        for path in (staged(places.job.parent), staged(places.job.mounts), places.node / "mounts"):
+        for path in roots:
             os.chown(path, -1, user.gid)
             path.chmod(0o1770)
         directory = staged(places.directory)
@@ -346,7 +360,7 @@ class Preparation:
         outside = [mount["target"] for mount in mounts if mount["target"]]
         mount_root = places.node / "mounts"
         outside += [str(link.resolve()) for link in _links_below(mount_root)]
-        volumes = [mount_root, places.directory / "jobs", self._layout.shell, places.shared]
+        volumes = [mount_root, places.jobs, self._layout.shell, places.shared]
         return {
             "name": f"openbatchai-{places.directory.name}"[:120],
             "image": images.full_name(container),

@@ -46,6 +46,11 @@ class Watch:
         with self._lock:
             return self._watched[task_id] > 0
 
+    def tasks(self) -> list[str]:
+        """Those with an agent that is watched."""
+        with self._lock:
+            return [task_id for task_id, number in self._watched.items() if number > 0]
+
     def close(self) -> None:
         if self._epoll.closed:
             return

@@ -2,8 +2,9 @@
 
 from openbatchai.domain.errors import invalid_property
 from openbatchai.domain.model import Event, Node, VaultSecret
+from openbatchai.domain.ports import Sample
 from openbatchai.domain.reasons import Reason, Waiting
-from openbatchai.services import preemption, stories, vaults
+from openbatchai.services import preemption, stories, usage, vaults
 from openbatchai.wire import arm
 
 from .calls import Answer, Call, Json, Route
@@ -16,6 +17,7 @@ def own_routes() -> list[Route]:
     return [
         Route("GET", f"{_ROOT}/events", list_events),
         Route("GET", f"{_ROOT}/waiting", show_waiting),
+        Route("GET", f"{_ROOT}/usage", show_usage),
         Route("GET", f"{_ROOT}/nodes", list_nodes),
         Route("POST", f"{_ROOT}/preempt", preempt_node),
         Route("GET", f"{_ROOT}/secrets", list_secrets),
@@ -47,6 +49,26 @@ def show_waiting(call: Call, subscription: str) -> Answer:
             "startsAtTheLatest": _latest(waiting),
         }
     return Answer(200, arm.without_none({**body, "message": message}))
+
+
+def show_usage(call: Call, subscription: str) -> Answer:
+    """`?job=` names the job: what its latest run used, node by node."""
+    job, nodes = usage.of_job(call.context, _named(call, "job"))
+    found = [{"nodeId": n.node_id, "samples": [_sample(s) for s in n.samples]} for n in nodes]
+    return Answer(200, {"job": job.name, **arm.list_body(found)})
+
+
+def _sample(sample: Sample) -> Json:
+    return arm.without_none(
+        {
+            "time": arm.instant(sample.at),
+            "cpuSeconds": sample.cpu_seconds,
+            "memoryBytes": sample.memory_bytes,
+            "processes": sample.processes,
+            "gpuPercent": sample.gpu_percent,
+            "gpuMemoryBytes": sample.gpu_memory_bytes,
+        }
+    )
 
 
 def _latest(waiting: Waiting) -> str | None:

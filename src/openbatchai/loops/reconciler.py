@@ -93,6 +93,8 @@ class Reconciler:
         if forced:
             retention.prune(self._context)
         execution.carry_out(self._context, slow=True, forced=forced)
+        if forced:
+            self._context.engine.tidy()
 
     def decide(self, unit: Unit, events: Sequence[TaskEvent] = ()) -> datetime | None:
         """All that follows from these events and from what was committed before, in one transaction: a job

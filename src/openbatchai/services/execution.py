@@ -7,6 +7,7 @@ and its row is removed when it is done, so a crash in between repeats it at wors
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from sqlalchemy import false, select, true
@@ -288,7 +289,7 @@ def _is_of(error: Json, node: Node) -> bool:
 def _start(context: Context, task_id: str) -> bool:
     """False when the task was called off meanwhile."""
     with context.store.read() as unit:
-        spec = _task_spec(unit, task_id)
+        spec = _task_spec(unit, task_id, context.clock.now())
     if spec is None:
         return False
     context.engine.start(spec)
@@ -303,7 +304,7 @@ def _set_started(unit: Unit, task_id: str) -> None:
         unit.changed = True
 
 
-def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
+def _task_spec(unit: Unit, task_id: str, now: datetime) -> TaskSpec | None:
     """The task to start; None when it was called off meanwhile."""
     task = unit.tasks.get(id=task_id)
     if task is None or task.ended:
@@ -320,7 +321,13 @@ def _task_spec(unit: Unit, task_id: str) -> TaskSpec | None:
         return None
     job.secrets = vaults.resolved(unit, job.spec, job.secrets)
     nodes = [facts_of(n) for n in unit.nodes.list(run_id=task.run_id, order=unit.nodes.table.c.id)]
-    return run_task(task.id, job, task.phase, task.position, nodes, _job_path(unit, job))
+    path = _job_path(unit, job)
+    if task.phase == 0:
+        return run_task(task.id, job, task.phase, task.position, nodes, path)
+    earlier = unit.tasks.get(run_id=task.run_id, node_id=task.node_id, phase=task.phase - 1)
+    elapsed = now - job.started if job.started else timedelta(0)
+    continues = earlier.id if earlier else ""
+    return run_task(task.id, job, task.phase, task.position, nodes, path, continues, elapsed)
 
 
 def _job_path(unit: Unit, job: Job) -> str:

@@ -65,10 +65,7 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
     """
 
     def work(unit: Unit) -> tuple[Job, Waiting | None, str]:
-        found = _resolve(unit, text)
-        job = unit.jobs.get(id=int(found.id)) if found.kind == "job" else None
-        if job is None:
-            raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
+        job = job_named(unit, text)
         if job.execution_state is not ExecutionState.QUEUED:
             return job, None, f"It does not wait: it is {job.execution_state}."
         cluster = context.kept.current(unit).clusters.get(job.cluster_id)
@@ -82,6 +79,15 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
 
     # On the thread that keeps the scheduler's view, so that the answer is of one moment.
     return context.store.write(work)
+
+
+def job_named(unit: Unit, text: str) -> Job:
+    """Raises as `events` does, and 400 for what is no job."""
+    found = _resolve(unit, text)
+    job = unit.jobs.get(id=int(found.id)) if found.kind == "job" else None
+    if job is None:
+        raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
+    return job
 
 
 def named_cluster(unit: Unit, text: str) -> Cluster:
