@@ -37,6 +37,29 @@ class DeviceDescriptor:
 
     __str__ = __repr__
 
+    def as_string(self) -> str:
+        return repr(self)
+
+    @staticmethod
+    def cpu_device() -> DeviceDescriptor:
+        return cpu()
+
+    @staticmethod
+    def gpu_device(device_id: int) -> DeviceDescriptor:
+        return gpu(device_id)
+
+    @staticmethod
+    def all_devices() -> tuple[DeviceDescriptor, ...]:
+        return all_devices()
+
+    @staticmethod
+    def use_default_device() -> DeviceDescriptor:
+        return use_default_device()
+
+    @staticmethod
+    def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
+        return try_set_default_device(device, acquire_device_lock)
+
     @property
     def torch_device(self) -> torch.device:
         return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)

@@ -173,6 +173,26 @@ class Variable(TensorOpsMixin):
     def is_placeholder(self) -> bool:
         return self.kind_name == "Placeholder"
 
+    @property
+    def kind(self) -> int:
+        """0 input, 1 output, 2 parameter, 3 constant, 4 placeholder."""
+        return ["Input", "Output", "Parameter", "Constant", "Placeholder"].index(self.kind_name)
+
+    def as_parameter(self) -> Parameter:
+        """This variable as the parameter that it is.  Raises TypeError for others."""
+        if not isinstance(self, Parameter):
+            raise TypeError("cannot be converted into a Parameter")
+        return self
+
+    def as_constant(self) -> Constant:
+        """This variable as the constant that it is.  Raises TypeError for others."""
+        if not isinstance(self, Constant):
+            raise TypeError("cannot be converted into a Constant")
+        return self
+
+    def as_string(self) -> str:
+        return repr(self)
+
     def has_batch_axis(self) -> bool:
         return any(axis.is_batch_axis for axis in self.dynamic_axes)
 

@@ -7,7 +7,9 @@ compares.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,14 @@ def _module(name: str) -> Any:
 
 def _missing_members(entry: dict[str, Any], here: Any) -> list[str]:
     members = entry.get("members") or {}
-    return sorted(m for m in members if not m.startswith("_") and not hasattr(here, m))
+    own = _assigned(here) if isinstance(here, type) else set()
+    return sorted(m for m in members if not m.startswith("_") and not hasattr(here, m) and m not in own)
+
+
+def _assigned(here: type) -> set[str]:
+    """The attributes that a class gives its instances."""
+    sources = [inspect.getsource(c) for c in here.__mro__ if c.__module__.startswith("cntk")]
+    return {name for text in sources for name in re.findall(r"self\.(\w+)(?:: [^=\n]+)? = ", text)}
 
 
 def public_names(api: dict[str, dict[str, Any]]) -> str:

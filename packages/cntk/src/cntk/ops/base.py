@@ -159,6 +159,9 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         found.extend(variable for variable in self.inputs if variable.name == name)
         return found
 
+    def as_string(self) -> str:
+        return str(self)
+
     def find_by_uid(self, uid: str, depth: int = 0) -> Any:
         """The function, parameter or variable of that uid, or None."""
         for function in graph.preorder(self.root_function):
