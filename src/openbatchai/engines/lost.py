@@ -23,7 +23,7 @@ from openbatchai.agent.task import OUTPUTS
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import MountLevel, TaskFault
-from openbatchai.engines import agents, cgroups, records
+from openbatchai.engines import agents, cgroups, records, removal
 from openbatchai.engines.layout import task_id
 
 _KILL_LIMIT_S = 10.0
@@ -49,6 +49,7 @@ def settle(directory: Path) -> int | None:
         # The last words lie behind the links.
         fault = _fault(directory, list(spec.get("secrets", {}).values()), spec.get("user"))
         _remove_links(spec)
+        removal.unmount_below(directory)
         records.say(directory, f"Ended {ended} processes in place of the agent")
         records.write_end(directory, None, fault)
         return ended
@@ -198,7 +199,7 @@ def _remove_container(directory: Path) -> None:
 
 
 def _remove_links(spec: dict[str, Any]) -> None:
-    """Job mounts go with the job. What is really mounted is unmounted when its directory is removed."""
+    """Job mounts go with the job; those of a node are not below the task's directory."""
     for mount in spec.get("mounts", ()):
         path = Path(mount["path"])
         if mount["level"] == MountLevel.JOB and path.is_symlink():

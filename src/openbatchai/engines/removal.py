@@ -21,9 +21,7 @@ def remove_tree(path: Path) -> bool:
         return True
     if not path.exists():
         return True
-    for place in reversed(mounted_below(path)):
-        _unmount(place)
-    if mounted_below(path):
+    if not unmount_below(path):
         return False
     try:
         shutil.rmtree(path)
@@ -38,6 +36,13 @@ def remove_tree(path: Path) -> bool:
                         inner.chmod(0o700)
         shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
+
+
+def unmount_below(path: Path) -> bool:
+    """Unmount what is mounted at or below a directory; False when something could not be."""
+    for place in reversed(mounted_below(path)):
+        _unmount(place)
+    return not mounted_below(path)
 
 
 def mounted_below(path: Path) -> list[Path]:
