@@ -274,3 +274,38 @@ def test_trees_of_the_time_before_are_shared_once(tmp_path, nobody):
     assert seen(storage / "acct" / ".meta")[0] == "drwx--S---"
     assert seen(storage / "acct" / ".meta" / "side.db")[0] == "-rw-------"
     assert seen(secret) == ("-rw-r--r--", 0)
+
+
+def test_what_leads_to_the_shares_is_the_services(tmp_path, nobody):
+    """Who may write there may put a link in the place of a share, or of the side store."""
+    storage = tmp_path / "storage"
+    share = storage / "acct" / "file" / "share"
+    share.mkdir(parents=True)
+    for folder in (storage, storage / "acct"):
+        folder.chmod(0o700)
+    uploads = storage / "acct" / ".staging" / "uploads"
+    uploads.mkdir(parents=True)
+    uploads.parent.chmod(0o700)
+    # As a version before left it.
+    (storage / "acct" / "file").chmod(0o2775)
+
+    user.share(storage, nobody)
+
+    tries = f"touch {share}/x && echo share; touch {storage}/acct/file/x; touch {storage}/acct/x; "
+    tries += f"mv {storage}/acct/.staging {storage}/acct/s; touch {uploads}/x; ls {storage}"
+    done = subprocess.run(
+        ["sh", "-c", tries],
+        user=nobody.uid,
+        group=nobody.gid,
+        extra_groups=nobody.groups,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr.count("denied")) == ("share\n", 5)
+    # What is made there and renamed into a share is the group's.
+    (uploads / "new").touch()
+    assert (uploads / "new").stat().st_gid == nobody.gid
+
+    (storage / "acct" / "file").chmod(0o2775)
+    user.share(storage, nobody)
+    assert stat.filemode((storage / "acct" / "file").stat().st_mode) == "drwxr-sr-x"
