@@ -368,7 +368,8 @@ class Campaign:
             until(lambda: not self._busy(), "the end of all tasks", 30)
         with self.oracle.open() as lines:
             self.wrong += judge(self.asked, lines, self._outputs())
-        return self.wrong + self._left_behind()
+        self.wrong += self._left_behind()
+        return self.wrong
 
     @contextlib.contextmanager
     def _said(self, what: str) -> Iterator[None]:
@@ -395,7 +396,9 @@ class Campaign:
         for directory in self.share.rglob("jobs/*/*/stdouterr"):
             texts = [path.read_text() for path in sorted(directory.glob("stdout*.txt"))]
             found.append([line for text in texts for line in text.split("\n")[:-1]])
-            self.wrong += [f"{directory}: {text[-40:]!r} has no end" for text in texts if text and text[-1] != "\n"]
+            self.wrong += [
+                f"{directory}: {text[-40:]!r} has no end" for text in texts if text and text[-1] != "\n"
+            ]
         return found
 
     def _left_behind(self) -> list[str]:
@@ -420,22 +423,29 @@ class Campaign:
         return wrong
 
     def report(self) -> str:
-        states = Counter(
-            "deleted" if job.deleted else " ".join(str(part) for part in (job.last or ("none",))[:3])
-            for job in self.asked
-        )
-        lines = [f"seed {self.seed}: {len(self.asked)} jobs, {sum(self.kills.values())} kills"]
+        jobs, kills = self.asked, sum(self.kills.values())
+        lines = [f"seed {self.seed}: {len(jobs)} jobs, {kills} kills, {self.preempted} preemptions"]
         lines += [f"  killed {count:5}  {what}" for what, count in sorted(self.kills.items())]
-        kinds = Counter(state if "JobFailed" not in state or "137" in state else "failed as asked, JobFailed" for state in states.elements())
-        kinds = Counter(state if "Preparation" not in state or "137" in state else "failed as asked, JobPreparationFailed" for state in kinds.elements())
-        lines += [f"  jobs   {count:5}  {what}" for what, count in sorted(kinds.items())]
-        several = sum(job.nodes > 1 for job in self.asked)
-        lines += [
-            f"  {several} of several nodes, {sum(job.prepared is not None for job in self.asked)} with a preparation,"
-            f" {sum(job.mounted for job in self.asked)} with a mount, {self.preempted} preemptions",
-            f"  {self.polled} answers with counts of nodes; wrong: {len(self.wrong)}",
-        ]
+        ends = Counter(self._end(job) for job in jobs)
+        lines += [f"  jobs   {count:5}  {what}" for what, count in sorted(ends.items())]
+        kinds = {
+            "of several nodes": sum(job.nodes > 1 for job in jobs),
+            "with a preparation": sum(job.prepared is not None for job in jobs),
+            "with a mount": sum(job.mounted for job in jobs),
+            "with a name used before": sum(job.key.endswith("again") for job in jobs),
+            "on preemptible nodes": sum(job.cluster == "low" for job in jobs),
+        }
+        lines += [f"  jobs   {count:5}  {what}" for what, count in kinds.items()]
+        lines += [f"  {self.polled} answers whose counts of nodes were added up; wrong: {len(self.wrong)}"]
         return "\n".join(lines)
+
+    @staticmethod
+    def _end(job: Asked) -> str:
+        if job.deleted or job.last is None:
+            return "deleted" if job.deleted else "without an end"
+        state, code, error, _ = job.last
+        how = "killed" if code == 137 else "by its own exit code" if code else ""
+        return " ".join(filter(None, (state, error, how)))
 
 
 def outcome(properties: Json) -> tuple[Any, ...]:

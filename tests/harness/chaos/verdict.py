@@ -8,8 +8,10 @@ from .workload import Asked
 
 # KEY, PHASE, ATTEMPT, NODE: one process of a job, which is to be started once at most.
 Process = tuple[str, str, int, str]
+# State, exit code and the code of the first error.
+Outcome = tuple[str, int | None, str]
 
-SUCCEEDED = ("succeeded", 0, "")
+SUCCEEDED: Outcome = ("succeeded", 0, "")
 
 
 @dataclass
@@ -94,9 +96,9 @@ def judge_job(asked: Asked, story: Story) -> list[str]:
     return wrong
 
 
-def _allowed(asked: Asked, mine: dict[Process, Told], attempts: Sequence[int]) -> set[tuple[str, int | None, str]]:
+def _allowed(asked: Asked, mine: dict[Process, Told], attempts: Sequence[int]) -> set[Outcome]:
     earned = _earned(asked, mine, attempts[-1]) if attempts else None
-    found: set[tuple[str, int | None, str]] = {earned} if earned else set()
+    found: set[Outcome] = {earned} if earned else set()
     if asked.agents_killed:
         found.add(("failed", None, "NodeAgentLost"))
     if asked.processes_killed:
@@ -106,7 +108,7 @@ def _allowed(asked: Asked, mine: dict[Process, Told], attempts: Sequence[int]) -
     return found
 
 
-def _earned(asked: Asked, mine: dict[Process, Told], attempt: int) -> tuple[str, int | None, str] | None:
+def _earned(asked: Asked, mine: dict[Process, Told], attempt: int) -> Outcome | None:
     """What an attempt came to by itself; None while its processes did not say that they had ended."""
     preparations = _codes(mine, "prep", attempt)
     if any(preparations):
