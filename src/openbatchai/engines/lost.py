@@ -80,7 +80,8 @@ def _last_lines(path: str, user: dict[str, Any] | None) -> str:
         return last_lines(path)
     with suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run(
-            ["tail", "-c", "2048", "--", path],
+            # Of a file only: a pipe or a device that the job put there would not end.
+            ["/bin/sh", "-c", '[ -f "$0" ] && exec tail -c 2048 -- "$0"', path],
             env={"PATH": "/usr/bin:/bin"},
             user=user["uid"],
             group=user["gid"],
