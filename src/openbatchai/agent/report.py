@@ -10,6 +10,8 @@ import json
 import os
 import time
 
+from openbatchai.agent.outputs import open_file
+
 EVENTS = "events.jsonl"
 EXIT = "exit.json"
 TASK = "task.json"
@@ -160,7 +162,7 @@ def _empty(folder: str) -> None:
 
 
 def _append_to(path: str, mode: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+    return open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
 
 
 def _write(path: str, content: dict[str, object], *, durably: bool) -> None:
