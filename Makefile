@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(if $(wildcard $(VENV)/bin),$(VENV)/bin/)
 
-.PHONY: api-coverage install lint format type contract test test-slow test-campaign test-clients test-az test-golden cntk-coverage check quickstart
+.PHONY: api-coverage install lint format type contract test test-slow test-campaign chaos test-clients test-az test-golden cntk-coverage check quickstart
 install:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -c constraints.txt -e ./packages/cntk -e '.[dev]'
@@ -24,6 +24,9 @@ test-slow:
 test-campaign:
 	# 20,000 made-up requests for each api-version, in about ten minutes.
 	$(BIN)pytest -m slow -rP tests/http/arm/test_campaign.py
+chaos:
+	# 2,000 kills of service, agents and jobs over 5,000 jobs: about an hour. Less: make chaos CHAOS='--jobs 200 --kills 100 --seed 1'
+	PYTHONPATH=src:tests $(BIN)python -m harness.chaos.campaign $(CHAOS)
 test-clients:
 	$(BIN)pytest -m clients tests/clients
 test-az:

@@ -297,6 +297,8 @@ def _choose_job_user(home: Home, wanted: str) -> user.Choice:
     except user.NoSuchUserError as error:
         raise config.HomeUnusableError(f"{home.configuration}: jobUser: {error}") from None
     if found.user is not None:
+        # What the shell's umask would close, jobs must get through; what is secret has modes of its own.
+        os.umask(0o022)
         user.share(home.storage, found.user)
         user.let_pass((home.path, home.engine, home.ca), found.user)
     return found

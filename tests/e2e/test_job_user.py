@@ -2,9 +2,12 @@
 
 import os
 import pwd
+import tempfile
+from pathlib import Path
 
 import pytest
-from harness.arm import Arm
+from harness.arm import Arm, Lab
+from harness.service import Service
 
 from openbatchai.engines.user import USUAL
 
@@ -63,6 +66,24 @@ class TestWithAnInterpreterForAll:
         job = lab.submit("true")
         lab.finished(job)
         assert f"Processes run as {user}" in lab.output(job, "execution.log")
+
+    def test_the_umask_of_roots_shell_is_in_nobodys_way(self, user):
+        with tempfile.TemporaryDirectory() as place:
+            Path(place).chmod(0o755)
+            service = Service(Path(place) / "home")
+            before = os.umask(0o077)
+            try:
+                service.up()
+                written = Lab(Arm(service)).succeeds("id -un; touch $AZ_BATCHAI_MOUNT_ROOT/afs/x")
+            finally:
+                os.umask(before)
+                service.discard()
+        assert written == f"{user}\n"
+
+    def test_what_leads_to_the_share_is_closed(self, user, lab):
+        """A link beside the share would be followed by the service."""
+        up = "cd -P $AZ_BATCHAI_MOUNT_ROOT/afs/.."
+        assert lab.succeeds(f"{up}; ln -s / evil || mv .. x || mv ../.meta ../x || echo closed") == "closed\n"
 
 
 @as_root

@@ -239,7 +239,6 @@ class TestSeveralNodes:
 
     def test_every_node_is_prepared_and_the_job_finds_what_its_own_preparation_left(self, three):
         share = three.arm.service.share(three.share)
-        (share / "prepared").mkdir()
         out = three.succeeds(
             "",
             nodeCount=3,
@@ -249,7 +248,7 @@ class TestSeveralNodes:
             jobPreparation={
                 "commandLine": "echo $AZ_BATCH_NODE_ID | tee $AZ_BATCHAI_JOB_TEMP/node > ~/kept; "
                 "echo export FROM_BASHRC=read >> ~/.bashrc; "
-                "touch $AZ_BATCHAI_MOUNT_ROOT/afs/prepared/$AZ_BATCH_NODE_ID"
+                "cd $AZ_BATCHAI_MOUNT_ROOT/afs; mkdir -p prepared; touch prepared/$AZ_BATCH_NODE_ID"
             },
         )
         nodes = sorted(path.name for path in (share / "prepared").iterdir())

@@ -47,15 +47,15 @@ class Shares:
     def __init__(self, root: Path) -> None:
         self.root = root
         for service in StorageService:
-            (root / service / "data").mkdir(parents=True)
+            (root / "acct" / service / "data").mkdir(parents=True)
 
     def path(self, service: StorageService = StorageService.FILE) -> Path:
-        return self.root / service / "data"
+        return self.root / "acct" / service / "data"
 
     def locate(self, ref: ItemRef, account_key: str) -> str:
         if ref.account != "acct" or account_key != KEY:
             raise MountRefusedError(f"The key of account {ref.account} is not valid for {ref.container}")
-        place = self.root / ref.service / ref.container
+        place = self.root / "acct" / ref.service / ref.container
         if not place.is_dir():
             raise MountRefusedError(f"{ref.container} does not exist in account {ref.account}")
         return str(place)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -304,6 +305,24 @@ def test_an_unmanaged_file_system_is_mounted_for_the_job_only(local, build, out,
 
     assert end.exit_code == 0, printed(out)
     assert not (root / "tasks/task-1/jobs/ws/exp/job/mounts/own").is_mount()
+
+
+@needs_root
+@pytest.mark.parametrize("continues", ["", "task-1"])
+def test_an_unmanaged_file_system_of_a_job_goes_with_a_killed_agent(local, build, root, continues):
+    """Also that of a later phase, which goes on in the places of the first."""
+    mounts = (build.mount(), unmanaged(build, "mount -t tmpfs -o size=1m tmpfs"))
+    if continues:
+        local.run(build.task("true", mounts=mounts))
+    local.engine.start(build.task("sleep 1000", id="task-2", mounts=mounts, continues=continues))
+    local.until_step(StepKind.TOOLKIT, "task-2")
+    place = root / f"tasks/{continues or 'task-2'}/jobs/ws/exp/job/mounts/own"
+    assert place.is_mount()
+
+    os.kill(int((root / "tasks/task-2/started").read_text().split()[0]), signal.SIGKILL)
+
+    assert local.end("task-2").fault.code == Fault.NODE_AGENT_LOST
+    assert not place.is_mount()
 
 
 @needs_root

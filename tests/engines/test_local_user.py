@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import NodeRequest, Signal, StepKind, TaskKind
+from openbatchai.domain.ports import MountKind, NodeRequest, Signal, StepKind, TaskKind
 from openbatchai.engines import user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
@@ -274,3 +274,63 @@ def test_trees_of_the_time_before_are_shared_once(tmp_path, nobody):
     assert seen(storage / "acct" / ".meta")[0] == "drwx--S---"
     assert seen(storage / "acct" / ".meta" / "side.db")[0] == "-rw-------"
     assert seen(secret) == ("-rw-r--r--", 0)
+
+
+def test_what_leads_to_the_shares_is_the_services(tmp_path, nobody):
+    """Who may write there may put a link in the place of a share, or of the side store."""
+    storage = tmp_path / "storage"
+    share = storage / "acct" / "file" / "share"
+    share.mkdir(parents=True)
+    for folder in (storage, storage / "acct"):
+        folder.chmod(0o700)
+    uploads = storage / "acct" / ".staging" / "uploads"
+    uploads.mkdir(parents=True)
+    uploads.parent.chmod(0o700)
+    # As a version before left it.
+    (storage / "acct" / "file").chmod(0o2775)
+
+    user.share(storage, nobody)
+
+    tries = f"touch {share}/x && echo share; touch {storage}/acct/file/x; touch {storage}/acct/x; "
+    tries += f"mv {storage}/acct/.staging {storage}/acct/s; touch {uploads}/x; ls {storage}"
+    done = subprocess.run(
+        ["sh", "-c", tries],
+        user=nobody.uid,
+        group=nobody.gid,
+        extra_groups=nobody.groups,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr.count("denied")) == ("share\n", 5)
+    # What is made there and renamed into a share is the group's.
+    (uploads / "new").touch()
+    assert (uploads / "new").stat().st_gid == nobody.gid
+
+    (storage / "acct" / "file").chmod(0o2775)
+    user.share(storage, nobody)
+    assert stat.filemode((storage / "acct" / "file").stat().st_mode) == "drwxr-sr-x"
+
+
+def test_what_mounts_as_root_runs_nothing_of_the_jobs(local, build, out, root, tmp_path):
+    """The programs on a job's PATH and its ~/.bashrc are its user's."""
+    mount = build.mount(kind=MountKind.UNMANAGED, relative_path="own", command="mount -t tmpfs none")
+    trap = f"id -u >> {tmp_path}/met"
+    (tmp_path / "met").touch(mode=0o666)
+    (tmp_path / "met").chmod(0o666)
+    lines = [f"echo '{trap}' > ~/.bashrc"]
+    for name in ("mount", "umount"):
+        place = f'"$HOME/../python/bin/{name}"'
+        lines.append(f"printf '#!/bin/sh\\n{trap}\\n' > {place}; chmod 755 {place}")
+
+    first = build.task("; ".join(lines), id="task-1", mounts=(build.mount(), mount))
+    assert local.run(first).fault is None
+    then = build.task("true", id="task-2", continues="task-1", mounts=(build.mount(), mount))
+    assert local.run(then).fault is None
+
+    assert set((tmp_path / "met").read_text().split()) == {str(user.choose("nobody", tmp_path, []).user.uid)}
+
+
+def test_tasks_of_others_cannot_be_found(local, build, out):
+    local.run(build.task('ls "$HOME/../.." || ls "$HOME/../../../nodes" || echo closed'))
+
+    assert printed(out) == "closed\n"

@@ -280,3 +280,24 @@ def test_what_is_no_plain_file_is_not_replaced(convnet: C.Function, tmp_path: Pa
     with pytest.raises(RuntimeError, match=r"^Cannot open file '.*folder' for writing\.$"):
         convnet.save(str(tmp_path / "folder"))
     assert {p.name for p in tmp_path.iterdir()} == {"real.dnn", "link.dnn", "pipe", "folder"}
+
+
+def test_the_state_of_a_checkpoint(tmp_path: Path) -> None:
+    """What the format's description lists for a `.ckp`, read by the reader above."""
+    x, y = C.input_variable(3), C.input_variable(2)
+    z = C.layers.Dense(2)(x)
+    rate = C.learning_parameter_schedule_per_sample([0.1, 0.05], epoch_size=4)
+    trainer = C.Trainer(z, C.squared_error(z, y), C.adam(z.parameters, rate, 0.9))
+    trainer.train_minibatch({x: np.ones((4, 3), np.float32), y: np.zeros((4, 2), np.float32)})
+    trainer.save_checkpoint(str(tmp_path / "c"), {"epoch": 3})
+    state = dictionary((tmp_path / "c.ckp").read_bytes())
+    assert set(state) == {"Version", "Learners", "ExternalState", "DistributedState"}
+    (learner,) = state["Learners"]
+    assert learner["sample_count"] == 4
+    assert learner["minibatchCount"] == 1
+    assert learner["learnig_rate_schedule"]["schedule"] == {"4": 0.1, "8": 0.05}
+    # Stored shapes are reversed: for W (3, 2) two matrices [2, 3] side by side.
+    assert [list(shape) for shape, _ in learner["smoothed_gradients"]] == [[2, 6], [2, 2]]
+    assert learner["smoothed_count"] == 1.0
+    assert state["ExternalState"] == {"epoch": 3}
+    assert dictionary((tmp_path / "c").read_bytes())["root"].startswith("Combine")

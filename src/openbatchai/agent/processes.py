@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from openbatchai.agent import faults, tree
+from openbatchai.agent.outputs import open_file
 from openbatchai.agent.spec import Json
 from openbatchai.agent.user import acting_as, become
 
@@ -57,8 +58,8 @@ class Processes:
         try:
             with acting_as(files_of):
                 files.append(os.open("/dev/null", os.O_RDONLY))
-                files.append(os.open(stdout, _APPEND, 0o666))
-                files.append(os.open(stderr, _APPEND, 0o666))
+                files.append(open_file(stdout, _APPEND))
+                files.append(open_file(stderr, _APPEND))
             if user is not None:
                 return _fork_as(user, arguments, environment, files)
             return os.posix_spawn(

@@ -5,15 +5,21 @@ event, so that an agent killed between two writes can never leave two ends behin
 """
 
 import contextlib
+import errno
 import json
 import os
 import time
+
+from openbatchai.agent.outputs import open_file
 
 EVENTS = "events.jsonl"
 EXIT = "exit.json"
 TASK = "task.json"
 LOG = "execution.log"
 PRIVATE = "private"
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ROOM_PAUSE_S = 1.0
 
 
 class Report:
@@ -43,7 +49,9 @@ class Report:
 
     def event(self, kind: str, step: str | None = None, exit_code: int | None = None) -> None:
         record = self._record(kind, step, exit_code)
-        os.write(self._events, json.dumps(record).encode() + b"\n")
+        # On a full disk the step goes untold; what decides is the end, which waits for room.
+        with contextlib.suppress(OSError):
+            os.write(self._events, json.dumps(record).encode() + b"\n")
         self.poke()
 
     def end(self, exit_code: int | None, fault: tuple[str, str, list[tuple[str, str]]] | None) -> None:
@@ -56,8 +64,15 @@ class Report:
                 "message": masked(message, self._secrets),
                 "details": [(name, masked(value, self._secrets)) for name, value in details],
             }
-        wipe(self._directory)
-        publish_end(self._directory, record)
+        while True:
+            try:
+                wipe(self._directory)
+                publish_end(self._directory, record)
+                break
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                time.sleep(_ROOM_PAUSE_S)
         self.poke()
 
     def poke(self) -> None:
@@ -147,7 +162,7 @@ def _empty(folder: str) -> None:
 
 
 def _append_to(path: str, mode: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+    return open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
 
 
 def _write(path: str, content: dict[str, object], *, durably: bool) -> None:

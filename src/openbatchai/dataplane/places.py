@@ -24,6 +24,7 @@ from openbatchai.dataplane.dirtables import DirectoryTables
 from openbatchai.dataplane.errors import StorageCode, StorageError
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.records import Identity
+from openbatchai.dataplane.sidedb import missing_account
 from openbatchai.dataplane.sidestore import Key, SideStore
 from openbatchai.dataplane.snapshottimes import is_snapshot_time
 from openbatchai.domain.ports import ItemRef, StorageService
@@ -70,10 +71,15 @@ class _Opened(AbstractContextManager[int]):
 
 
 class Places:
-    def __init__(self, root: Path, fsync: FsyncPolicy) -> None:
+    """`has_account`: whether there is an account of a name that has no directories; see store()."""
+
+    def __init__(
+        self, root: Path, fsync: FsyncPolicy, has_account: Callable[[str], bool] = lambda account: True
+    ) -> None:
         self.root = root
         self._root = os.fspath(root)
         self.fsync = fsync
+        self._has_account = has_account
         self.tables = DirectoryTables()
         self._stores: dict[str, SideStore] = {}
         self._stores_lock = threading.Lock()
@@ -117,7 +123,7 @@ class Places:
         with self._stores_lock:
             store = self._stores.pop(account, None)
             if store is not None:
-                store.close()
+                store.close(gone=True)
             home = self.root / account
             grave = self.root / f".deleted-{uuid.uuid4().hex}"
             with suppress(FileNotFoundError):
@@ -125,10 +131,16 @@ class Places:
         self.bury(grave)
 
     def store(self, account: str) -> SideStore:
+        """That of an account which a killed service did not come to make directories for makes them.
+
+        Raises 404 for one that was deleted after the request at hand was let in.
+        """
         store = self._stores.get(account)
         if store is not None:
             return store
         with self._stores_lock:
+            if not (self.root / account).is_dir() and not self._has_account(account):
+                raise missing_account()
             self.create_account(account)
             return self._opened(account)
 

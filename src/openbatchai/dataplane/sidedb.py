@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from openbatchai.dataplane.errors import StorageCode, StorageError
+
 _SPARE_BYTES = 256 << 10
 
 
@@ -25,11 +27,16 @@ def _full_disk_told() -> Iterator[None]:
         raise
 
 
+def missing_account() -> StorageError:
+    return StorageError(StorageCode.RESOURCE_NOT_FOUND, "There is no such storage account here.")
+
+
 class SideDatabase:
     """`migrations[n]` brings a file of version n to version n + 1; `durable` syncs every commit."""
 
     def __init__(self, file: Path, migrations: Sequence[str], *, durable: bool) -> None:
         self._lock = threading.Lock()
+        self._gone = False
         # Autocommit: each statement is a transaction of its own unless transaction() says otherwise.
         self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
         try:
@@ -42,17 +49,25 @@ class SideDatabase:
         self._spare = file.with_suffix(".spare")
         self._keep_spare()
 
-    def close(self) -> None:
+    def close(self, *, gone: bool = False) -> None:
+        """`gone`: with its account. Whoever still uses it is told so, by 404."""
         with self._lock:
+            self._gone = gone
             self._connection.close()
+
+    def _check(self) -> None:
+        if self._gone:
+            raise missing_account()
 
     def read(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         with self._lock:
+            self._check()
             return self._connection.execute(sql, values).fetchall()
 
     def write(self, sql: str, values: tuple[object, ...]) -> None:
         """One statement, one transaction. OSError (ENOSPC) when the disk is full."""
         with self._lock, _full_disk_told():
+            self._check()
             self._connection.execute(sql, values)
 
     @contextmanager
@@ -62,6 +77,7 @@ class SideDatabase:
         OSError (ENOSPC) when the disk is full.
         """
         with self._lock, _full_disk_told():
+            self._check()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

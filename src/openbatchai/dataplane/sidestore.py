@@ -65,8 +65,8 @@ class SideStore:
     def __init__(self, file: Path, *, durable: bool) -> None:
         self.database = SideDatabase(file, MIGRATIONS, durable=durable)
 
-    def close(self) -> None:
-        self.database.close()
+    def close(self, *, gone: bool = False) -> None:
+        self.database.close(gone=gone)
 
     # --- items
 

@@ -67,7 +67,7 @@ class Storage:
         self.keys = keys
         self.rules = rules
         self.clock = clock
-        self.places = Places(root, fsync)
+        self.places = Places(root, fsync, lambda account: keys.keys(account) is not None)
         self.settings = Settings(self.places)
         self.containers = Containers(
             self.places,

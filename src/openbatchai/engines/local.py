@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIGKILL, SIGTERM, Signals
+from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 
 from openbatchai.agent.task import TERMINATE
 from openbatchai.domain.errors import Fault
@@ -158,14 +158,20 @@ class LocalEngine:
     def observe(self, after: Mapping[str, int]) -> list[TaskEvent]:
         found: list[TaskEvent] = []
         for task_id, sequence in after.items():
-            directory = self._layout.task(task_id)
-            if not directory.exists():
-                found.append(self._unknown(task_id, sequence))
-                continue
-            if not self._watch.watches(task_id) and not records.ended(directory):
-                self._attend(task_id, directory, may_spawn=True)
-            found += [event for event in records.events(directory, task_id) if event.sequence > sequence]
+            try:
+                found += self._events_of(task_id, sequence)
+            except (OSError, ValueError, KeyError):
+                # One damaged directory, or a full disk, must not hide all other tasks.
+                _log.exception("task %s cannot be observed", task_id)
         return found
+
+    def _events_of(self, task_id: str, after: int) -> list[TaskEvent]:
+        directory = self._layout.task(task_id)
+        if not directory.exists():
+            return [self._unknown(task_id, after)]
+        if not self._watch.watches(task_id) and not records.ended(directory):
+            self._attend(task_id, directory, may_spawn=True)
+        return [event for event in records.events(directory, task_id) if event.sequence > after]
 
     def on_change(self, wake: Callable[[], None]) -> None:
         self._wakes.append(wake)
@@ -177,6 +183,8 @@ class LocalEngine:
         # For an agent that is only about to start; one that runs gets the signal as well.
         (directory / TERMINATE).touch()
         self._send(directory, _NUMBERS[signal])
+        # One that was stopped would not take it.
+        self._send(directory, SIGCONT)
 
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
         if "/" in file or file in AGENT_FILES_HIDDEN or file in (".", ".."):

@@ -6,6 +6,7 @@ left the session escapes.
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -23,8 +24,10 @@ from openbatchai.agent.task import OUTPUTS
 from openbatchai.domain import jobenv
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import MountLevel, TaskFault
-from openbatchai.engines import agents, cgroups, records
+from openbatchai.engines import agents, cgroups, records, removal
 from openbatchai.engines.layout import task_id
+
+_log = logging.getLogger(__name__)
 
 _KILL_LIMIT_S = 10.0
 _LOOK_AGAIN_S = 0.02
@@ -48,7 +51,7 @@ def settle(directory: Path) -> int | None:
         agents.mark_started(directory)
         # The last words lie behind the links.
         fault = _fault(directory, list(spec.get("secrets", {}).values()), spec.get("user"))
-        _remove_links(spec)
+        _remove_mounts(spec)
         records.say(directory, f"Ended {ended} processes in place of the agent")
         records.write_end(directory, None, fault)
         return ended
@@ -77,7 +80,8 @@ def _last_lines(path: str, user: dict[str, Any] | None) -> str:
         return last_lines(path)
     with suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run(
-            ["tail", "-c", "2048", "--", path],
+            # Of a file only: a pipe or a device that the job put there would not end.
+            ["/bin/sh", "-c", '[ -f "$0" ] && exec tail -c 2048 -- "$0"', path],
             env={"PATH": "/usr/bin:/bin"},
             user=user["uid"],
             group=user["gid"],
@@ -197,9 +201,13 @@ def _remove_container(directory: Path) -> None:
         )
 
 
-def _remove_links(spec: dict[str, Any]) -> None:
-    """Job mounts go with the job. What is really mounted is unmounted when its directory is removed."""
-    for mount in spec.get("mounts", ()):
+def _remove_mounts(spec: dict[str, Any]) -> None:
+    """Job mounts go with the job."""
+    for mount in reversed(spec.get("mounts", ())):
         path = Path(mount["path"])
-        if mount["level"] == MountLevel.JOB and path.is_symlink():
+        if mount["level"] != MountLevel.JOB:
+            continue
+        if path.is_symlink():
             path.unlink()
+        elif not removal.unmount_below(path):
+            _log.warning("something is still mounted below %s", path)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from openbatchai.agent.report import EVENTS, EXIT, LOG, TASK, publish_end, utc_now, wipe
+from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import StepKind, TaskEvent, TaskEventKind, TaskFault
 
 
@@ -61,7 +62,22 @@ def _read_end(directory: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((directory / EXIT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return record
+    except ValueError:
+        return _damaged_end(directory)
+    return record if _is_event(record) else _damaged_end(directory)
+
+
+def _damaged_end(directory: Path) -> dict[str, Any]:
+    """The task is over, but how it ended nobody can tell any more (a loss of power, a damaged disk)."""
+    last = max((int(record["sequence"]) for record in _lines(directory)), default=0)
+    at = datetime.fromtimestamp((directory / EXIT).stat().st_mtime, UTC).isoformat()
+    message = "The record of the task's end is damaged"
+    fault = {"code": Fault.NODE_AGENT_LOST, "message": message, "details": []}
+    return {"sequence": last + 1, "kind": TaskEventKind.ENDED.value, "at": at, "fault": fault}
+
+
+def _is_event(record: Any) -> bool:
+    return isinstance(record, dict) and {"sequence", "kind", "at"} <= record.keys()
 
 
 def _lines(directory: Path) -> Iterator[dict[str, Any]]:
@@ -73,7 +89,9 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
     for line in text.split(b"\n")[:-1]:
         # After a power failure a line may be zeros: the rest of the story is still worth telling.
         with suppress(ValueError):
-            yield json.loads(line)
+            record = json.loads(line)
+            if _is_event(record):
+                yield record
 
 
 def _event(task_id: str, record: dict[str, Any]) -> TaskEvent:

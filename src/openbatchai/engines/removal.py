@@ -21,9 +21,7 @@ def remove_tree(path: Path) -> bool:
         return True
     if not path.exists():
         return True
-    for place in reversed(mounted_below(path)):
-        _unmount(place)
-    if mounted_below(path):
+    if not unmount_below(path.resolve()):
         return False
     try:
         shutil.rmtree(path)
@@ -40,12 +38,19 @@ def remove_tree(path: Path) -> bool:
     return not path.exists()
 
 
-def mounted_below(path: Path) -> list[Path]:
-    """Mount points at or below a directory, outer ones first."""
+def unmount_below(path: Path) -> bool:
+    """Unmount what is mounted at or below a path, by the kernel's own names: no link is followed. False when
+    something could not be."""
+    for place in reversed(_mount_points(path)):
+        _unmount(place)
+    return not _mount_points(path)
+
+
+def _mount_points(path: Path) -> list[Path]:
+    """At or below a path, outer ones first."""
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    real = path.resolve()
     points = (Path(_unescaped(line.split(" ")[4])) for line in lines)
-    return [point for point in points if point.is_relative_to(real)]
+    return [point for point in points if point.is_relative_to(path)]
 
 
 def _unescaped(text: str) -> str:

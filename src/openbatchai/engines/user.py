@@ -16,7 +16,7 @@ from typing import Any
 # The first that the machine has.
 USUAL = ("openbatchai", "nobody")
 
-_PASS, _READ = 0o010, 0o040
+_PASS, _WRITE, _READ = 0o010, 0o020, 0o040
 _LIMIT_S = 20
 
 
@@ -82,17 +82,33 @@ def let_pass(directories: Iterable[Path], user: JobUser) -> None:
 
 
 def share(storage: Path, user: JobUser) -> None:
-    """Let the user's group read and write the trees of storage. What is made there later inherits the group;
-    what is there from the time before gets it once."""
+    """Let the user's group read and write shares and containers, `ACCOUNT/SERVICE/NAME` below storage, and
+    only pass through what is above them: who may write there can put a link in their place, which the service
+    would follow. What is made in them later inherits the group; what is there from the time before gets it
+    once."""
     found = storage.stat()
-    if found.st_gid == user.gid and found.st_mode & stat.S_ISGID:
-        return
-    for _, names, files, descriptor in os.fwalk(storage, follow_symlinks=False):
-        for name in (*names, *files):
-            _hand_over(name, descriptor, user.gid)
+    done = found.st_gid == user.gid and found.st_mode & stat.S_ISGID
+    for account in _directories(storage):
+        for part in _directories(account):
+            if not done:
+                for _, names, files, descriptor in os.fwalk(part, follow_symlinks=False):
+                    for name in (*names, *files):
+                        _hand_over(name, descriptor, user.gid)
+            _lead_on(part, user.gid)
+        _lead_on(account, user.gid)
     # Last, since it tells that all the rest is done.
-    os.chown(storage, -1, user.gid)
-    storage.chmod(stat.S_IMODE(found.st_mode) | stat.S_ISGID | _PASS)
+    _lead_on(storage, user.gid)
+
+
+def _directories(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+def _lead_on(directory: Path, gid: int) -> None:
+    """The group may pass; what is hidden is the service's own, and only hands the group on."""
+    os.chown(directory, -1, gid)
+    mode = stat.S_IMODE(directory.stat().st_mode) & ~_WRITE | stat.S_ISGID
+    directory.chmod(mode if directory.name.startswith(".") else mode | _PASS)
 
 
 def own(directory: Path, user: JobUser) -> None:
@@ -100,7 +116,8 @@ def own(directory: Path, user: JobUser) -> None:
     left alone, since the user may be at work there. Its own owner tells, and is changed last."""
     if directory.lstat().st_uid == user.uid:
         return
-    for folder, names, files in os.walk(directory):
+    # From below: what is given already may be exchanged for a link at once, and is not gone through again.
+    for folder, names, files in os.walk(directory, topdown=False):
         for name in (*names, *files):
             os.lchown(Path(folder, name), user.uid, user.gid)
     os.lchown(directory, user.uid, user.gid)

@@ -128,7 +128,7 @@ class Routes:
         for route in routes:
             found.setdefault(route.path, {})[route.method] = route.handler
         for path, handlers in found.items():
-            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
             entry = (re.compile(pattern, re.IGNORECASE), handlers)
             self._by_length.setdefault(path.count("/"), []).append(entry)
 

@@ -6,6 +6,7 @@ from the real host, whose certificate is checked as ever; all else of the sample
 """
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class RealHost:
     """
 
     def __init__(self, host: str, context: Callable[[], ssl.SSLContext]) -> None:
-        self._host = host.encode()
+        # Nothing else: what stands before an @ would be a user name, and the host what follows.
+        self._authority = re.compile(re.escape(host.encode()) + rb"\.?(?::[0-9]{1,5})?", re.IGNORECASE)
         self._forwarder = Forwarder(context)
 
     async def close(self) -> None:
@@ -87,7 +89,7 @@ class RealHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        if given.lower().partition(b":")[0] != self._host:
+        if self._authority.fullmatch(given) is None:
             # Nobody is led elsewhere under this host's certificate.
             await answer_text(send, 421, "This connection is for another host.\n")
             return

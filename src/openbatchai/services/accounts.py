@@ -71,6 +71,11 @@ def new_key() -> str:
     return base64.b64encode(random_secrets.token_bytes(64)).decode()
 
 
+def new_generation() -> dict[str, str]:
+    """Of user delegation keys: what an account of this name gave out before opens nothing any more."""
+    return {DELEGATION_GENERATION: str(uuid.uuid4())}
+
+
 def name_problem(context: Context, name: str) -> tuple[Code, str] | None:
     """Why a new account may not have this name; None when it may."""
     if not _NAME.fullmatch(name):
@@ -210,7 +215,7 @@ def revoke_delegation_keys(context: Context, group_name: str, name: str, actor: 
     """All user delegation keys of the account that were given out so far, and what they signed, are void."""
 
     def revoke(found: StorageAccount) -> None:
-        found.properties = {**found.properties, DELEGATION_GENERATION: str(uuid.uuid4())}
+        found.properties = {**found.properties, **new_generation()}
 
     _change(context, group_name, name, actor, revoke)
 
@@ -253,7 +258,7 @@ def _check_room(context: Context, unit: Unit, name: str, location: str) -> None:
 def _new(owner: ResourceGroup, name: str, wanted: AccountRequest, now: datetime) -> StorageAccount:
     kind, sku = wanted.kind or storage_accounts.DEFAULT_KIND, wanted.sku or ""
     storage_accounts.check_sku(kind, sku)
-    properties: dict[str, Any] = storage_accounts.merged({}, wanted.properties)
+    properties: dict[str, Any] = storage_accounts.merged(new_generation(), wanted.properties)
     return StorageAccount(
         name,
         name,

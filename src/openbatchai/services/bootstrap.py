@@ -8,7 +8,7 @@ from openbatchai.domain import model
 from openbatchai.domain.ports import Clock
 from openbatchai.store.unit import Store, Unit
 
-from .accounts import new_key
+from .accounts import new_generation, new_key
 from .identity import Principal, hash_secret, new_secret, verify_secret
 
 
@@ -86,6 +86,16 @@ def _add_account(unit: Unit, clock: Clock, account: str, group: str, location: s
         unit.groups.add(model.ResourceGroup(group, group, location, {}, False, now))
     keys = {"key1": new_key(), "key2": new_key()}
     created = model.StorageAccount(
-        account, account, group, group, location, "StorageV2", "Standard_LRS", {}, now, secrets=keys
+        account,
+        account,
+        group,
+        group,
+        location,
+        "StorageV2",
+        "Standard_LRS",
+        {},
+        now,
+        secrets=keys,
+        properties=new_generation(),
     )
     return unit.accounts.add(created)

@@ -35,6 +35,15 @@ def instant(time: datetime) -> str:
     return f"{utc.isoformat()[:19]}{fraction}Z"
 
 
+def parsed_instant(text: str) -> datetime:
+    """A time of ISO 8601 as UTC, which it is in when it does not say. Raises ValueError."""
+    time = datetime.fromisoformat(text)
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is no time in UTC") from None
+
+
 def http_date(time: datetime) -> str:
     return format_datetime(time.astimezone(UTC), usegmt=True)
 

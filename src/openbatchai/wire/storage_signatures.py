@@ -4,11 +4,12 @@ with (storage.md 4.3, 4.4)."""
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from openbatchai.domain.ports import StorageService
 from openbatchai.domain.storage_accounts import refused
+
+from .arm import parsed_instant
 
 # The version of the tokens, as the real provider makes them: the oldest that knows every field.
 VERSION = "2015-04-05"
@@ -110,11 +111,10 @@ def _time(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:
     if _TIME.fullmatch(text) is None:
         raise refused(name)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = parsed_instant(text)
     except ValueError:
         raise refused(name) from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.isoformat()[:19]}Z"
 
 
 def _protocol(given: Mapping[str, Any]) -> str:

@@ -234,6 +234,7 @@ class TestUnserved:
         group = arm.group_path(groups[1][0])
         for path, code, named in (
             ("Microsoft.Compute/virtualMachines/vm", "InvalidResourceNamespace", "Microsoft.Compute"),
+            ("Microsoft-Storage/storageAccounts", "InvalidResourceNamespace", "Microsoft-Storage"),
             ("Microsoft.Batch/batchAccounts/b", "InvalidResourceType", "'batchAccounts'"),
             ("Microsoft.Storage/toasters/t", "InvalidResourceType", "'toasters'"),
         ):

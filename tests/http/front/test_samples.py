@@ -97,7 +97,11 @@ class TestEveryOtherPath:
 
     def test_of_another_host_is_misdirected(self, ask, foreign):
         url = f"https://localhost:{foreign.port}/x"
-        assert ask("GET", url, headers={"Host": "elsewhere.example"}).status_code == 421
+        # The last two are hosts with a user name before them.
+        names = ("elsewhere.example", "localhost:@127.0.0.1", f"localhost:x@127.0.0.1:{foreign.port}")
+        for name in (*names, "localhost:80x", "localhost:/", f"localhost:{foreign.port}/x"):
+            answer = ask("GET", url, headers={"Host": name})
+            assert (name, answer.status_code) == (name, 421)
 
     def test_after_the_file_is_gone_in_a_connection_that_is_open(self, ask, foreign, directory):
         url = f"https://localhost:{foreign.port}{SCRIPT.path}"

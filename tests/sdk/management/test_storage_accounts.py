@@ -14,6 +14,7 @@ from azure.storage.blob import (
 )
 from azure.storage.fileshare import ShareServiceClient
 from harness.arm import Arm, Lab, cluster_properties, mount, unique
+from harness.waiting import until
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -305,6 +306,8 @@ class TestSignatures:
             ({"signedResource": "b"}, "signedResource"),
             ({"signedExpiry": "tomorrow"}, "signedExpiry"),
             ({"signedExpiry": None}, "signedExpiry"),
+            ({"signedExpiry": "9999-12-31T23:59:59-10:00"}, "signedExpiry"),
+            ({"signedStart": "0001-01-01T00:00:00+10:00"}, "signedStart"),
             ({"signedPermission": "R"}, "signedPermission"),
             ({"signedProtocol": "ftp"}, "signedProtocol"),
             ({"keyToSign": "key3"}, "keyToSign"),
@@ -389,6 +392,24 @@ class TestAccess:
             assert requests.get(before, timeout=30).status_code == 403
             assert requests.get(link(), timeout=30).content == b"content"
         assert "delegationGeneration" not in arm.get(account.path)["properties"]
+
+    def test_not_by_what_an_account_of_this_name_had_given_out_before(self, new_account, login, management):
+        account = new_account()
+        options = {"credential": login, "connection_verify": account.arm.service.endpoint["ca_bundle"]}
+        with BlobServiceClient(account.url(tls=True), **options) as owner:
+            key = owner.get_user_delegation_key(NOW - HOUR, NOW + HOUR)
+            before = f"{account.url()}/ccc/b?{blob_sas(account, user_delegation_key=key)}"
+            management.storage_accounts.delete(*account.place)
+
+            def is_free():
+                return management.storage_accounts.check_name_availability(
+                    {"name": account.name, "type": "Microsoft.Storage/storageAccounts"}
+                ).name_available
+
+            until(is_free, "the name free again")
+            new_account(account.name)
+            owner.create_container("ccc").upload_blob("b", b"content")
+            assert requests.get(before, timeout=30).status_code == 403
 
     def test_blobs_without_a_tier_have_the_accounts(self, new_account):
         account = new_account(properties={"accessTier": "Cool"})

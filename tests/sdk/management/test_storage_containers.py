@@ -1,5 +1,6 @@
 """Containers and the blob service at ARM beside the Blob service itself: one truth, seen from two sides."""
 
+import shutil
 import uuid
 
 import pytest
@@ -138,6 +139,15 @@ def many(make_account):
         for name in ("aa1", "aa2", "aa3", "bb1", "bb2"):
             client.create_container(name)
     return made
+
+
+def test_what_the_file_system_refuses_is_told_as_by_the_service_itself(refused, new_account):
+    """Directories vanish, as those of an account that is deleted at the moment."""
+    account = new_account()
+    path = f"{account.path}/blobServices/default/containers"
+    assert account.arm.ask("PUT", f"{path}/before", {}).status_code == 201
+    shutil.rmtree(account.arm.service.home / "storage" / account.name / ".staging")
+    assert refused("PUT", f"{path}/after", {})[:2] == (404, "ResourceNotFound")
 
 
 class TestLists:

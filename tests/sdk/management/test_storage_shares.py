@@ -194,7 +194,8 @@ class TestSnapshots:
             INVALID,
             "$include",
         )
-        assert refused("GET", path, headers={"x-ms-snapshot": "then"})[2] == "x-ms-snapshot"
+        for then in ("then", "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"):
+            assert refused("GET", path, headers={"x-ms-snapshot": then}) == (400, INVALID, "x-ms-snapshot")
 
 
 class TestRetention:

@@ -1,7 +1,6 @@
 """What both storage services do with a request before and after its own handler: find the account, check
 the credentials, look up the call, and put every failure into the services' error form."""
 
-import errno
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +16,7 @@ from openbatchai.dataplane.grants import Grant, Means
 from openbatchai.dataplane.names import is_account_name, is_container_name
 from openbatchai.dataplane.service_settings import ServiceSettings
 from openbatchai.domain.ports import ItemRef, StorageService
+from openbatchai.http.storage.disk import of_file_system
 from openbatchai.http.storage.exchange import ClientGoneError, Exchange, Receive, Send
 from openbatchai.http.storage.observing import Meter, Observe, Served
 from openbatchai.http.storage.request import (
@@ -32,21 +32,6 @@ from openbatchai.wire.storage_xml import MalformedXmlError, error_document
 
 _log = logging.getLogger(__name__)
 _THREADS = 32
-_OS_ERRORS = {
-    errno.ENOSPC: StorageCode.DISK_FULL,
-    errno.EDQUOT: StorageCode.DISK_FULL,
-    errno.ENAMETOOLONG: StorageCode.INVALID_URI,
-    errno.EFBIG: StorageCode.OUT_OF_RANGE_INPUT,
-    errno.EINVAL: StorageCode.INVALID_INPUT,
-    errno.EACCES: StorageCode.AUTHORIZATION_FAILURE,
-    errno.EPERM: StorageCode.AUTHORIZATION_FAILURE,
-    errno.EROFS: StorageCode.AUTHORIZATION_FAILURE,
-    errno.ENOENT: StorageCode.RESOURCE_NOT_FOUND,
-    errno.ENOTDIR: StorageCode.RESOURCE_NOT_FOUND,
-    errno.EISDIR: StorageCode.TYPE_MISMATCH,
-    errno.ENOTEMPTY: StorageCode.DIRECTORY_NOT_EMPTY,
-    errno.EEXIST: StorageCode.RESOURCE_EXISTS,
-}
 
 
 class Level(Enum):
@@ -248,9 +233,9 @@ def _as_storage_error(error: Exception, request_id: str) -> StorageError:
         return error
     if isinstance(error, MalformedXmlError):
         return StorageError(StorageCode.INVALID_XML, detail={"Reason": str(error)})
-    if isinstance(error, OSError) and error.errno in _OS_ERRORS:
+    if isinstance(error, OSError) and (refusal := of_file_system(error)) is not None:
         _log.info("storage request refused by the file system: %s", error, extra={"request_id": request_id})
-        return StorageError(_OS_ERRORS[error.errno])
+        return refusal
     _log.error("storage request failed", exc_info=error, extra={"request_id": request_id})
     return StorageError(StorageCode.INTERNAL)
 

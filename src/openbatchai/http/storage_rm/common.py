@@ -17,6 +17,7 @@ from openbatchai.domain.model import StorageAccount
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.domain.storage_accounts import refused
 from openbatchai.http.calls import Answer, Call, Handler
+from openbatchai.http.storage.disk import of_file_system
 from openbatchai.http.storage.leases import lease_request
 from openbatchai.http.storage.request import check_metadata, conditions_of
 from openbatchai.services import accounts
@@ -53,7 +54,12 @@ def refusing(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def answer(*arguments: Any, **names: str) -> Answer:
         try:
-            return handler(*arguments, **names)
+            try:
+                return handler(*arguments, **names)
+            except OSError as failure:
+                if (refusal := of_file_system(failure)) is None:
+                    raise
+                raise refusal from None
         except StorageError as error:
             named = error.detail.get("HeaderName", error.detail.get("XmlNodeName"))
             target = _FIELDS.get(named, named) if named else error.detail.get("QueryParameterName")

@@ -180,11 +180,10 @@ def _snapshot(call: Call) -> str:
     if not text or is_snapshot_time(text):
         return text
     try:
-        moment = datetime.fromisoformat(text)
+        moment = arm.parsed_instant(text)
     except ValueError:
         raise refused("x-ms-snapshot") from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return f"{aware.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}0Z"
+    return f"{moment.isoformat()[:19]}.{moment.microsecond:06d}0Z"
 
 
 def _headers(properties: Json) -> dict[str, str]:

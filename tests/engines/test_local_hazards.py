@@ -1,0 +1,103 @@
+"""What happens to tasks on a damaged or full disk, and when their agent does not answer."""
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from openbatchai.domain.errors import Fault
+from openbatchai.domain.ports import NodeRequest, Signal, StepKind
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+def fill(file):
+    with file.open("wb", buffering=0) as stream, suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+
+
+def agent(root, task_id="task-1"):
+    return int((root / "tasks" / task_id / "started").read_text().split()[0])
+
+
+@pytest.mark.parametrize("content", ["", '{"sequence": 3, "ki', "[]", '{"kind": "ended"}'])
+def test_a_damaged_record_of_an_end_is_an_end_and_hides_no_other_task(local, build, root, content):
+    local.run(build.task("true"))
+    local.run(build.task("true", id="task-2"))
+    (root / "tasks" / "task-1" / "exit.json").write_text(content)
+
+    end, other = local.events("task-1")[-1], local.events("task-2")[-1]
+
+    assert (end.exit_code, end.fault.code) == (None, Fault.NODE_AGENT_LOST)
+    assert "damaged" in end.fault.message
+    assert end.sequence > local.events("task-1")[-2].sequence
+    assert other.fault is None
+    assert {e.task_id for e in local.engine.observe({"task-1": 0, "task-2": 0})} == {"task-1", "task-2"}
+
+
+def test_damaged_lines_of_a_report_are_left_out(local, build, root):
+    local.run(build.task("true"))
+    with (root / "tasks" / "task-1" / "events.jsonl").open("ab") as events:
+        events.write(b"\0\0\0\n[1]\n{}\n")
+
+    assert [event.sequence for event in local.events()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", ["", '{"id": "task-1", "ki'])
+def test_a_damaged_task_ends_lost_and_is_not_begun(local, open_engine, build, root, content):
+    """As if the power had failed between its writing and its start."""
+    local.run(build.task("true"))
+    directory = root / "tasks" / "task-1"
+    for name in ("exit.json", "events.jsonl", "started"):
+        (directory / name).unlink()
+    (directory / "task.json").write_text(content)
+
+    local.engine = open_engine()
+
+    assert local.end().fault.code == Fault.NODE_AGENT_LOST
+
+
+def test_an_agent_that_was_stopped_is_terminated_all_the_same(local, build, root):
+    local.engine.start(build.task("sleep 1000"))
+    local.until_step(StepKind.TOOLKIT)
+    os.kill(agent(root), signal.SIGSTOP)
+
+    local.engine.signal("task-1", Signal.TERMINATE)
+
+    assert local.end().fault.code == Fault.JOB_TERMINATED
+
+
+@needs_root
+def test_a_run_that_ends_on_a_full_disk_ends_when_there_is_room(open_engine, bench_of, build, root, out):
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(root)], check=True)
+    try:
+        bench = bench_of(open_engine())
+        bench.engine.provision([NodeRequest("node-2", 1, 0)])
+        line = 'until [ -e "$AZ_BATCHAI_JOB_MOUNT_ROOT/out/go" ]; do sleep 0.01; done; echo said; exit 3'
+        bench.engine.start(build.task(line))
+        bench.until_step(StepKind.TOOLKIT)
+        fill(root / "filler")
+        (out / "go").touch()
+        bench.wait(lambda: (out / "stdout.txt").read_text() == "said\n")
+        # The agent has tried to write down the end.
+        bench.wait(lambda: any((root / "tasks" / "task-1").glob("task.json.*")))
+        assert not bench.ended()
+
+        (root / "filler").unlink()
+
+        end = bench.end()
+        assert (end.exit_code, end.fault.code) == (3, Fault.JOB_FAILED)
+        assert json.loads((root / "tasks" / "task-1" / "task.json").read_text())["id"] == "task-1"
+        bench.engine.close()
+    finally:
+        subprocess.run(["umount", "-l", str(root)], check=True)
+
+
+@pytest.fixture
+def out(shares):
+    return shares.path()
