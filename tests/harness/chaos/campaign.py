@@ -135,7 +135,7 @@ class Campaign:
         self.oracle.chmod(0o666)
         setup = {
             "mountVolumes": mount(self.service, self.lab.share),
-            "setupTask": {"commandLine": "echo set up", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"},
+            "setupTask": {"commandLine": "sleep 0.3; echo set up", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"},
         }
         priorities = {"dedicated": "dedicated", "low": "lowpriority"}
         self.clusters = {
@@ -167,7 +167,7 @@ class Campaign:
     def _goes_on(self, number: int) -> bool:
         if self.over.is_set() or time.monotonic() > self.until:
             return False
-        return number < self.total or any(left > 0 for left in self.left.values())
+        return number < self.total or self._kills_left() > 0
 
     def _put(self, client: Client, asked: Asked) -> None:
         request = body(asked, self.clusters[asked.cluster], str(self.oracle))
@@ -248,6 +248,10 @@ class Campaign:
 
     # --- hands that kill
 
+    def _kills_left(self) -> int:
+        """Of all kinds: what is slow to kill is made up for by the others."""
+        return sum(self.left.values())
+
     def _is_ahead(self, what: str) -> bool:
         """Kills are spread over the campaign: not a larger part of them is done than of the submissions."""
         done = 1 - self.left[what] / max(1, self.wanted[what])
@@ -256,7 +260,7 @@ class Campaign:
     def kill_service(self) -> None:
         """By turns at a random instant, and before a random write."""
         chance = random.Random(self.seed + 3)
-        while self.left["service"] > 0 and not self._is_done():
+        while self._kills_left() > 0 and not self._is_done():
             if self.over.wait(chance.uniform(0, 2)):
                 return
             if self._is_ahead("service"):
@@ -295,12 +299,12 @@ class Campaign:
     def kill_tasks(self) -> None:
         chance, home = random.Random(self.seed + 4), self.service.home
         nodes_hit = 0.0
-        while (self.left["agent"] > 0 or self.left["process"] > 0) and not self._is_done():
+        while self._kills_left() > 0 and not self._is_done():
             if self.over.wait(chance.uniform(0, 0.15)):
                 return
             if self._is_ahead("agent") and self._is_ahead("process"):
                 continue
-            agent = chance.random() * (self.left["agent"] + self.left["process"]) < self.left["agent"]
+            agent = chance.random() * (self.wanted["agent"] + self.wanted["process"]) < self.wanted["agent"]
             found = [victim for victim in victims.living(home) if victim.agent is agent]
             # A node whose preparation fails is replaced later and later: not too many of them.
             if time.monotonic() < nodes_hit + 20:
