@@ -3,6 +3,7 @@
 import fcntl
 import ipaddress
 import json
+import math
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -225,21 +226,21 @@ class Settings:
             return cls(
                 ports={str(name): int(port) for name, port in content.get("ports", {}).items()},
                 images={str(image): str(python) for image, python in content.get("images", {}).items()},
-                idle_timeout_s=float(content.get("idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S)),
-                quotas={str(name): int(limit) for name, limit in content.get("quotas", {}).items()},
+                idle_timeout_s=_number(content, "idleTimeoutSeconds", DEFAULT_IDLE_TIMEOUT_S),
+                quotas={name: _whole(content["quotas"], name) for name in content.get("quotas", {})},
                 fsync=fsync,
                 copy_sources=copy_sources,
-                connections=int(content.get("connections", DEFAULT_CONNECTIONS)),
-                stalled_s=float(content.get("stalledSeconds", DEFAULT_STALLED_S)),
-                recorded_creates=bool(content.get("recordedCreates", False)),
-                names=tuple(map(_host_name, content.get("names", []))),
+                connections=_whole(content, "connections", DEFAULT_CONNECTIONS, least=1),
+                stalled_s=_number(content, "stalledSeconds", DEFAULT_STALLED_S, least=0.001),
+                recorded_creates=_flag(content, "recordedCreates"),
+                names=_host_names(content.get("names", [])),
                 trusted_certificates=_readable(content.get("trustedCertificates")),
                 job_user=str(content.get("jobUser", "")),
-                preemptions_per_node_hour=float(content.get("preemptionsPerNodeHour", 0.0)),
+                preemptions_per_node_hour=_number(content, "preemptionsPerNodeHour", 0.0),
                 retention=_retention(content.get("retention", {})),
                 limits=_limits(content),
             )
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise HomeUnusableError(f"{path} cannot be read: {error}") from None
 
     def save(self, path: Path) -> None:
@@ -281,10 +282,9 @@ def _content_of(limits: Limits) -> dict[str, Any]:
 
 def _limits(content: dict[str, Any]) -> Limits:
     """Raises ValueError for what is negative, or no pause."""
-    found = {name: float(content.get(name, usual)) for name, usual in _content_of(Limits()).items()}
-    for name, value in found.items():
-        if value < 0 or (name == "sampleSeconds" and value == 0):
-            raise ValueError(f"{name} cannot be {value:g}")
+    found = {name: _number(content, name, usual) for name, usual in _content_of(Limits()).items()}
+    if found["sampleSeconds"] == 0:
+        raise ValueError("sampleSeconds cannot be 0")
     return Limits(
         disk_reserve=int(found["diskReserveMiB"] * _MIB),
         sample_s=found["sampleSeconds"],
@@ -298,6 +298,28 @@ def _check_names(what: str, given: Collection[str], known: Collection[str]) -> N
     """Raises ValueError with what is `given` and not `known`."""
     if unknown := [name for name in given if name not in known]:
         raise ValueError(f"{what} {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+
+
+def _number(content: dict[str, Any], name: str, usual: float, least: float = 0.0) -> float:
+    """Raises ValueError for what is less, or no number."""
+    value = float(content.get(name, usual))
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} cannot be {value:g}")
+    return value
+
+
+def _whole(content: dict[str, Any], name: str, usual: int = 0, least: int = 0) -> int:
+    value = _number(content, name, usual, least)
+    if not value.is_integer():
+        raise ValueError(f"{name} cannot be {value:g}")
+    return int(value)
+
+
+def _flag(content: dict[str, Any], name: str) -> bool:
+    value = content.get(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is true or false, not {value!r}")
+    return value
 
 
 # The fields of services.context.Retention, as the file names them.
@@ -323,6 +345,12 @@ def _readable(path: str | None) -> str | None:
     if path is not None and not Path(path).is_file():
         raise ValueError(f"trustedCertificates: {path!r} is no file")
     return path
+
+
+def _host_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise ValueError(f"names is a list, not {names!r}")
+    return tuple(map(_host_name, names))
 
 
 def _host_name(text: str) -> str:

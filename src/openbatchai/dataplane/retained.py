@@ -131,6 +131,8 @@ class RetainedContainers:
                 continue
             if is_here and row.state == _GOING:
                 self._gone(account, row)
+            elif is_here and os.path.lexists(self._places.container_path(account, row.service, row.target)):
+                self._stay(account, row)
             elif is_here:
                 self._come(account, row, row.target)
             else:
@@ -154,10 +156,7 @@ class RetainedContainers:
 
     def _gone(self, account: str, row: Retained) -> None:
         """The tree is out of sight: what else there is of it follows."""
-        snapshots = self._places.snapshots_home(account, row.service, row.name)
-        with suppress(FileNotFoundError):
-            snapshots.rename(self._home(account, row) / "snapshots")
-            self._places.sync_path(snapshots.parent)
+        self._take_snapshots(account, row, row.name)
         self._change(
             account,
             [
@@ -185,6 +184,23 @@ class RetainedContainers:
         (home / "tree").rename(path)
         self._places.sync_path(path.parent)
         self._forget(account, row)
+
+    def _stay(self, account: str, row: Retained) -> None:
+        """It was coming back, and somebody has made a directory of the target's name meanwhile."""
+        self._take_snapshots(account, row, row.target)
+        self._change(
+            account,
+            [
+                *_moved((row.service.value, row.target), (row.service_of_rows, row.name)),
+                (f"UPDATE retained SET state = ?, target = '' WHERE {_WHERE}", (_KEPT, *row.key)),
+            ],
+        )
+
+    def _take_snapshots(self, account: str, row: Retained, name: str) -> None:
+        snapshots = self._places.snapshots_home(account, row.service, name)
+        with suppress(FileNotFoundError):
+            snapshots.rename(self._home(account, row) / "snapshots")
+            self._places.sync_path(snapshots.parent)
 
     def _forget(self, account: str, row: Retained) -> None:
         """The tree is elsewhere by now, or gone for good, and then its rows go, too."""

@@ -125,24 +125,39 @@ def next_deadline(cluster: ClusterView, now: datetime, idle_timeout: timedelta) 
         return None
     times = [due for _, due in _to_replace(cluster)]
     if cluster.scale.automatic:
-        nodes = list(cluster.of(NodeState.UNUSABLE))
+        given_up = (_given_up(cluster, node, idle_timeout) for node in cluster.of(NodeState.UNUSABLE))
+        times += [time for time in given_up if time is not None]
         if cluster.target > cluster.scale.minimum:
-            nodes += cluster.of(NodeState.IDLE)
-        times += [node.since + idle_timeout for node in nodes]
+            times += [node.since + idle_timeout for node in cluster.of(NodeState.IDLE)]
     return min((time for time in times if time > now), default=None)
 
 
 def _to_replace(cluster: ClusterView) -> list[tuple[NodeView, datetime]]:
-    """Unusable nodes that will be replaced, and when. An autoscale cluster with more nodes than its minimum
-    replaces none that no job waits for."""
-    scale = cluster.scale
-    if scale.automatic and cluster.target > scale.minimum and not cluster.queue.nodes_wanted(scale.maximum):
+    """Unusable nodes that will be replaced, and when."""
+    if not _wants_replacements(cluster):
         return []
     return [
         (node, node.since + REPLACEMENT_PAUSES[node.attempt])
         for node in sorted(cluster.of(NodeState.UNUSABLE), key=lambda node: node.id)
         if node.attempt < len(REPLACEMENT_PAUSES)
     ]
+
+
+def _wants_replacements(cluster: ClusterView) -> bool:
+    """An autoscale cluster with more nodes than its minimum replaces none that no job waits for."""
+    scale = cluster.scale
+    spare = scale.automatic and cluster.target > scale.minimum
+    return not spare or cluster.queue.nodes_wanted(scale.maximum) > 0
+
+
+def _given_up(cluster: ClusterView, node: NodeView, idle_timeout: timedelta) -> datetime | None:
+    """When an autoscale cluster gives an unusable node up; None for one that will be replaced before. What is
+    still needed begins anew then, so that the longest pause comes first, however short the timeout."""
+    if not _wants_replacements(cluster):
+        return node.since + idle_timeout
+    if node.attempt < len(REPLACEMENT_PAUSES):
+        return None
+    return node.since + max(idle_timeout, REPLACEMENT_PAUSES[-1])
 
 
 def _sorted(cluster: ClusterView) -> list[NodeView]:
@@ -174,7 +189,11 @@ def _spent(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> list
     """Nodes that an autoscale cluster gives up: nobody resizes it by hand to get rid of unusable ones."""
     if not cluster.scale.automatic:
         return []
-    found = [node for node in cluster.of(NodeState.UNUSABLE) if node.since + idle_timeout <= now]
+    found = [
+        node
+        for node in cluster.of(NodeState.UNUSABLE)
+        if (time := _given_up(cluster, node, idle_timeout)) is not None and time <= now
+    ]
     return sorted(found, key=lambda node: node.id)
 
 
@@ -231,8 +250,10 @@ def returning(
     ]
     if cluster.scale.automatic:
         # Each will be replaced.
-        unusable = (node for node in cluster.of(NodeState.UNUSABLE) if node.id not in gone)
-        times += [max(node.since + idle_timeout, now) for node in unusable]
+        unusable = [node for node in cluster.of(NodeState.UNUSABLE) if node.id not in gone]
+        due = {node.id: time for node, time in _to_replace(cluster)}
+        given_up = (due.get(node.id) or _given_up(cluster, node, idle_timeout) or now for node in unusable)
+        times += [max(time, now) for time in given_up]
     return times
 
 

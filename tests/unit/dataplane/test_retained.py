@@ -1,5 +1,6 @@
 """Deleted containers and shares that can come back: until when, and what of them the disk holds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -132,3 +133,23 @@ def test_versions_of_the_same_moment_differ(storage):
         storage.containers.delete(REF, UNCONDITIONAL)
         storage.containers.create(REF, ContainerSettings())
     assert len({told.version for told in deleted(storage)}) == 3
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_start_brings_nothing_back_over_what_was_made_meanwhile(opened, storage, tmp_path, moved):
+    """The service was killed while a share came back, and then somebody made a directory of its name."""
+    storage.containers.delete(REF, UNCONDITIONAL)
+    [told] = deleted(storage)
+    rows = storage.places.store(ACCOUNT).database
+    rows.write("UPDATE retained SET state = 'coming', target = 'back'", ())
+    if moved:
+        rows.write("UPDATE container SET service = 'file', name = 'back'", ())
+    made = tmp_path / ACCOUNT / "file" / "back" / "f"
+    made.parent.mkdir()
+    made.write_bytes(b"mine")
+    again = opened()
+    assert made.read_bytes() == b"mine"
+    assert [one.version for one in deleted(again)] == [told.version]
+    assert again.containers.get(replace(REF, container="back")).settings.metadata == {}
+    restored = again.containers.restore(REF, told.version, "share")
+    assert restored.settings.metadata == {"a": "1"}

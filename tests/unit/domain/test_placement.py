@@ -359,17 +359,27 @@ def given_up(**kwargs):
 def test_an_unusable_node_of_an_autoscale_cluster_takes_no_jobs_place():
     cluster = a_cluster(given_up(), scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
     assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
-    assert next_deadline(cluster, NOW, TIMEOUT) == NOW + TIMEOUT
+    assert next_deadline(cluster, NOW, TIMEOUT) == NOW + max(TIMEOUT, REPLACEMENT_PAUSES[-1])
 
 
 def test_an_autoscale_cluster_replaces_a_node_that_stayed_unusable():
     scale = Scale(0, 1, 0, True)
-    cluster = a_cluster(
-        a_node(1, NodeState.UNUSABLE, since=LONG_AGO), scale=scale, target=1, queue=[QueuedJob(7, 0, 1)]
-    )
+    stayed = given_up(since=NOW - max(TIMEOUT, REPLACEMENT_PAUSES[-1]))
+    cluster = a_cluster(stayed, scale=scale, target=1, queue=[QueuedJob(7, 0, 1)])
     assert decisions(cluster, ReleaseNode) == [ReleaseNode("n001")]
     assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
     assert decisions(cluster, Settle) == []
+
+
+def test_a_short_idle_timeout_shortens_no_pause_before_a_node_that_is_needed():
+    at_once = timedelta(0)
+    for scale, queue in ((Scale(0, 1, 0, True), [QueuedJob(7, 0, 1)]), (Scale(1, 2, 1, True), [])):
+        for attempt, pause in enumerate((*REPLACEMENT_PAUSES, REPLACEMENT_PAUSES[-1])):
+            cluster = a_cluster(
+                a_node(1, NodeState.UNUSABLE, attempt=attempt), scale=scale, target=1, queue=queue
+            )
+            assert plan(cluster, NOW, at_once) == [Settle(1)]
+            assert next_deadline(cluster, NOW, at_once) == NOW + pause
 
 
 def test_unusable_nodes_of_a_manual_cluster_stay_until_it_is_resized():
