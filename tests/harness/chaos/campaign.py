@@ -27,8 +27,8 @@ import requests
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from harness.arm import FINISHED, NEWEST, Arm, Lab, mount
-from harness.chaos import victims
 from harness.chaos.verdict import judge
+from harness.chaos.victims import UNKNOWN, Victim, Victims
 from harness.chaos.workload import SCRIPT, Asked, body, make
 from harness.service import Service, clean_environment, ended
 from harness.waiting import until
@@ -117,6 +117,7 @@ class Campaign:
         self.wrong: list[str] = []
         self.preempted = 0
         self.polled = 0
+        self.victims = Victims(service.home)
         self.over = threading.Event()
         self.submitted = threading.Event()
         self.mutex = threading.Lock()
@@ -135,7 +136,10 @@ class Campaign:
         self.oracle.chmod(0o666)
         setup = {
             "mountVolumes": mount(self.service, self.lab.share),
-            "setupTask": {"commandLine": "sleep 0.3; echo set up", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"},
+            "setupTask": {
+                "commandLine": "sleep 0.3; echo set up",
+                "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs",
+            },
         }
         priorities = {"dedicated": "dedicated", "low": "lowpriority"}
         self.clusters = {
@@ -297,7 +301,7 @@ class Campaign:
             die_before = 0
 
     def kill_tasks(self) -> None:
-        chance, home = random.Random(self.seed + 4), self.service.home
+        chance = random.Random(self.seed + 4)
         nodes_hit = 0.0
         while self._kills_left() > 0 and not self._is_done():
             if self.over.wait(chance.uniform(0, 0.15)):
@@ -305,7 +309,7 @@ class Campaign:
             if self._is_ahead("agent") and self._is_ahead("process"):
                 continue
             agent = chance.random() * (self.wanted["agent"] + self.wanted["process"]) < self.wanted["agent"]
-            found = [victim for victim in victims.living(home) if victim.agent is agent]
+            found = [victim for victim in self.victims.living() if victim.agent is agent]
             # A node whose preparation fails is replaced later and later: not too many of them.
             if time.monotonic() < nodes_hit + 20:
                 found = [victim for victim in found if victim.key]
@@ -313,10 +317,10 @@ class Campaign:
                 continue
             nodes_hit = time.monotonic() if not self._last_key else nodes_hit
 
-    def _kill(self, victim: victims.Victim) -> bool:
+    def _kill(self, victim: Victim) -> bool:
         """The kill is noted before it is done: who reads the state after it must know."""
         self._last_key = victim.key
-        if victim.key == "?":
+        if victim.key == UNKNOWN:
             return False
         with self.mutex:
             asked = next((job for job in self.asked if job.key == victim.key), None)
@@ -326,7 +330,7 @@ class Campaign:
         if asked is not None:
             asked.agents_killed += victim.agent
             asked.processes_killed += not victim.agent
-        if not victims.kill(victim, self.service.home):
+        if not self.victims.kill(victim):
             if asked is not None:
                 asked.agents_killed -= victim.agent
                 asked.processes_killed -= not victim.agent
@@ -391,8 +395,8 @@ class Campaign:
                 return False
         return True
 
-    def _busy(self) -> list[victims.Victim]:
-        return victims.living(self.service.home)
+    def _busy(self) -> list[Victim]:
+        return self.victims.living()
 
     def _outputs(self) -> list[list[str]]:
         """The lines of each job's directory; of a file at a time in order, since each is appended to."""
