@@ -277,8 +277,7 @@ class Campaign:
             else:
                 os.kill(pid, signal.SIGKILL)
                 self._died("service at an instant", pid)
-                self._rise(chance.randint(1, 1000))
-                if self._await_death(self.service.endpoint["pid"]):
+                if self._rise(chance.randint(1, 1000)) and self._await_death(self.service.endpoint["pid"]):
                     self._died("service before a write", self.service.endpoint["pid"])
                     self._rise()
 
@@ -294,11 +293,14 @@ class Campaign:
         self.kills[how] += 1
         self.left["service"] -= 1
 
-    def _rise(self, die_before: int = 0) -> None:
-        while not self.service.rise(die_before):
-            self.kills["service before a write, as it started"] += 1
-            self.left["service"] -= 1
-            die_before = 0
+    def _rise(self, die_before: int = 0) -> bool:
+        """Start the service; False when it died of that before it answered, and lives now."""
+        if self.service.rise(die_before):
+            return True
+        self.kills["service before a write, as it started"] += 1
+        self.left["service"] -= 1
+        assert self.service.rise()
+        return False
 
     def kill_tasks(self) -> None:
         chance = random.Random(self.seed + 4)
