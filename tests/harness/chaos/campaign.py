@@ -372,6 +372,8 @@ class Campaign:
                 continue
             answer = client.ask("GET", self._path(asked))
             asked.last = outcome(answer.json()["properties"]) if answer.status_code == 200 else None
+            if asked.cluster == "low":
+                asked.ends_seen = self._ends_seen(asked)
         with self._said("the nodes"):
             until(lambda: self._are_idle(client), "all nodes idle", _END_LIMIT_S, 0.2)
         with self._said("the processes"):
@@ -410,6 +412,10 @@ class Campaign:
                 f"{directory}: {text[-40:]!r} has no end" for text in texts if text and text[-1] != "\n"
             ]
         return found
+
+    def _ends_seen(self, asked: Asked) -> int:
+        log = self.share / asked.segment / "stdouterr" / "execution.log"
+        return log.read_text().count(" of toolkit ended with exit code ") if log.exists() else 0
 
     def _left_behind(self) -> list[str]:
         home = self.service.home

@@ -55,6 +55,9 @@ class Victims:
             tasks = os.fsencode(self._tasks) + b"/"
             places = [word for word in words if word.startswith(tasks)]
             if places and any(word.endswith(b"agent/__main__.py") for word in words):
+                if os.getsid(int(process.name)) != int(process.name):
+                    # Its child, about to become a program of the job's.
+                    return None
                 return Victim(int(process.name), True, self._key_of(os.fsdecode(places[0])))
             environment = (process / "environ").read_bytes()
             if tasks in environment and words != [b""]:
