@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import NodeRequest, Signal, StepKind, TaskKind
+from openbatchai.domain.ports import Container, MountKind, NodeRequest, Signal, StepKind, TaskKind
 from openbatchai.engines import user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
@@ -309,3 +309,43 @@ def test_what_leads_to_the_shares_is_the_services(tmp_path, nobody):
     (storage / "acct" / "file").chmod(0o2775)
     user.share(storage, nobody)
     assert stat.filemode((storage / "acct" / "file").stat().st_mode) == "drwxr-sr-x"
+
+
+def test_what_mounts_as_root_runs_nothing_of_the_jobs(local, build, out, root, tmp_path):
+    """The programs on a job's PATH and its ~/.bashrc are its user's."""
+    mount = build.mount(kind=MountKind.UNMANAGED, relative_path="own", command="mount -t tmpfs none")
+    trap = f"id -u >> {tmp_path}/met"
+    (tmp_path / "met").touch(mode=0o666)
+    (tmp_path / "met").chmod(0o666)
+    lines = [f"echo '{trap}' > ~/.bashrc"]
+    for name in ("mount", "umount"):
+        place = f'"$HOME/../python/bin/{name}"'
+        lines.append(f"printf '#!/bin/sh\\n{trap}\\n' > {place}; chmod 755 {place}")
+
+    first = build.task("; ".join(lines), id="task-1", mounts=(build.mount(), mount))
+    assert local.run(first).fault is None
+    then = build.task("true", id="task-2", continues="task-1", mounts=(build.mount(), mount))
+    assert local.run(then).fault is None
+
+    assert set((tmp_path / "met").read_text().split()) == {str(user.choose("nobody", tmp_path, []).user.uid)}
+
+
+def test_a_link_of_a_job_shows_no_container_what_it_names(local, build, tmp_path, monkeypatch):
+    """In containers jobs are root."""
+    podman = tmp_path / "podman"
+    podman.write_text('#!/bin/sh\necho "$@" >> "$0.calls"\n')
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    local.run(build.task('ln -s /var/spool "$AZ_BATCHAI_MOUNT_ROOT/mine"'))
+
+    end = local.run(build.task("true", id="task-2", container=Container("private/thing:1")))
+
+    assert end.fault is None
+    assert "private/thing" in (tmp_path / "podman.calls").read_text()
+    assert "/var/spool" not in (tmp_path / "podman.calls").read_text()
+
+
+def test_tasks_of_others_cannot_be_found(local, build, out):
+    local.run(build.task('ls "$HOME/../.." || ls "$HOME/../../../nodes" || echo closed'))
+
+    assert printed(out) == "closed\n"

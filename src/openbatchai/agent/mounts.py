@@ -13,6 +13,8 @@ from openbatchai.agent.processes import Processes
 from openbatchai.agent.report import Report
 from openbatchai.agent.spec import Json
 
+_ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+
 
 def make(
     mounts: list[Json],
@@ -42,10 +44,19 @@ def remove(
         if mount["target"] is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mount["path"])
-        elif os.path.ismount(mount["path"]):
+        elif _is_mounted(mount["path"]):
             _unmount(mount["path"], processes, environment, report, spec)
     if not any(mount["target"] is None and mount["level"] == "cluster" for mount in mounts):
         processes.end_spared()
+
+
+def _is_mounted(path: str) -> bool:
+    """Also by a bind mount of the same disk, which os.path.ismount takes for a directory."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split(" ")[4] for line in file]
+    for written in ("\\", " ", "\t", "\n"):
+        path = path.replace(written, f"\\{ord(written):03o}")
+    return path in points
 
 
 def _link(target: str, path: str) -> None:
@@ -63,9 +74,8 @@ def _run_command(
     os.makedirs(path, exist_ok=True)
     output = os.path.join(spec["directory"], "mount.txt")
     script = mount["command"] + ' "$OPENBATCHAI_MOUNT_PATH"'
-    code = processes.run(
-        [spec["bash"], "-c", script], {**environment, "OPENBATCHAI_MOUNT_PATH": path}, output
-    )
+    variables = {**_of_command(environment, spec), "OPENBATCHAI_MOUNT_PATH": path}
+    code = processes.run([spec["bash"], "-c", script], variables, output)
     words = last_lines(output)
     report.say(f"The mount command of the unmanaged file system at {path} ended with exit code {code}")
     if code != 0:
@@ -81,8 +91,17 @@ def _unmount(
     output = os.path.join(spec["directory"], "mount.txt")
     for options in ("", "-l "):
         command = f'umount {options}"$OPENBATCHAI_MOUNT_PATH"'
-        variables = {**environment, "OPENBATCHAI_MOUNT_PATH": path}
+        variables = {**_of_command(environment, spec), "OPENBATCHAI_MOUNT_PATH": path}
         if processes.run([spec["bash"], "-c", command], variables, output) == 0:
             report.say(f"Unmounted {path}")
             return
     report.say(f"Unable to unmount {path}: {last_lines(output)}")
+
+
+def _of_command(environment: dict[str, str], spec: Json) -> dict[str, str]:
+    """What runs with more rights than the job must meet nothing of the job's: its user can write programs on
+    its PATH, its ~/.bashrc and libraries that its own variables name."""
+    if spec["user"] is None:
+        return environment
+    kept = {name: environment[name] for name in environment if name.startswith("AZ_BATCH")}
+    return {**kept, **spec["identity"], **_ROOTS, "LANG": environment.get("LANG", "C.UTF-8")}

@@ -33,6 +33,9 @@ class Layout:
     def create(self) -> None:
         for directory in (self.nodes, self.tasks, self.runs, self.shell, self.file_servers):
             directory.mkdir(parents=True, exist_ok=True)
+        # Who does not know a task's id cannot get in before its agent.
+        for directory in (self.nodes, self.tasks, self.runs):
+            directory.chmod(0o711)
 
     def node(self, node_id: str) -> Path:
         return self.nodes / file_name(node_id)

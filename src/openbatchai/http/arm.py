@@ -88,42 +88,50 @@ class _Arm:
             return
         request = Request(scope, receive)
         try:
+            # Of who is not let in nothing more is taken.
+            claims = self._authenticated(request)
             content = await _read(request)
         except ClientDisconnect:
             return
         except ServiceError as error:
-            await self._render(request, _error_answer(error))(scope, receive, send)
+            await self._render(request, self._error_answer(error))(scope, receive, send)
             return
         # Rendered there, too: a page of a thousand jobs takes some of the loop's time that others need.
-        response = await run_in_threadpool(self._respond, request, content)
+        response = await run_in_threadpool(self._respond, request, content, claims)
         await response(scope, receive, send)
 
-    def _respond(self, request: Request, content: bytes) -> Response:
-        return self._render(request, self._answer(request, content))
+    def _authenticated(self, request: Request) -> Claims | None:
+        """None for what everybody may ask. Raises 401."""
+        if _is_metadata(_path_of(request)):
+            return None
+        return self._identity.authenticate(request.headers.get("authorization"))
 
-    def _answer(self, request: Request, content: bytes) -> Answer:
+    def _respond(self, request: Request, content: bytes, claims: Claims | None) -> Response:
+        return self._render(request, self._answer(request, content, claims))
+
+    def _answer(self, request: Request, content: bytes, claims: Claims | None) -> Answer:
         try:
-            return self._dispatch(request, content)
+            return self._dispatch(request, content, claims)
         except ServiceError as error:
-            answer = _error_answer(error)
-            if error.status == 401:
-                header = {"WWW-Authenticate": www_authenticate(self._context.tenant)}
-                return Answer(answer.status, answer.body, header)
-            return answer
+            return self._error_answer(error)
         except Exception:
             log.exception("%s %s failed", request.method, request.scope["path"])
             message = "The service could not carry out the request; its log says why."
-            return _error_answer(ServiceError(500, Code.INTERNAL_ERROR, message))
+            return self._error_answer(ServiceError(500, Code.INTERNAL_ERROR, message))
 
-    def _dispatch(self, request: Request, content: bytes) -> Answer:
-        path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
-        path = re.sub("/{2,}", "/", path)
+    def _error_answer(self, error: ServiceError) -> Answer:
+        headers = {"x-ms-failure-cause": "gateway"} if error.code in _OF_THE_GATEWAY else {}
+        if error.status == 401:
+            headers["WWW-Authenticate"] = www_authenticate(self._context.tenant)
+        return Answer(error.status, arm.error_body(error), headers)
+
+    def _dispatch(self, request: Request, content: bytes, claims: Claims | None) -> Answer:
+        path = _path_of(request)
         base_url = f"{request.scope['scheme']}://{request.headers.get('host', AZURE_HOST)}"
         text = request.scope["query_string"].decode("utf-8", "replace")
         query = {name.lower(): value for name, value in parse_qsl(text, keep_blank_values=True)}
-        if path.lower().rstrip("/") == "/metadata/endpoints":
+        if claims is None:
             return Answer(200, metadata.clouds(base_url, query))
-        claims = self._identity.authenticate(request.headers.get("authorization"))
         self._check_subscription(path)
         version = _api_version(query)
         handler, names = self._route(request.method, path, version)
@@ -135,7 +143,7 @@ class _Arm:
             content=content,
             base_url=base_url,
             zero_edit=request.headers.get("host", "").partition(":")[0].lower() == AZURE_HOST,
-            actor=_actor(claims),
+            actor=claims.client_id,
             api_version=version,
             headers=request.headers,
         )
@@ -234,10 +242,10 @@ def _api_version(query: Mapping[str, str]) -> str:
     return version.lower()
 
 
-def _actor(claims: Claims) -> str:
-    return claims.client_id
+def _path_of(request: Request) -> str:
+    path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
+    return re.sub("/{2,}", "/", path)
 
 
-def _error_answer(error: ServiceError) -> Answer:
-    gateway = error.code in _OF_THE_GATEWAY
-    return Answer(error.status, arm.error_body(error), {"x-ms-failure-cause": "gateway"} if gateway else {})
+def _is_metadata(path: str) -> bool:
+    return path.lower().rstrip("/") == "/metadata/endpoints"

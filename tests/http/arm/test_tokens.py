@@ -2,8 +2,10 @@
 
 import base64
 import json
+import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -152,3 +154,13 @@ class TestArm:
     def test_authentication_comes_before_everything_else(self, arm):
         answer = arm.http.put(f"{arm.service.endpoint['arm']}/subscriptions/none/nothing", data=b"{")
         assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("header", ["", "Authorization: Bearer nonsense\r\n"])
+def test_no_body_is_waited_for_without_a_token(arm, header):
+    """Or whoever reaches the port could fill the memory."""
+    url = urlsplit(arm.service.endpoint["arm"])
+    head = f"PUT /subscriptions/x HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 4000000\r\n\r\n"
+    with socket.create_connection((url.hostname, url.port), timeout=20) as client:
+        client.sendall(head.encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 401 ")

@@ -26,7 +26,7 @@ _COMPOSITE_VERSION, _FUNCTION_VERSION, _VARIABLE_VERSION = 3, 24, 1
 _UNKNOWN_SHAPE = 2**64 - 2
 _DYNAMIC = 2**31 - 1
 _KINDS = {"Input": 0, "Output": 1, "Parameter": 2, "Constant": 3, "Placeholder": 4}
-_DATA_TYPES = {np.dtype(np.float32): 1, np.dtype(np.float64): 2}
+_DATA_TYPES = {np.dtype(np.float32): 1, np.dtype(np.float64): 2, np.dtype(np.float16): 4}
 _MARKERS = {INFERRED: INFERRED_DIMENSION, FREE: FREE_DIMENSION}
 
 
@@ -271,7 +271,8 @@ class _Reader:
             Axis(None, axis.name, axis.is_ordered)
             for axis in reversed(vector(entry.get("dynamic_axis", []), AxisValue))
         ]  # the file has the batch axis last
-        dtype = {1: np.float32, 2: np.float64}.get(int(typed(get("data_type"), SizeT, int)), np.float32)
+        types = {code: dtype for dtype, code in _DATA_TYPES.items()}
+        dtype = types.get(int(typed(get("data_type"), SizeT, int)), np.dtype(np.float32))
         return Variable(
             _python_shape(typed(get("shape"), Shape)),
             dtype,

@@ -87,12 +87,14 @@ def _write_shape(shape: tuple[int, ...]) -> bytes:
 
 def _write_array(array: np.ndarray) -> bytes:
     code = _DATA_CODES.get(array.dtype)
-    if code not in (1, 2):
+    if code not in (1, 2, 4):
         raise TypeError(f"arrays of type {array.dtype} cannot be stored in a CNTK model")
-    data = np.ascontiguousarray(array).tobytes()
+    # Half precision stands in the field of single precision, as single precision.
+    field, stored = (5, array) if code == 2 else (4, array.astype("<f4"))
+    data = np.ascontiguousarray(stored).tobytes()
     values = _bytes_field(1, data) if data else b""
     shape = _bytes_field(3, _write_shape(tuple(reversed(array.shape))))
-    return _int_field(1, code) + shape + _bytes_field(3 + code, values)
+    return _int_field(1, code) + shape + _bytes_field(field, values)
 
 
 def _write_value(value: Any) -> bytes:

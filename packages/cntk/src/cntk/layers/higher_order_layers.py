@@ -13,13 +13,19 @@ from .blocks import identity, with_name
 
 
 def _applied(layer: Any, value: Any) -> Any:
-    """A layer on a value; a list of layers one after the other, a tuple of layers beside each other."""
+    """A layer on a value; a list of layers one after the other, a tuple of layers beside each other: each on
+    its own one of several values, or all on a single one."""
     if isinstance(layer, list):
         for part in layer:
             value = _applied(part, value)
         return value
+    if isinstance(value, Function) and len(value.outputs) > 1:
+        value = value.outputs
     if isinstance(layer, tuple):
-        return tuple(_applied(part, value) for part in layer)
+        values = value if isinstance(value, tuple) else (value,) * len(layer)
+        if len(values) != len(layer):
+            raise TypeError(f"{len(layer)} functions beside each other cannot take {len(values)} values")
+        return tuple(_applied(part, each) for part, each in zip(layer, values, strict=True))
     return layer(*value) if isinstance(value, tuple) else layer(value)
 
 

@@ -25,10 +25,9 @@ def classification_error(
     if topN != 1:
         count = Constant(float(topN), ())
         return primitive(Op.ClassificationError, [output_vector, target_vector, count], {}, name)
-    one = ops.constant(1.0)
 
     def over_last(z: Any, label: Any) -> Any:
-        return ops.minus(one, ops.times_transpose(ops.hardmax(z), label))
+        return ops.minus(1.0, ops.times_transpose(ops.hardmax(z), label))
 
     def over_axis(z: Any, label: Any) -> Any:
         best = ops.equal(z, ops.reduce_max(z, axis))

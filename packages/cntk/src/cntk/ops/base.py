@@ -67,6 +67,11 @@ class _Calls(type):
         return super().__call__(*args, **kwargs)
 
 
+# The formal arguments of the Python functions that are being traced: a function made inside of one may depend
+# on them without their being arguments of its own.
+being_traced: set[Variable] = set()
+
+
 class Function(TensorOpsMixin, metaclass=_Calls):
     """A function of variables; calling it with variables composes, with arrays evaluates."""
 
@@ -136,7 +141,8 @@ class Function(TensorOpsMixin, metaclass=_Calls):
 
     @property
     def signature(self) -> tuple[Variable, ...]:
-        return self.arguments
+        """The arguments, without those of Python functions around this one whose tracing is under way."""
+        return tuple(v for v in self.arguments if v not in being_traced)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -197,7 +203,7 @@ class Function(TensorOpsMixin, metaclass=_Calls):
     # Composition
     def argument_map(self, *args: Any, **kwargs: Any) -> dict[Variable, Any]:
         """What each argument of the function is given, by position, name or a dictionary."""
-        formal = self.arguments
+        formal = self.signature
         if len(args) == 1 and isinstance(args[0], dict) and not kwargs:
             return {to_variable(key): value for key, value in args[0].items()}
         given: dict[Variable, Any] = {}
@@ -217,7 +223,7 @@ class Function(TensorOpsMixin, metaclass=_Calls):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], (list, np.ndarray)) and not _symbolic(args[0]):
             given: dict[Variable, Any] = {}
-            formal = self.arguments
+            formal = self.signature
             if len(formal) != 1:
                 raise TypeError(f"CNTK Function expected {len(formal)} arguments, got 1")
             given = {formal[0]: args[0]}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..internal.opcodes import Op
 from ..variables import Constant, Parameter, Variable, is_scalar
-from .base import Function, NamedOutput
+from .base import Function, NamedOutput, being_traced
 from .nodes import CompositeFunction, PrimitiveFunction
 
 
@@ -151,6 +151,15 @@ def _tuple_of(arguments: list[Variable]) -> list[Variable]:
     return list(as_block(body, list(zip(inner, arguments, strict=True)), "Tuple").outputs)
 
 
+def _call(function: Callable[..., Any], formal: list[Variable], ordered: bool) -> Function:
+    being_traced.update(formal)
+    try:
+        arguments = _tuple_of(formal) if ordered and len(formal) > 1 else formal
+        return _as_function(function(*arguments))
+    finally:
+        being_traced.difference_update(formal)
+
+
 def trace(
     function: Callable[..., Any], make_block: bool = False, op_name: str = "", name: str = ""
 ) -> CompositeFunction:
@@ -162,10 +171,9 @@ def trace(
         formal.append(_formal(argument) if variable is None else variable(argument))
     if make_block:
         inner = [_formal(v.name) for v in formal]
-        traced = _without_identity(_as_function(function(*inner)))
+        traced = _without_identity(_call(function, inner, ordered=False))
         return _block(op_name, traced, dict(zip(inner, formal, strict=True)), name, None)
-    arguments = _tuple_of(formal) if len(formal) > 1 else formal
-    traced = _as_function(function(*arguments))
+    traced = _call(function, formal, ordered=True)
     result = traced.root_function.composite()
     if name:
         from .graph_ops import alias

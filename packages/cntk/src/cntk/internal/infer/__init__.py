@@ -81,19 +81,8 @@ def infer_output(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
     # A placeholder takes the type of what replaces it.
     check_data_types(op, inputs, [v for v in inputs if v._shape is not None and not v.is_placeholder])
     count = result_count(op, attributes)
-    waiting = [v for v in inputs if v.pending]
-    if waiting and op is Op.ReconcileDynamicAxis and not inputs[1].pending and inputs[1].axes_known:
-        shape = inputs[0]._shape
-        return Inferred([shape], inputs[1].dynamic_axes, pending=shape is None)
-    if waiting:
-        if op not in _BROADCASTING:
-            return Inferred([None] * count, None, pending=True)
-        inputs = [v for v in inputs if not v.pending]
-        if not any(v.dynamic_axes for v in inputs) and all(v.axes_known for v in inputs):
-            return Inferred([None] * count, None, pending=True)
-        shape = elementwise.broadcast(op, inputs, attributes)
-        axes = merge_dynamic_axes(inputs) if all(v.axes_known for v in inputs) else None
-        return Inferred([shape], axes)
+    if any(v.pending for v in inputs):
+        return _provisional(op, rule, inputs, attributes, count)
     axes = None
     if all(v.axes_known for v in inputs):
         axes = _AXES[op](inputs, attributes) if op in _AXES else merge_dynamic_axes(inputs)
@@ -103,6 +92,34 @@ def infer_output(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
     if isinstance(shape, list):
         return Inferred(shape, axes)
     return Inferred([shape] * count, axes)
+
+
+def _provisional(
+    op: Op, rule: Rule, inputs: Sequence[Variable], attributes: Attributes, count: int
+) -> Inferred:
+    """What can be said in a recurrence before its delays are inferred: a shape as soon as the operands (for
+    an element-wise operation, one that is no mere number) tell it, and the sequence axis of the other
+    operands, which is the recurrence's."""
+    others = [v for v in inputs if not v.pending]
+    if any(v._shape is None or not v.axes_known for v in others):  # a placeholder is to be replaced first
+        return Inferred([None] * count, None)
+    axes: tuple[Axis, ...] | None = None
+    if op is Op.ReconcileDynamicAxis:
+        axes = inputs[1].dynamic_axes if inputs[1] in others else None
+        return Inferred([inputs[0]._shape], axes, pending=axes is None or inputs[0]._shape is None)
+    if op not in _AXES:
+        merged = merge_dynamic_axes(others)
+        alike = op in _BROADCASTING or any(axis.is_sequence_axis for axis in merged)
+        axes = merged if merged and alike else None
+    shape: Any
+    if op in _BROADCASTING:
+        shaped = [v for v in inputs if v._shape is not None]
+        telling = axes is not None or any(dim != 1 for v in shaped for dim in v.shape)
+        shape = elementwise.broadcast(op, shaped, attributes) if shaped and telling else None
+    else:
+        shape = rule(op, inputs, attributes)
+    found = shape if isinstance(shape, list) else [shape] * count
+    return Inferred(found, axes, pending=axes is None or any(known is None for known in found))
 
 
 __all__ = [
