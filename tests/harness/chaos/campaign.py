@@ -195,7 +195,7 @@ class Campaign:
                 if self._attend(client, chance, asked):
                     with self.mutex:
                         self.open.remove(asked)
-            self.over.wait(0.05)
+            self.over.wait(0.2)
 
     def _is_done(self) -> bool:
         with self.mutex:
