@@ -141,3 +141,23 @@ def test_a_giant_in_an_archive_is_no_image(tmp_path: Path) -> None:
     source = C.io.MinibatchSource(C.io.ImageDeserializer(str(tmp_path / "map.txt"), streams))
     with pytest.raises(RuntimeError, match="Cannot open file"):
         source.next_minibatch(1)
+
+
+def test_sequences_that_are_marked_as_new_or_as_continued() -> None:
+    s = C.sequence.input_variable(2)
+    z = C.layers.Fold(C.layers.RNNStep(3))(s)
+    y = C.input_variable(3)
+    learner = C.sgd(z.parameters, C.learning_parameter_schedule(0.1))
+    trainer = C.Trainer(z, (C.squared_error(z, y), None), learner)
+    data = {s: [np.ones((4, 2), np.float32)], y: np.zeros((1, 3), np.float32)}
+    assert trainer.train_minibatch((data, [True]))
+    np.testing.assert_array_equal(z.eval(({s: data[s]}, [True])), z.eval({s: data[s]}))
+    before = z.parameters[0].value
+    for call in (
+        lambda: trainer.train_minibatch((data, [False])),
+        lambda: z.eval((data[s], [False])),
+        lambda: C.Value.create(s, data[s], [False]),
+    ):
+        with pytest.raises(NotImplementedError, match="continues one of the minibatch before"):
+            call()
+    np.testing.assert_array_equal(z.parameters[0].value, before)

@@ -103,9 +103,14 @@ class Value:
     def create(
         var: Any, data: Any, seq_starts: Any = None, device: Any = None, read_only: bool = False
     ) -> Value:
-        """The value that feeds `data` (as `eval` takes it) to a variable."""
-        from .internal.feeding import feed
+        """The value that feeds `data` (as `eval` takes it) to a variable.
 
+        `seq_starts`: for each sequence True; False, for one that goes on from the minibatch before, raises
+        NotAvailableError.
+        """
+        from .internal.feeding import check_starts, feed
+
+        check_starts(seq_starts)
         tensor, layout = feed(var, data)
         if layout is not None:
             return Value(tensor, layout.lengths)
