@@ -199,6 +199,12 @@ class TestLogin:
         assert seen["environment"]["AZURE_CONFIG_DIR"] == str(service.home / "azure")
         assert mode(service.home / "azure") == 0o700
 
+    def test_a_directory_that_az_made_is_closed_before_a_secret_comes_into_it(self, service, az):
+        (service.home / "azure").mkdir(exist_ok=True)
+        (service.home / "azure").chmod(0o755)
+        assert service.batchai("login", env=az).returncode == 0
+        assert mode(service.home / "azure") == 0o700
+
     def test_a_directory_of_the_users_is_respected(self, service, az, tmp_path):
         own = str(tmp_path / "theirs")
         assert service.batchai("login", env={**az, "AZURE_CONFIG_DIR": own}).returncode == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -305,6 +306,19 @@ def test_an_unmanaged_file_system_is_mounted_for_the_job_only(local, build, out,
 
     assert end.exit_code == 0, printed(out)
     assert not (root / "tasks/task-1/jobs/ws/exp/job/mounts/own").is_mount()
+
+
+@needs_root
+def test_a_directory_of_the_same_disk_is_mounted_for_the_job_only(local, build, out, root):
+    (out / "own").mkdir()
+    (out / "own" / "there").touch()
+    mount = unmanaged(build, f"mount --bind {shlex.quote(str(out / 'own'))}")
+
+    end = local.run(build.task('ls "$AZ_BATCHAI_JOB_MOUNT_ROOT/own"', mounts=(build.mount(), mount)))
+
+    assert printed(out) == "there\n"
+    assert end.fault is None
+    assert not (root / "tasks/task-1/jobs/ws/exp/job/mounts/own/there").exists()
 
 
 @needs_root

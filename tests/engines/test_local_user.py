@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import MountKind, NodeRequest, Signal, StepKind, TaskKind
+from openbatchai.domain.ports import Container, MountKind, NodeRequest, Signal, StepKind, TaskKind
 from openbatchai.engines import user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
@@ -328,6 +328,21 @@ def test_what_mounts_as_root_runs_nothing_of_the_jobs(local, build, out, root, t
     assert local.run(then).fault is None
 
     assert set((tmp_path / "met").read_text().split()) == {str(user.choose("nobody", tmp_path, []).user.uid)}
+
+
+def test_a_link_of_a_job_shows_no_container_what_it_names(local, build, tmp_path, monkeypatch):
+    """In containers jobs are root."""
+    podman = tmp_path / "podman"
+    podman.write_text('#!/bin/sh\necho "$@" >> "$0.calls"\n')
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    local.run(build.task('ln -s /var/spool "$AZ_BATCHAI_MOUNT_ROOT/mine"'))
+
+    end = local.run(build.task("true", id="task-2", container=Container("private/thing:1")))
+
+    assert end.fault is None
+    assert "private/thing" in (tmp_path / "podman.calls").read_text()
+    assert "/var/spool" not in (tmp_path / "podman.calls").read_text()
 
 
 def test_tasks_of_others_cannot_be_found(local, build, out):

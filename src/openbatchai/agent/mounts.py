@@ -44,10 +44,19 @@ def remove(
         if mount["target"] is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mount["path"])
-        elif os.path.ismount(mount["path"]):
+        elif _is_mounted(mount["path"]):
             _unmount(mount["path"], processes, environment, report, spec)
     if not any(mount["target"] is None and mount["level"] == "cluster" for mount in mounts):
         processes.end_spared()
+
+
+def _is_mounted(path: str) -> bool:
+    """Also by a bind mount of the same disk, which os.path.ismount takes for a directory."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split(" ")[4] for line in file]
+    for written in ("\\", " ", "\t", "\n"):
+        path = path.replace(written, f"\\{ord(written):03o}")
+    return path in points
 
 
 def _link(target: str, path: str) -> None:

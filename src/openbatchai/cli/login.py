@@ -28,6 +28,9 @@ def login(home: str | None = None) -> None:
     environment = client_environment(endpoint, place.path)
     directory = Path(environment.get("AZURE_CONFIG_DIR") or os.environ["AZURE_CONFIG_DIR"])
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.parent == place.path:
+        # Ours, but az may have made it, for everybody to read.
+        directory.chmod(0o700)
     who = ("--username", endpoint["client_id"], "--tenant", endpoint["tenant"])
     secret = endpoint["client_secret"].encode()
     run_with = {**os.environ, **environment}

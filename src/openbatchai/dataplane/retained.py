@@ -62,12 +62,9 @@ class RetainedContainers:
 
     def listed(self, account: str, service: StorageService, prefix: str = "") -> list[Retained]:
         """By name, the one that was deleted first before the others of its name."""
-        now_ns = self._now_ns()
-        found = [row for row in self._rows(account) if row.service is service and row.state == _KEPT]
-        return sorted(
-            (row for row in found if row.expires_ns > now_ns and row.name.startswith(prefix)),
-            key=lambda row: row.key,
-        )
+        where = "service = ? AND state = ? AND expires_ns > ? ORDER BY name, version"
+        found = self._rows(account, where, service.value, _KEPT, self._now_ns())
+        return [row for row in found if row.name.startswith(prefix)]
 
     def keep(self, ref: ItemRef, document: str, days: int) -> None:
         """Delete the container so that it can come back for `days`."""
@@ -106,11 +103,9 @@ class RetainedContainers:
         Raises 404 when it is not kept, 409 when there is one by the name of the target.
         """
         check_container_name(target)
-        found = [
-            row
-            for row in self.listed(ref.account, ref.service)
-            if row.name == ref.container and row.version == version.upper()
-        ]
+        where = f"{_WHERE} AND state = ? AND expires_ns > ?"
+        key = (ref.service.value, ref.container, version.upper())
+        found = self._rows(ref.account, where, *key, _KEPT, self._now_ns())
         if not found:
             raise missing_container(ref.service)
         if os.path.lexists(self._places.container_path(ref.account, ref.service, target)):
@@ -144,11 +139,9 @@ class RetainedContainers:
 
     def remove_expired(self, account: str) -> None:
         """Let go of what need not be kept any longer."""
-        for row in self._rows(account):
-            if row.state != _KEPT or row.expires_ns > self._now_ns():
-                continue
+        for row in self._rows(account, "state = ? AND expires_ns <= ?", _KEPT, self._now_ns()):
             with self._places.locked_all():
-                if row in self._rows(account):
+                if row in self._rows(account, _WHERE, *row.key):
                     self._places.discard(account, self._home(account, row))
                     self._forget(account, row)
 
@@ -217,9 +210,10 @@ class RetainedContainers:
 
     # --- parts
 
-    def _rows(self, account: str) -> list[Retained]:
+    def _rows(self, account: str, where: str = "true", *values: object) -> list[Retained]:
         store = self._places.existing_store(account)
-        rows = store.database.read(f"SELECT {_COLUMNS} FROM retained", ()) if store else []
+        statement = f"SELECT {_COLUMNS} FROM retained WHERE {where}"
+        rows = store.database.read(statement, values) if store else []
         return [_retained(row) for row in rows]
 
     def _change(self, account: str, statements: list[tuple[str, tuple[object, ...]]]) -> None:
@@ -232,7 +226,8 @@ class RetainedContainers:
     def _new_version(self, ref: ItemRef) -> str:
         """The time of the deletion in the form of the real service: ticks of 100 ns since 1601, in hex."""
         ticks = (self._clock.now() - _FILETIME_EPOCH) // timedelta(microseconds=1) * 10
-        taken = {row.version for row in self._rows(ref.account) if row.name == ref.container}
+        where = "service = ? AND name = ?"
+        taken = {row.version for row in self._rows(ref.account, where, ref.service.value, ref.container)}
         while f"{ticks:016X}" in taken:
             ticks += 1
         return f"{ticks:016X}"

@@ -447,9 +447,11 @@ def _description(mount: Mount) -> str:
 
 
 def _links_below(root: Path) -> list[Path]:
+    """Those of agents: a link of a job would show it, as root of its container, whatever it names."""
     found = []
     for folder, folders, files in os.walk(root):
-        found += [Path(folder, name) for name in (*folders, *files) if Path(folder, name).is_symlink()]
+        links = (Path(folder, name) for name in (*folders, *files) if Path(folder, name).is_symlink())
+        found += [link for link in links if link.lstat().st_uid == os.geteuid()]
     return found
 
 

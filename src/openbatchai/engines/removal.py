@@ -28,7 +28,8 @@ def remove_tree(path: Path) -> bool:
     except OSError:
         # A job may have taken away its own right to remove files (the tree is ours), or a process that is
         # just ending touched the tree meanwhile.
-        for folder, folders, _ in os.walk(path):
+        # Root has it whatever the modes, and must not be led by a link that takes a directory's place.
+        for folder, folders, _ in os.walk(path) if os.geteuid() else ():
             # Before they are entered; a link to a directory stands among them, and its target is not ours.
             for inner in (Path(folder), *(Path(folder, name) for name in folders)):
                 with contextlib.suppress(OSError):
