@@ -161,3 +161,9 @@ def test_sequences_that_are_marked_as_new_or_as_continued() -> None:
         with pytest.raises(NotImplementedError, match="continues one of the minibatch before"):
             call()
     np.testing.assert_array_equal(z.parameters[0].value, before)
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_class_that_is_none_has_no_one_hot_vector(wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"class {wrong} is not one of the 3 classes"):
+        C.Value.one_hot([[0, 2], [wrong]], 3)
