@@ -7,6 +7,9 @@ reads.  What of CNTK's API is not here raises an error that names it; nothing is
 __version__ = "2.7"  # the CNTK whose API this is; the distribution has its own version
 
 from . import (
+    _threads as _threads,
+)
+from . import (
     axis as axis,
 )
 from . import (
