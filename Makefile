@@ -25,7 +25,7 @@ test-campaign:
 	# 20,000 made-up requests for each api-version, in about ten minutes.
 	$(BIN)pytest -m slow -rP tests/http/arm/test_campaign.py
 chaos:
-	# 2,000 kills of service, agents and jobs over 5,000 jobs: about an hour. Less: make chaos CHAOS='--jobs 200 --kills 100 --seed 1'
+	# 2,000 kills of service, agents and jobs over 5,000 jobs or more (100 kills take about a minute). Less: make chaos CHAOS='--jobs 200 --kills 100 --seed 1'
 	PYTHONPATH=src:tests $(BIN)python -m harness.chaos.campaign $(CHAOS)
 test-clients:
 	$(BIN)pytest -m clients tests/clients

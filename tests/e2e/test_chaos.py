@@ -29,6 +29,7 @@ def test_a_job_that_came_to_its_end_once_is_right():
         (asked(), [START, *GOOD], OUTPUT, "started twice"),
         (asked(), [START, LINE], OUTPUT, "earned one of []"),
         (asked(), [*GOOD, *(line.replace(" 0 n1", " 1 n1") for line in GOOD)], OUTPUT, "ran again"),
+        (asked(ends_seen=2), GOOD, OUTPUT, "ran again after its end"),
         (asked(), [*GOOD, LINE], OUTPUT, "after its end"),
         (asked(), GOOD, [[]], "wrote []"),
         (asked(), GOOD, [[*OUTPUT[0], *OUTPUT[0]]], "wrote [0, 0]"),

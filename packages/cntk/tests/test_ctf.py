@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cntk.io.ctf import Field, StreamData, _parse_rows, _parse_uniform, parse_file
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 X, Y = Field("x", 2, False), Field("y", 3, False)
@@ -110,6 +110,7 @@ numbers = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(numbers, numbers, st.integers(0, 2)), min_size=1, max_size=20),
     blanks=st.booleans(),
@@ -128,6 +129,7 @@ def test_the_fast_path_reads_what_the_row_parser_reads(
         np.testing.assert_array_equal(left.samples, right.samples)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.text(alphabet="|xy #.-+e0123456789:na\t", min_size=1, max_size=24), min_size=1, max_size=6

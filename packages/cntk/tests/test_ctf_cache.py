@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_an_entry_is_for_what_the_file_holds(tmp_path: Path, folder: Path) -> No
     np.testing.assert_array_equal(read_file(str(file), FIELDS)[0].gather(np.array([3])), other[3:4, :40])
     assert cache.load(folder, cache.key_of(str(file), FIELDS), FIELDS) is not None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data.txt"]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path, folder: Path) -> None:
+    for name, age in ((".new-old", 25 * 3600), (".new-recent", 0)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.samples.npy").write_bytes(b"half")
+        then = time.time() - age
+        os.utime(folder / name, (then, then))
+    file = tmp_path / "data.txt"
+    write(file, 0)
+    read_file(str(file), FIELDS)
+    assert {p.name for p in folder.iterdir()} == {".new-recent", cache.key_of(str(file), FIELDS)}
 
 
 def test_without_a_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,13 +52,14 @@ def test_the_model_itself_is_fine() -> None:
     assert read(MODEL)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(MODEL) - 1))
 def test_a_truncated_file(size: int) -> None:
     with pytest.raises(RuntimeError):
         C.load_model(MODEL[:size])
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(MODEL) - 1), st.integers(1, 255)), min_size=1, max_size=6))
 def test_flipped_bits(changes: list[tuple[int, int]]) -> None:
     data = bytearray(MODEL)
@@ -67,6 +68,7 @@ def test_flipped_bits(changes: list[tuple[int, int]]) -> None:
     read(bytes(data))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes(data: bytes) -> None:
     assert not read(data)
@@ -106,7 +108,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.none() | VALUES), min_size=1, max_size=3))
 def test_other_values_in_the_structure(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     model = copy.deepcopy(STRUCTURE)

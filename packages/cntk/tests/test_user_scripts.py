@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import cntk as C
 import numpy as np
 import pytest
+from cntk.ops.functions import UserFunction
 
 
 def _decoder() -> C.Function:
@@ -87,3 +89,81 @@ def test_another_precision_trains_and_is_stored(dtype: type, tmp_path: Path) -> 
     loaded = C.load_model(str(tmp_path / "model"))
     assert loaded.arguments[0].dtype == dtype
     np.testing.assert_array_equal(loaded.eval({loaded.arguments[0]: data}), z.eval({x: data}))
+
+
+class _Logistic(UserFunction):
+    def __init__(self, x, name="logistic"):
+        super().__init__([x], name=name)
+
+    def forward(self, x, device=None, outputs_to_retain=None):
+        result = 1 / (1 + np.exp(-x))
+        return result, result
+
+    def backward(self, result, root):
+        return root * result * (1 - result)
+
+    def infer_outputs(self):
+        of = self.inputs[0]
+        return [C.output_variable(of.shape, of.dtype, of.dynamic_axes)]
+
+
+def _trainer_with_user_function() -> tuple[C.Variable, C.Variable, C.Trainer]:
+    x, y = C.input_variable(5), C.input_variable(3)
+    z = C.layers.Dense(3)(C.user_function(_Logistic(C.layers.Dense(4)(x))))
+    learner = C.sgd(z.parameters, C.learning_parameter_schedule(0.1))
+    return x, y, C.Trainer(z, (C.cross_entropy_with_softmax(z, y), None), learner)
+
+
+def test_a_checkpoint_with_a_user_function_is_taken_up_again(tmp_path: Path) -> None:
+    file = str(tmp_path / "state")
+    x, y, trainer = _trainer_with_user_function()
+    data = np.random.default_rng(2).normal(size=(8, 5)).astype(np.float32)
+    labels = np.eye(3, dtype=np.float32)[np.arange(8) % 3]
+    trainer.train_minibatch({x: data, y: labels})
+    trainer.save_checkpoint(file)
+    _, _, later = _trainer_with_user_function()
+    later.restore_from_checkpoint(file)
+    for mine, stored in zip(later.model.parameters, trainer.model.parameters, strict=True):
+        np.testing.assert_array_equal(mine.value, stored.value)
+    # The file alone does not have the function's code.
+    with pytest.raises(NotImplementedError, match="CustomProxyOp"):
+        C.load_model(file)
+
+
+def test_a_giant_in_an_archive_is_no_image(tmp_path: Path) -> None:
+    archive = zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED)
+    with archive, archive.open("giant.png", "w") as entry:
+        for _ in range(257):
+            entry.write(bytes(1 << 20))
+    (tmp_path / "map.txt").write_text(f"{tmp_path}/a.zip@/giant.png\t0\n")
+    scale = C.io.transforms.scale(4, 4, 3)
+    streams = C.io.StreamDefs(x=C.io.StreamDef("image", transforms=[scale]))
+    source = C.io.MinibatchSource(C.io.ImageDeserializer(str(tmp_path / "map.txt"), streams))
+    with pytest.raises(RuntimeError, match="Cannot open file"):
+        source.next_minibatch(1)
+
+
+def test_sequences_that_are_marked_as_new_or_as_continued() -> None:
+    s = C.sequence.input_variable(2)
+    z = C.layers.Fold(C.layers.RNNStep(3))(s)
+    y = C.input_variable(3)
+    learner = C.sgd(z.parameters, C.learning_parameter_schedule(0.1))
+    trainer = C.Trainer(z, (C.squared_error(z, y), None), learner)
+    data = {s: [np.ones((4, 2), np.float32)], y: np.zeros((1, 3), np.float32)}
+    assert trainer.train_minibatch((data, [True]))
+    np.testing.assert_array_equal(z.eval(({s: data[s]}, [True])), z.eval({s: data[s]}))
+    before = z.parameters[0].value
+    for call in (
+        lambda: trainer.train_minibatch((data, [False])),
+        lambda: z.eval((data[s], [False])),
+        lambda: C.Value.create(s, data[s], [False]),
+    ):
+        with pytest.raises(NotImplementedError, match="continues one of the minibatch before"):
+            call()
+    np.testing.assert_array_equal(z.parameters[0].value, before)
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_class_that_is_none_has_no_one_hot_vector(wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"class {wrong} is not one of the 3 classes"):
+        C.Value.one_hot([[0, 2], [wrong]], 3)

@@ -27,8 +27,8 @@ import requests
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from harness.arm import FINISHED, NEWEST, Arm, Lab, mount
-from harness.chaos import victims
 from harness.chaos.verdict import judge
+from harness.chaos.victims import UNKNOWN, Victim, Victims
 from harness.chaos.workload import SCRIPT, Asked, body, make
 from harness.service import Service, clean_environment, ended
 from harness.waiting import until
@@ -117,6 +117,7 @@ class Campaign:
         self.wrong: list[str] = []
         self.preempted = 0
         self.polled = 0
+        self.victims = Victims(service.home)
         self.over = threading.Event()
         self.submitted = threading.Event()
         self.mutex = threading.Lock()
@@ -135,7 +136,10 @@ class Campaign:
         self.oracle.chmod(0o666)
         setup = {
             "mountVolumes": mount(self.service, self.lab.share),
-            "setupTask": {"commandLine": "echo set up", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"},
+            "setupTask": {
+                "commandLine": "sleep 0.3; echo set up",
+                "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs",
+            },
         }
         priorities = {"dedicated": "dedicated", "low": "lowpriority"}
         self.clusters = {
@@ -167,7 +171,7 @@ class Campaign:
     def _goes_on(self, number: int) -> bool:
         if self.over.is_set() or time.monotonic() > self.until:
             return False
-        return number < self.total or any(left > 0 for left in self.left.values())
+        return number < self.total or self._kills_left() > 0
 
     def _put(self, client: Client, asked: Asked) -> None:
         request = body(asked, self.clusters[asked.cluster], str(self.oracle))
@@ -191,7 +195,7 @@ class Campaign:
                 if self._attend(client, chance, asked):
                     with self.mutex:
                         self.open.remove(asked)
-            self.over.wait(0.05)
+            self.over.wait(0.2)
 
     def _is_done(self) -> bool:
         with self.mutex:
@@ -248,6 +252,10 @@ class Campaign:
 
     # --- hands that kill
 
+    def _kills_left(self) -> int:
+        """Of all kinds: what is slow to kill is made up for by the others."""
+        return sum(self.left.values())
+
     def _is_ahead(self, what: str) -> bool:
         """Kills are spread over the campaign: not a larger part of them is done than of the submissions."""
         done = 1 - self.left[what] / max(1, self.wanted[what])
@@ -256,7 +264,7 @@ class Campaign:
     def kill_service(self) -> None:
         """By turns at a random instant, and before a random write."""
         chance = random.Random(self.seed + 3)
-        while self.left["service"] > 0 and not self._is_done():
+        while self._kills_left() > 0 and not self._is_done():
             if self.over.wait(chance.uniform(0, 2)):
                 return
             if self._is_ahead("service"):
@@ -269,8 +277,7 @@ class Campaign:
             else:
                 os.kill(pid, signal.SIGKILL)
                 self._died("service at an instant", pid)
-                self._rise(chance.randint(1, 1000))
-                if self._await_death(self.service.endpoint["pid"]):
+                if self._rise(chance.randint(1, 1000)) and self._await_death(self.service.endpoint["pid"]):
                     self._died("service before a write", self.service.endpoint["pid"])
                     self._rise()
 
@@ -286,22 +293,25 @@ class Campaign:
         self.kills[how] += 1
         self.left["service"] -= 1
 
-    def _rise(self, die_before: int = 0) -> None:
-        while not self.service.rise(die_before):
-            self.kills["service before a write, as it started"] += 1
-            self.left["service"] -= 1
-            die_before = 0
+    def _rise(self, die_before: int = 0) -> bool:
+        """Start the service; False when it died of that before it answered, and lives now."""
+        if self.service.rise(die_before):
+            return True
+        self.kills["service before a write, as it started"] += 1
+        self.left["service"] -= 1
+        assert self.service.rise()
+        return False
 
     def kill_tasks(self) -> None:
-        chance, home = random.Random(self.seed + 4), self.service.home
+        chance = random.Random(self.seed + 4)
         nodes_hit = 0.0
-        while (self.left["agent"] > 0 or self.left["process"] > 0) and not self._is_done():
+        while self._kills_left() > 0 and not self._is_done():
             if self.over.wait(chance.uniform(0, 0.15)):
                 return
             if self._is_ahead("agent") and self._is_ahead("process"):
                 continue
-            agent = chance.random() * (self.left["agent"] + self.left["process"]) < self.left["agent"]
-            found = [victim for victim in victims.living(home) if victim.agent is agent]
+            agent = chance.random() * (self.wanted["agent"] + self.wanted["process"]) < self.wanted["agent"]
+            found = [victim for victim in self.victims.living() if victim.agent is agent]
             # A node whose preparation fails is replaced later and later: not too many of them.
             if time.monotonic() < nodes_hit + 20:
                 found = [victim for victim in found if victim.key]
@@ -309,10 +319,10 @@ class Campaign:
                 continue
             nodes_hit = time.monotonic() if not self._last_key else nodes_hit
 
-    def _kill(self, victim: victims.Victim) -> bool:
+    def _kill(self, victim: Victim) -> bool:
         """The kill is noted before it is done: who reads the state after it must know."""
         self._last_key = victim.key
-        if victim.key == "?":
+        if victim.key == UNKNOWN:
             return False
         with self.mutex:
             asked = next((job for job in self.asked if job.key == victim.key), None)
@@ -322,7 +332,7 @@ class Campaign:
         if asked is not None:
             asked.agents_killed += victim.agent
             asked.processes_killed += not victim.agent
-        if not victims.kill(victim, self.service.home):
+        if not self.victims.kill(victim):
             if asked is not None:
                 asked.agents_killed -= victim.agent
                 asked.processes_killed -= not victim.agent
@@ -362,6 +372,8 @@ class Campaign:
                 continue
             answer = client.ask("GET", self._path(asked))
             asked.last = outcome(answer.json()["properties"]) if answer.status_code == 200 else None
+            if asked.cluster == "low":
+                asked.ends_seen = self._ends_seen(asked)
         with self._said("the nodes"):
             until(lambda: self._are_idle(client), "all nodes idle", _END_LIMIT_S, 0.2)
         with self._said("the processes"):
@@ -387,8 +399,8 @@ class Campaign:
                 return False
         return True
 
-    def _busy(self) -> list[victims.Victim]:
-        return victims.living(self.service.home)
+    def _busy(self) -> list[Victim]:
+        return self.victims.living()
 
     def _outputs(self) -> list[list[str]]:
         """The lines of each job's directory; of a file at a time in order, since each is appended to."""
@@ -400,6 +412,10 @@ class Campaign:
                 f"{directory}: {text[-40:]!r} has no end" for text in texts if text and text[-1] != "\n"
             ]
         return found
+
+    def _ends_seen(self, asked: Asked) -> int:
+        log = self.share / asked.segment / "stdouterr" / "execution.log"
+        return log.read_text().count(" of toolkit ended with exit code ") if log.exists() else 0
 
     def _left_behind(self) -> list[str]:
         home = self.service.home

@@ -80,11 +80,9 @@ def judge_job(asked: Asked, story: Story) -> list[str]:
             wrong.append(f"{asked.key}: on more nodes than it asked for in attempt {attempt}")
         if asked.prepared is not None and runs and preparations != [0] * asked.nodes:
             wrong.append(f"{asked.key}: its toolkit ran after preparations {preparations}")
-    # Who was killed after its last word may have to run again.
-    killed = asked.agents_killed or asked.processes_killed
-    early = [attempt for attempt in attempts[:-1] if _earned(asked, mine, attempt)]
-    if early and not killed:
-        wrong.append(f"{asked.key}: ran again after its end in attempt {early[0]}")
+    # Between the last word of a process and its end it may be preempted: only who ended is not run again.
+    if asked.ends_seen > 1 and not (asked.agents_killed or asked.processes_killed):
+        wrong.append(f"{asked.key}: ran again after its end")
     if asked.deleted:
         return wrong
     if asked.first is None or asked.last is None:
@@ -103,6 +101,8 @@ def _allowed(asked: Asked, mine: dict[Process, Told], attempts: Sequence[int]) -
         found.add(("failed", None, "NodeAgentLost"))
     if asked.processes_killed:
         found |= {("failed", 137, "JobFailed"), ("failed", 137, "JobPreparationFailed")}
+        if asked.mounted:
+            found.add(("failed", -1, "UnmanagedMountError"))
     if asked.terminated:
         found.add(("failed", None, "JobTerminated"))
     return found

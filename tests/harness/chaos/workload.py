@@ -68,6 +68,8 @@ class Asked:
     first: tuple[Any, ...] | None = None
     last: tuple[Any, ...] | None = None
     segment: str = ""
+    # How often an agent of it saw its toolkit end, by the execution log of a job of one node.
+    ends_seen: int = 0
 
 
 def make(chance: random.Random, number: int, several: int, can_mount: bool) -> Asked:

@@ -93,6 +93,9 @@ class Value:
             raise ValueError(
                 'supplied data to one_hot() must be of type integer and not "float" since it is index data.'
             )
+        outside = [int(i) for row in rows for i in row if not 0 <= i < num_classes]
+        if outside:
+            raise ValueError(f"one_hot: class {outside[0]} is not one of the {num_classes} classes")
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         data = np.zeros((len(rows), int(lengths.max()), num_classes), dtype or np.float32)
         for i, row in enumerate(rows):
@@ -103,9 +106,14 @@ class Value:
     def create(
         var: Any, data: Any, seq_starts: Any = None, device: Any = None, read_only: bool = False
     ) -> Value:
-        """The value that feeds `data` (as `eval` takes it) to a variable."""
-        from .internal.feeding import feed
+        """The value that feeds `data` (as `eval` takes it) to a variable.
 
+        `seq_starts`: for each sequence True; False, for one that goes on from the minibatch before, raises
+        NotAvailableError.
+        """
+        from .internal.feeding import check_starts, feed
+
+        check_starts(seq_starts)
         tensor, layout = feed(var, data)
         if layout is not None:
             return Value(tensor, layout.lengths)

@@ -15,6 +15,7 @@ from ..ops.base import Function
 from ..variables import Variable, axis_text, shape_text, torch_dtype
 from .layout import Layout, pad_sequences
 from .lower import Program
+from .missing import unavailable
 
 _NOT_DATA = "batch must be a list of NumPy arrays or SciPy CSR matrices"
 
@@ -188,8 +189,24 @@ def _sequences(variable: Variable, value: Any) -> list[torch.Tensor]:
     return result
 
 
+def check_starts(starts: Iterable[Any] | None) -> None:
+    """Which sequences are new ones: all of them, or NotAvailableError is raised."""
+    if starts is not None and not all(starts):
+        raise unavailable("a sequence that continues one of the minibatch before")
+
+
+def _is_with_starts(arguments: Any) -> bool:
+    """Whether it is (arguments, [for each sequence: whether it is a new one])."""
+    if not isinstance(arguments, tuple) or len(arguments) != 2 or not isinstance(arguments[1], list):
+        return False
+    return bool(arguments[1]) and all(isinstance(start, bool) for start in arguments[1])
+
+
 def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     """What the caller passed, as a map from the function's arguments."""
+    if _is_with_starts(arguments):
+        arguments, starts = arguments
+        check_starts(starts)
     if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
         return arguments  # the usual case, once per minibatch: no walk over the graph
     formal = function.arguments

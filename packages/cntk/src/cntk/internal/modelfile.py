@@ -183,8 +183,9 @@ _REPEATS = 1000  # how often a file's functions may be gone through, as parts of
 
 
 class _Reader:
-    def __init__(self, model: dict[str, Any]):
+    def __init__(self, model: dict[str, Any], user_functions: bool):
         self._model = model
+        self._user_functions = user_functions
         self._variables: dict[str, Variable] = {}
         self._functions: dict[str, PrimitiveFunction] = {}
         self._stand_ins: dict[Variable, Variable] = {}
@@ -291,6 +292,7 @@ class _Reader:
 
     def _function(self, entry: dict[str, Any]) -> None:
         from ..ops.functions import CompositeFunction, PrimitiveFunction
+        from ..ops.user import StoredUserFunction
 
         def get(key: str) -> Any:
             return required(entry, key, _PRIMITIVE, _FUNCTION_VERSION)
@@ -332,7 +334,10 @@ class _Reader:
                 "block_name": typed(get("block_function_op_name"), str),
                 "block_arguments": arguments,
             }
-        function = PrimitiveFunction(op, operands, attributes, name, uid=uid, **options)
+        if op is Op.CustomProxyOp and self._user_functions:
+            function: PrimitiveFunction = StoredUserFunction(operands, name, uid)
+        else:
+            function = PrimitiveFunction(op, operands, attributes, name, uid=uid, **options)
         self._functions[uid] = function
         self._sizes[function] = size
         for i, result in enumerate(function.results):
@@ -360,14 +365,18 @@ def _reserve(uid: str) -> None:
         uids.reserve(int(match.group(1)))
 
 
-def read_model(data: bytes) -> PrimitiveFunction:
+def read_model(data: bytes, user_functions: bool = False) -> PrimitiveFunction:
+    """The graph in a model file's bytes; `user_functions`: with places for them, which cannot be computed.
+
+    Raises RuntimeError for damaged data.
+    """
     try:
         model = proto.load(data)
     except proto.ParseError as error:
         raise RuntimeError("Failed to parse Dictionary from the input stream.") from error
     if not model:
         raise RuntimeError("Failed to parse Dictionary from the input stream.")
-    return _Reader(model).build()
+    return _Reader(model, user_functions).build()
 
 
 def load_model_file(model: Any) -> PrimitiveFunction:
@@ -381,6 +390,11 @@ def load_model_file(model: Any) -> PrimitiveFunction:
     return read_model(Path(model).read_bytes())
 
 
+def _kind(function: PrimitiveFunction) -> tuple[Op, str]:
+    # A file does not say which class a user function is of.
+    return function.op, "" if function.op is Op.CustomProxyOp else function.display_name
+
+
 def restore_model(
     function: Function, filename: str | os.PathLike[str], check_only: bool = False
 ) -> Callable[[], None]:
@@ -391,11 +405,11 @@ def restore_model(
     """
     if not Path(filename).is_file():
         raise RuntimeError(f"Cannot open file '{filename}' for reading.")
-    loaded = load_model_file(filename)
+    loaded = read_model(Path(filename).read_bytes(), user_functions=True)
     mine = function.root_function
     ours, theirs = preorder(mine), preorder(loaded)
     stored, restored = leaves(mine), leaves(loaded)
-    same = [(f.op, f.display_name) for f in ours] == [(f.op, f.display_name) for f in theirs] and [
+    same = [_kind(f) for f in ours] == [_kind(f) for f in theirs] and [
         (v.kind_name, v.shape, v.name) for v in stored
     ] == [(v.kind_name, v.shape, v.name) for v in restored]
     if not same:

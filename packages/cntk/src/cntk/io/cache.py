@@ -15,6 +15,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +26,9 @@ from .ctf import Field, StreamData
 
 SMALLEST = 4 << 20  # bytes of text; below, parsing is as fast
 _LARGEST = 8 << 30  # bytes of all entries together
+_ABANDONED = 24 * 3600.0  # seconds after which what nobody finished is rubbish of a killed process
 _VERSION = 1
+_NEW = ".new-"
 _ARRAYS = ("samples", "offsets", "indptr", "indices", "values")
 
 
@@ -79,7 +82,7 @@ def store(folder: Path, key: str, data: Sequence[StreamData]) -> None:
     temporary: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder))
         for i, stream in enumerate(data):
             for name in _ARRAYS:
                 array = getattr(stream, name)
@@ -96,9 +99,11 @@ def store(folder: Path, key: str, data: Sequence[StreamData]) -> None:
 
 
 def _make_room(folder: Path, keep: Path) -> None:
-    """Delete the entries that were not used for the longest time."""
+    """Delete the entries that were not used for the longest time, and what was never finished."""
     entries = []
     for entry in folder.iterdir():
+        if entry.name.startswith(_NEW) and entry.stat().st_mtime < time.time() - _ABANDONED:
+            shutil.rmtree(entry, ignore_errors=True)
         if entry.is_dir() and len(entry.name) == 64:
             size = sum(file.stat().st_size for file in entry.iterdir())
             entries.append((entry.stat().st_mtime, size, entry))

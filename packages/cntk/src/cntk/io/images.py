@@ -24,6 +24,7 @@ from .streams import MinibatchData, StreamInformation
 from .transforms import Crop, Scale
 
 _VIEWS = 10  # of multiview10
+_LARGEST = 256 << 20  # bytes of one image file in an archive; more is no image but a trap
 
 
 def _pillow() -> Any:
@@ -57,7 +58,10 @@ class _Archives:
     def read(self, path: Path, member: str) -> bytes:
         if path not in self._open:
             self._open[path] = zipfile.ZipFile(path)
-        return self._open[path].read(member.lstrip("/\\").replace("\\", "/"))
+        entry = self._open[path].getinfo(member.lstrip("/\\").replace("\\", "/"))
+        if entry.file_size > _LARGEST:
+            raise OSError(f"{member} is larger than {_LARGEST} bytes")
+        return self._open[path].read(entry)
 
 
 class ImageDataset:

@@ -60,6 +60,17 @@ class UserFunction:
         raise NotImplementedError("clone has to be overwritten")
 
 
+class StoredUserFunction(PrimitiveFunction):
+    """What a model file tells of a user function: where it stands.  Its code is the script's, so it can give
+    its place in the graph only, to a script that has the function and takes over the file's values."""
+
+    def __init__(self, operands: Sequence[Variable], name: str, uid: str):
+        super().__init__(Op.CustomProxyOp, operands, {}, name, uid=uid)
+
+    def infer(self) -> None:
+        """Nothing is known of its result."""
+
+
 class UserPrimitive(PrimitiveFunction):
     """The node of a user function."""
 
