@@ -327,7 +327,7 @@ class TestRefusedHomes:
 
     def test_one_that_a_service_runs_on(self, new_service):
         service = new_service().up()
-        done = service.batchai("up", "--detach")
+        done = service.batchai("up")
         assert done.returncode == 1
         assert f"pid {service.endpoint['pid']}" in done.stderr
         assert json.loads((service.home / "endpoint.json").read_text()) == service.endpoint
@@ -377,7 +377,7 @@ class TestRefusedHomes:
         before = (service.home / "config.json").read_text()
         done = service.batchai("up", "--detach")
         assert done.returncode == 1
-        assert "no setting 'quota'" in done.stderr
+        assert "unknown setting 'quota'; known are" in done.stderr
         assert "quotas" in done.stderr
         assert (service.home / "config.json").read_text() == before
 

@@ -27,7 +27,7 @@ long-summary: >
     Prints where everything is and writes endpoint.json into the home. Ports and credentials are chosen at
     the first start and kept. Jobs run as processes of the user who starts the service, and are as trusted as
     that user; when root starts it, as the user `openbatchai` or `nobody` where that is possible. SIGTERM and
-    Ctrl-C stop the service; jobs that run go on, and the next start finds them again. With --detach, a service
+    Ctrl-C stop the service; jobs that run go on, and the next start finds them again. With --detach, one
     that already runs on the home is shown.
 examples:
     - name: Start in the background, look, stop
@@ -256,7 +256,7 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 "all_",
                 options_list=["--all"],
                 action="store_true",
-                help="Also those of a job's runs and tasks, or of a cluster's nodes.",
+                help="Also those of a job's runs and tasks, or of a cluster's nodes, gone ones too.",
             )
         with ArgumentsContext(self, "node list") as c:
             c.positional("cluster", metavar="CLUSTER", help="The cluster's name, or its resource id.")
