@@ -92,7 +92,13 @@ def test_a_preempted_node_is_replaced_and_its_job_runs_again(lab):
     assert taken["leavesAfterRun"]
     assert lab.finished(job)["executionState"] == "succeeded"
     assert runs.read_text() == "run 0\nrun 1\n"
-    assert node["id"] not in [each["id"] for each in batchai(lab, "node", "list", "cheap")]
+    # Its job may have run elsewhere before the node itself is released.
+    until(
+        lambda: node["id"] not in [each["id"] for each in batchai(lab, "node", "list", "cheap")],
+        "the preempted node gone",
+    )
+    story = batchai(lab, "events", cluster, "--all")
+    assert (node["id"], "preempt") in [(event["object"], event["event"]) for event in story]
 
 
 def test_dedicated_nodes_are_not_preempted(lab):
