@@ -1,5 +1,6 @@
 """The Python of a task: isolated from the environment it stands on, and images that map to it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import Container, StepKind, TaskKind
+from openbatchai.engines.interpreters import inspect
 
 MAPPED = Container("mapped/image:1")
 
@@ -143,6 +145,21 @@ def test_an_image_may_map_to_another_interpreter(open_engine, local, build, out,
     first, second = printed(out).splitlines()
     assert first == "other"
     assert second.endswith("/tasks/task-1/python")
+
+
+def test_packages_of_the_base_interpreter_are_not_the_environments(open_engine, local, build, out, tmp_path):
+    other = tmp_path / "other"
+    venv.create(other, symlinks=True)
+    (next((other / "lib").iterdir()) / "site-packages" / "pip").mkdir()
+    local.engine = open_engine(images={"x/*": str(other / "bin" / "python")})
+    ask = "import json, site, sys; print(json.dumps([site.getsitepackages(), sys.path]))"
+    base = inspect(Path(sys.executable)).base
+    asked = subprocess.run([base, "-c", ask], capture_output=True, check=True, env={})
+
+    local.run(build.task(f"python -c '{ask}'", container=Container("x/y")))
+
+    places, seen = json.loads(printed(out))
+    assert not set(json.loads(asked.stdout)[0]) & {*places, *seen}
 
 
 def test_an_image_mapped_to_nothing_that_runs_fails_to_start(open_engine, local, build):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,27 @@ def test_places() -> None:
     assert meeting_point(Place(3, 4, 1, 2), uri).startswith("tcp://10.0.0.4:")
     with pytest.raises(RuntimeError, match="set MASTER_ADDR"):
         meeting_point(Place(3, 4, 1, 2), {})
+
+
+def test_a_launch_that_is_ended_ends_its_processes_and_leaves_no_file(tmp_path: Path) -> None:
+    script = tmp_path / "wait.py"
+    script.write_text(
+        "import os, time, cntk\nfrom cntk.internal import workers\nworkers.connect()\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(1000)\n"
+    )
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)}
+    launch = [sys.executable, "-m", "cntk", "launch", "-n", "2", str(script)]
+    with subprocess.Popen(launch, env=environment, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        lines = (line.strip() for line in started.stdout)
+        workers = [int(line) for line in itertools.islice(filter(str.isdecimal, lines), 2)]
+        assert any(temporary.iterdir())
+        started.terminate()
+        assert started.wait(60) == 128 + signal.SIGTERM
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not list(temporary.iterdir())
 
 
 def test_environments_of_a_launch() -> None:

@@ -233,6 +233,14 @@ def test_missing_parts_are_named() -> None:
             AttributeError, match=rf"{module.__name__}\.{name} is not available in openbatchai-cntk"
         ):
             getattr(module, name)
+    z = C.input_variable(3, name="x") + 1
+    assert z.uid
+    with pytest.raises(AttributeError, match=r"^Function\.serialize is not available in openbatchai-cntk"):
+        z.serialize()
+    with pytest.raises(AttributeError, match=r"^'Variable' object has no attribute 'never_there'$"):
+        z.never_there()
+    with pytest.raises(AttributeError, match=r"^module 'cntk' has no attribute 'never_there'$"):
+        C.never_there()
     with pytest.raises(ImportError):
         from cntk.ops import labels_to_graph  # noqa: F401
     x = C.input_variable(3)

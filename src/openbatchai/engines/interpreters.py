@@ -83,6 +83,10 @@ def make_environment(place: Path, interpreter: Interpreter, before: Sequence[Pat
         encoding="utf-8",
     )
     lines = [f"import site; site.addsitedir({str(path)!r})\n" for path in (*before, *interpreter.packages)]
+    # The base interpreter's own packages are not the mapped environment's. One without pip (as uv makes
+    # them) keeps them: the base's pip is the only one there.
+    if any(Path(path, "pip").is_dir() for path in interpreter.packages):
+        lines.append("import site; site.PREFIXES.clear()\n")
     (packages / "_mapped.pth").write_text("".join(lines), encoding="utf-8")
     for name in ("python", "python3"):
         _link(programs / name, interpreter.base)

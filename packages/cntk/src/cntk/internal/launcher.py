@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+# Where processes of one machine meet; the workers of a launch find the name in their environment.
+MEETING_FILE = "OPENBATCHAI_CNTK_MEETING_FILE"
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,18 @@ def environments(job: Job, base: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def run(job: Job, command: Sequence[str]) -> int:
-    """Run the processes to their end; the first one that fails ends the others.  Returns its exit code."""
-    processes = [subprocess.Popen(list(command), env=env) for env in environments(job, os.environ)]
+    """Run the processes to their end; the first one that fails ends the others.  Returns its exit code.
+
+    SIGTERM ends them too.
+    """
+    # Else it would end this process on the spot, and leave the others and the folder behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with tempfile.TemporaryDirectory(prefix="openbatchai-cntk-") as folder:
+        return _run(job, command, {**os.environ, MEETING_FILE: f"{folder}/meeting"})
+
+
+def _run(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    processes = [subprocess.Popen(list(command), env=env) for env in environments(job, environment)]
     codes: list[int | None] = [None]
     try:
         while None in codes and not any(codes):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .absent import ABSENT_NAMES
+
 
 class NotAvailableError(NotImplementedError):
     """A part of CNTK 2.7 that openbatchai-cntk does not implement."""
@@ -14,12 +16,13 @@ def unavailable(what: str) -> NotAvailableError:
 
 
 def module_getattr(module: str) -> Callable[[str], object]:
-    """A module `__getattr__` (PEP 562) that names the missing symbol."""
+    """A module `__getattr__` (PEP 562) that names what of CNTK 2.7 is missing; what CNTK never had gets
+    Python's own words. Of the native module there is no list: anything may have been there."""
+    native = module.endswith("cntk_py")
 
     def getattr_(name: str) -> object:
-        raise AttributeError(
-            f"{module}.{name} is not available in openbatchai-cntk 0.1.0, which implements the part of the "
-            "CNTK 2.7 API listed in its README"
-        )
+        if (native and not name.startswith("_")) or name in ABSENT_NAMES:
+            raise AttributeError(f"{unavailable(f'{module}.{name}')}; dir({module}) lists what is")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return getattr_

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from .launcher import MEETING_FILE
 from .native import write_stderr
 
 _VARIABLES = (  # rank, size, rank on this machine, processes on this machine
@@ -74,7 +75,9 @@ def meeting_point(place: Place, environment: Mapping[str, str]) -> str:
         return f"tcp://{address}:{environment.get('MASTER_PORT', '29500')}"
     job = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid") or ""
     if place.local_size == place.size:
-        # One machine: a file that only this job's launcher can name.
+        # One machine: a file of our launcher, or one that only this job's launcher can name.
+        if MEETING_FILE in environment:
+            return f"file://{environment[MEETING_FILE]}"
         parent = os.getppid()
         job = re.sub(r"[^0-9A-Za-z]", "_", job)
         name = f"openbatchai-cntk-{os.getuid()}-{job}-{parent}-{_started(parent)}"

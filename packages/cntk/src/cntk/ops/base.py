@@ -17,6 +17,7 @@ import numpy as np
 
 from ..axis import Axis
 from ..internal import graph
+from ..internal.absent import ABSENT_FUNCTION_MEMBERS
 from ..internal.missing import unavailable
 from ..internal.operators import TensorOpsMixin
 from ..internal.proto import AxisValue, Shape
@@ -193,6 +194,8 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         found = self.find_all_with_name(name)
         if found:
             return found[0]
+        if name in ABSENT_FUNCTION_MEMBERS:
+            raise AttributeError(str(unavailable(f"Function.{name}")))
         if len(outputs) != 1:
             raise AttributeError(
                 f"Function does not have '{name}' and it cannot be looked up in its outputs because it does "
