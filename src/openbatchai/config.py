@@ -215,8 +215,8 @@ class Settings:
         else be dropped when the file is next written; it is the user's to mend."""
         try:
             content: Any = json.loads(path.read_text()) if path.exists() else {}
-            _check_names("it has no setting", content, cls({}, {})._content())
-            _check_names("there is no port", content.get("ports", {}), LISTENERS)
+            _check_names("setting", content, cls({}, {})._content())
+            _check_names("port", content.get("ports", {}), LISTENERS)
             fsync = content.get("fsync", DEFAULT_FSYNC)
             if fsync not in FSYNC_POLICIES:
                 raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
@@ -297,7 +297,7 @@ def _limits(content: dict[str, Any]) -> Limits:
 def _check_names(what: str, given: Collection[str], known: Collection[str]) -> None:
     """Raises ValueError with what is `given` and not `known`."""
     if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"{what} {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+        raise ValueError(f"unknown {what} {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
 
 
 def _number(content: dict[str, Any], name: str, usual: float, least: float = 0.0) -> float:

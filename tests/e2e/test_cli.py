@@ -226,6 +226,7 @@ class TestAnotherMachine:
         service = new_service()
         done = service.batchai("up", "--detach", "--host", "0.0.0.0")
         assert done.returncode == 0, done.stderr
+        assert "open to the network" in done.stdout
         return service.read_endpoint()
 
     def test_it_gets_through_by_our_address(self, open_service, tmp_path):
@@ -326,7 +327,7 @@ class TestRefusedHomes:
 
     def test_one_that_a_service_runs_on(self, new_service):
         service = new_service().up()
-        done = service.batchai("up", "--detach")
+        done = service.batchai("up")
         assert done.returncode == 1
         assert f"pid {service.endpoint['pid']}" in done.stderr
         assert json.loads((service.home / "endpoint.json").read_text()) == service.endpoint
@@ -376,7 +377,7 @@ class TestRefusedHomes:
         before = (service.home / "config.json").read_text()
         done = service.batchai("up", "--detach")
         assert done.returncode == 1
-        assert "no setting 'quota'" in done.stderr
+        assert "unknown setting 'quota'; known are" in done.stderr
         assert "quotas" in done.stderr
         assert (service.home / "config.json").read_text() == before
 
@@ -421,3 +422,25 @@ def test_what_a_home_holds_is_for_its_owner_only(new_service, tmp_path):
     service.up()
     private = ("control.db", "control.db-wal", "service.log", "storage", "engine", "keys")
     assert [name for name in private if (home / name).stat().st_mode & 0o067] == []
+
+
+class TestUpOnAHomeWithAService:
+    def test_detached_it_says_so_and_where(self, service):
+        done = service.batchai("up", "--detach")
+        assert done.returncode == 0, done.stderr
+        assert f"already runs, pid {service.endpoint['pid']}" in done.stdout
+        assert service.endpoint["arm"] in done.stdout
+
+    @pytest.mark.parametrize("words", [[], ["--detach", "--fsync", "never"]])
+    def test_what_asks_for_another_service_is_an_error(self, service, words):
+        done = service.batchai("up", *words)
+        assert done.returncode == 1
+        assert f"already runs on this home, with pid {service.endpoint['pid']}" in done.stderr
+
+    def test_a_reader_that_has_read_enough_is_no_error(self, service):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as closed:
+            command = [sys.executable, "-m", "openbatchai.cli", "up", "--detach", "--home", str(service.home)]
+            done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -48,7 +48,7 @@ def test_the_story_of_a_replaced_node_tells_why_and_by_whom(plane):
     reasons = {(event.object_id, event.event): event.reason for event in plane.rows("events", kind="node")}
     assert "exit code 6" in reasons[old.id, "preparationFailed"]
     assert reasons[old.id, "release"] == "it is unusable and will be replaced (for the 1. time of 3)"
-    assert reasons[new.id, "allocate"] == f"cluster c in place of {old.id}"
+    assert reasons[new.id, "allocate"] == f"cluster rg/ws/c in place of {old.id}"
 
 
 def test_a_cluster_resized_by_hand_begins_anew(plane):

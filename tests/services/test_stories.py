@@ -65,6 +65,21 @@ def test_the_story_of_a_node_outlives_it(plane):
     assert events == ["allocate", "provisioned", "prepared", "release", "released"]
 
 
+def test_the_story_of_a_cluster_has_its_nodes_that_are_gone_and_no_other_clusters(plane):
+    put_cluster(plane, "other")
+    put_cluster(plane)
+    plane.settle()
+    mine = {node.id for node in plane.rows("nodes") if node.cluster_id == plane.rows("clusters")[1].id}
+    resize(plane, 0)
+    plane.settle()
+    resize(plane, 1)
+    plane.settle()
+    mine |= {node.id for node in plane.rows("nodes") if node.cluster_id == plane.rows("clusters")[1].id}
+    _, events = stories.events(plane.context, "c", 1000, all_of_it=True)
+    assert {event.object_id for event in events if event.kind == "node"} == mine
+    assert len(mine) == 2
+
+
 @pytest.mark.parametrize("prefix", ["", f"/subscriptions/{SUBSCRIPTION}"])
 def test_resources_are_found_by_their_ids_in_any_case(plane, prefix):
     put_cluster(plane)
@@ -107,13 +122,14 @@ def test_a_job_that_waits_says_what_for(plane):
     _, waiting, message = why(plane, "wide")
     assert (waiting.reason, waiting.position, waiting.needs) == ("nodesBusy", 1, 2)
     assert message == (
-        "It is the next to start and needs 2 nodes: 1 idle, 1 running. By the limits of the jobs that run, "
-        "it starts at 2026-01-08 00:00:00Z at the latest."
+        "It is the next to start and needs 2 nodes; of the cluster's nodes: 1 idle, 1 busy. By the limits of "
+        "the jobs that run, it starts at 2026-01-08 00:00:00Z at the latest."
     )
     _, waiting, message = why(plane, "narrow")
     assert (waiting.reason, waiting.position) == ("jobsBeforeIt", 2)
     assert message == (
-        "1 job is before it; the next to start, wide, needs 2 nodes. It needs 1 node: 1 idle, 1 running."
+        "1 job is before it; the next to start, wide, needs 2 nodes. It needs 1 node; "
+        "of the cluster's nodes: 1 idle, 1 busy."
     )
     _, waiting, message = why(plane, "huge")
     assert (waiting.reason, waiting.position) == ("neverFits", 0)
@@ -137,7 +153,9 @@ def test_a_job_that_waits_for_nodes_to_come_up_says_so(plane):
     plane.settle()
     _, waiting, message = why(plane, "j")
     assert waiting.reason == "nodesComingUp"
-    assert message == ("It is the next to start and needs 1 node: 1 preparing. Nodes are coming up.")
+    assert message == (
+        "It is the next to start and needs 1 node; of the cluster's nodes: 1 preparing. Nodes are coming up."
+    )
 
 
 def test_a_job_whose_nodes_are_unusable_says_so(plane):

@@ -87,3 +87,11 @@ def test_a_secret_is_kept_while_an_unfinished_job_names_it(plane):
 def test_names_that_key_vault_would_not_take(plane, vault, name):
     with pytest.raises(ServiceError):
         vaults.put(plane.context, vault, name, "x")
+
+
+def test_a_vault_of_one_letter_is_refused_for_its_name(plane):
+    with pytest.raises(ServiceError, match="'v' cannot be the name of a key vault: that has 3 to 24"):
+        vaults.put(plane.context, "v", "token", "x")
+    spec = {"valueSecretReference": {"secretUrl": "https://v.vault.azure.net/secrets/token"}}
+    with plane.context.store.read() as unit, pytest.raises(ServiceError, match="VAULT has 3 to 24 letters"):
+        vaults.check(unit, spec, "properties")

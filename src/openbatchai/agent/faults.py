@@ -30,7 +30,11 @@ class TaskFailed(Exception):  # noqa: N818 (an end of the task, not an error of 
 
 
 def terminated() -> TaskFailed:
-    return TaskFailed(JOB_TERMINATED, "The specified job has been terminated by the user")
+    """The agent is told to stop, not why: the story of the job has the reason."""
+    return TaskFailed(
+        JOB_TERMINATED,
+        "The service stopped the task: its job is terminated or queued again (`batchai events` says why)",
+    )
 
 
 def too_long(seconds: float) -> TaskFailed:

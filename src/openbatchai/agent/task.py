@@ -32,6 +32,13 @@ def carry_out(directory: str) -> None:
     Run(spec).carry_out()
 
 
+def _ending(fault: tuple[str, str, faults.Details] | None) -> str:
+    if fault is None:
+        return "The task succeeded"
+    code, message, _ = fault
+    return message if code == faults.JOB_TERMINATED else f"The task failed: {code}: {message}"
+
+
 class Run:
     def __init__(self, spec: Json) -> None:
         self._spec = spec
@@ -59,7 +66,7 @@ class Run:
             # The boundary of the process: whatever happened, the task gets an end that says so.
             what = f"{type(error).__name__}: {error}"
             fault = (faults.TASK_SETUP, f"The task could not be carried out: {what}", [])
-        self._report.say(f"The task failed: {fault[0]}: {fault[1]}" if fault else "The task succeeded")
+        self._report.say(_ending(fault))
         if fault:
             for name, value in fault[2]:
                 self._report.say(f"  {name}: {value}")

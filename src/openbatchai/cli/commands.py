@@ -13,6 +13,7 @@ from knack.help_files import helps
 from openbatchai import __version__
 from openbatchai.config import FSYNC_POLICIES
 
+from . import tables
 from .words import OwnFlags, with_command_apart
 
 helps[""] = """
@@ -25,7 +26,9 @@ short-summary: Start the service and keep it in the foreground.
 long-summary: >
     Prints where everything is and writes endpoint.json into the home. Ports and credentials are chosen at
     the first start and kept. Jobs run as processes of the user who starts the service, and are as trusted as
-    that user. SIGTERM and Ctrl-C stop the service; jobs that run go on, and the next start finds them again.
+    that user; when root starts it, as the user `openbatchai` or `nobody` where that is possible. SIGTERM and
+    Ctrl-C stop the service; jobs that run go on, and the next start finds them again. With --detach, one
+    that already runs on the home is shown.
 examples:
     - name: Start in the background, look, stop
       text: |
@@ -186,11 +189,11 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
             group.command("disable", "disable_samples")
             group.command("show", "show_samples")
         with CommandGroup(self, "", "openbatchai.cli.story#{}") as group:
-            group.command("events", "list_events")
-            group.command("why", "why")
+            group.command("events", "list_events", table_transformer=tables.events)
+            group.command("why", "why", table_transformer=tables.why)
         with CommandGroup(self, "node", "openbatchai.cli.node#{}") as group:
-            group.command("list", "list_nodes")
-            group.command("preempt", "preempt_node")
+            group.command("list", "list_nodes", table_transformer=tables.nodes)
+            group.command("preempt", "preempt_node", table_transformer=tables.node)
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -248,21 +251,22 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
         named = "A name, or a resource id; nodes, runs and tasks by their ids."
         with ArgumentsContext(self, "events") as c:
             c.positional("name", metavar="OBJECT", help=named)
-            c.argument("top", type=int, help="The newest events only, so many at most. Default: 1000.")
+            c.argument("top", type=int, help="The newest events only, so many at most.")
             c.argument(
                 "all_",
                 options_list=["--all"],
                 action="store_true",
-                help="Also those of a job's runs and tasks, or of a cluster's nodes.",
+                help="Also those of a job's runs and tasks, or of a cluster's nodes, gone ones too.",
             )
         with ArgumentsContext(self, "node list") as c:
             c.positional("cluster", metavar="CLUSTER", help="The cluster's name, or its resource id.")
         with ArgumentsContext(self, "node preempt") as c:
             c.positional(
                 "names",
-                metavar="CLUSTER",
+                metavar="CLUSTER [NODE]",
                 nargs="+",
-                help="The cluster, by name or resource id; then the node, by its id. Without: one at random.",
+                help="CLUSTER: its name or resource id. NODE: the id of one of its nodes, as `batchai node "
+                "list` shows it; without it, one at random.",
             )
         with ArgumentsContext(self, "why") as c:
             c.positional("name", metavar="JOB", help="The job's name, or its resource id.")

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,7 +42,13 @@ def up(
     if port is not None and not 0 < port <= _HIGHEST_PORT - len(config.LISTENERS) + 1:
         raise CLIError(f"--port must be a number from 1 to {_HIGHEST_PORT - len(config.LISTENERS) + 1}.")
     if detach:
-        _print_endpoint(start_detached(place, host, port, fsync))
+        # With options the user asks for another service than the one that runs: that stays an error.
+        asked = (host, port, fsync) != (config.DEFAULT_HOST, None, None)
+        running = None if asked else config.read_endpoint(place)
+        if running is not None:
+            _print_endpoint(running, "already runs")
+        else:
+            _print_endpoint(start_detached(place, host, port, fsync))
         return
     try:
         _serve(place, host, port, fsync)
@@ -221,8 +228,16 @@ def without_login(value: Any) -> Any:
     return re.sub(r"(?<=://)[^/@]*@", "", value) if isinstance(value, str) else value
 
 
-def _print_endpoint(endpoint: dict[str, Any]) -> None:
-    print(f"OpenBatchAI {endpoint['version']} is running, pid {endpoint['pid']}.")
+def _print_endpoint(endpoint: dict[str, Any], state: str = "is running") -> None:
+    try:
+        print("\n".join(_lines_of(endpoint, state)), flush=True)
+    except BrokenPipeError:
+        # Whoever read has read enough. What is still buffered must not fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _lines_of(endpoint: dict[str, Any], state: str) -> Iterator[str]:
+    yield f"OpenBatchAI {endpoint['version']} {state}, pid {endpoint['pid']}."
     for label, name in (
         ("management and tokens", "arm"),
         ("proxy for unmodified clients", "proxy"),
@@ -232,12 +247,19 @@ def _print_endpoint(endpoint: dict[str, Any]) -> None:
         ("subscription", "subscription_id"),
         ("storage account", "storage_account"),
     ):
-        print(f"  {label:<30}{without_login(endpoint[name])}")
+        yield f"  {label:<30}{without_login(endpoint[name])}"
+    if without_login(endpoint["proxy"]) != endpoint["proxy"]:
+        yield (
+            "It is open to the network, and its proxy asks for a password: `batchai env --address ADDRESS "
+            "--ca-bundle FILE` prints what another machine needs."
+        )
     home = Path(endpoint["ca_bundle"]).parents[1]
     option = "" if home == Home.named(None).path else f" --home {home}"
-    print(f"Credentials are in credentials.json of the home. {_whom_jobs_run_as(endpoint)}")
-    print(f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND')
-    print(f"Log the Azure command line in:  batchai login{option}", flush=True)
+    # Only a service that has just started tells whom: the endpoint file does not hold it.
+    whom = f" {_whom_jobs_run_as(endpoint)}" if "jobs_run_as" in endpoint else ""
+    yield f"Credentials are in credentials.json of the home.{whom}"
+    yield f'Send Azure clients here:  eval "$(batchai env{option})"   or   batchai run{option} -- COMMAND'
+    yield f"Log the Azure command line in:  batchai login{option}"
 
 
 def _whom_jobs_run_as(endpoint: dict[str, Any]) -> str:

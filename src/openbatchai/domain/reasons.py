@@ -83,11 +83,11 @@ def told(waiting: Waiting, head_name: str = "") -> str:
         case Reason.STARTING:
             return f"It needs {needs}, which are free: it is about to start."
         case Reason.NODES_COMING_UP:
-            return f"It is the next to start and needs {needs}: {_shown(counts)}. Nodes are coming up."
+            return f"It is the next to start and needs {needs}; {_shown(counts)}. Nodes are coming up."
         case Reason.NODES_BUSY:
             latest = f"{waiting.by:%Y-%m-%d %H:%M:%S}Z"
             return (
-                f"It is the next to start and needs {needs}: {_shown(counts)}. By the limits of the jobs "
+                f"It is the next to start and needs {needs}; {_shown(counts)}. By the limits of the jobs "
                 f"that run, it starts at {latest} at the latest."
             )
         case Reason.JOBS_BEFORE_IT:
@@ -96,7 +96,7 @@ def told(waiting: Waiting, head_name: str = "") -> str:
             next_one = f"{head_name}, " if head_name else ""
             return (
                 f"{before} {jobs} before it; the next to start, {next_one}needs "
-                f"{_nodes(waiting.head_needs)}. It needs {needs}: {_shown(counts)}."
+                f"{_nodes(waiting.head_needs)}. It needs {needs}; {_shown(counts)}."
             )
 
 
@@ -105,6 +105,7 @@ def _nodes(count: int) -> str:
 
 
 def _shown(counts: dict[str, int]) -> str:
-    words = ("idle", "running", "preparing", "unusable", "leaving")
-    found = [f"{counts[f'{word}NodeCount']} {word}" for word in words if counts[f"{word}NodeCount"]]
-    return ", ".join(found) or "the cluster has no nodes"
+    states = ("idle", "running", "preparing", "unusable", "leaving")
+    numbers = {"busy" if state == "running" else state: counts[f"{state}NodeCount"] for state in states}
+    found = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+    return f"of the cluster's nodes: {found}" if found else "the cluster has no nodes"

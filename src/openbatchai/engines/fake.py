@@ -61,7 +61,7 @@ _FAULTS = {
     ),
     StepKind.TOOLKIT: (Fault.JOB_FAILED, "Job failed with non-zero exit code"),
 }
-_TERMINATED = TaskFault(Fault.JOB_TERMINATED, "The specified job has been terminated by the user")
+_TERMINATED = TaskFault(Fault.JOB_TERMINATED, "The service stopped the task")
 _LOST = TaskFault(Fault.NODE_AGENT_LOST, "The agent of the task ended unexpectedly")
 
 

@@ -31,7 +31,9 @@ def list_events(call: Call, subscription: str) -> Answer:
     most = call.number("$top", stories.MOST_EVENTS, 1, stories.MOST_EVENTS)
     parts = call.query.get("all", "").lower() == "true"
     found, rows = stories.events(call.context, _named(call, "object"), most, all_of_it=parts)
-    return Answer(200, {"kind": found.kind, "name": found.name, **arm.list_body(map(_event, rows))})
+    return Answer(
+        200, {"kind": found.kind, "name": found.name, **arm.list_body(_event(found, row) for row in rows)}
+    )
 
 
 def show_waiting(call: Call, subscription: str) -> Answer:
@@ -83,12 +85,14 @@ def _named(call: Call, parameter: str) -> str:
     return value
 
 
-def _event(event: Event) -> Json:
+def _event(found: stories.Named, event: Event) -> Json:
+    # Nodes, runs and tasks go by their ids; a resource, always the one that was asked for, by its name.
+    is_found = (event.kind, event.object_id) == (found.kind, found.id)
     return {
         "id": event.id,
         "time": arm.instant(event.at),
         "kind": event.kind,
-        "object": event.object_id,
+        "object": found.name if is_found else event.object_id,
         "event": event.event,
         "from": event.before,
         "to": event.after,

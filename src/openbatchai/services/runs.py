@@ -104,7 +104,7 @@ def _publish(
 ) -> None:
     now = context.clock.now()
     if job.requeue and not _is_complete(job, tasks):
-        reason = "its nodes were deallocated"
+        reason = "it was stopped to run again"
         move_run(unit, job, run, RunEvent.WITHDRAWN, now, reason)
         job.requeue, job.started = False, None
         move_job(unit, job, JobEvent.RUN_WITHDRAWN, now, reason)

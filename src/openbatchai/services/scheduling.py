@@ -35,6 +35,7 @@ from . import clusters
 from .context import Context, record
 from .deletion import terminate_job
 from .keeping import Kept
+from .stories import place_of
 from .transitions import PROVISION_NODE, move_cluster, move_job, move_node, queue_effect
 
 # While the engine lets no run start.
@@ -146,10 +147,10 @@ def _add_nodes(
 ) -> None:
     now = context.clock.now()
     instead = f" in place of {replaced.id}" if replaced else ""
-    _resizing(context, unit, cluster, f"adding {count} nodes{instead}")
+    _resizing(context, unit, cluster, f"adding {count} node{'' if count == 1 else 's'}{instead}")
     attempt = replaced.attempt + 1 if replaced else 0
     low_priority = "-p" if cluster.spec["vmPriority"] == "lowpriority" else ""
-    serial = secrets.randbelow(2**32)
+    serial, place = secrets.randbelow(2**32), place_of(unit, cluster)
     for position in range(1, count + 1):
         # The shape of the recorded names (batchai-service.md section 15).
         node_id = f"tvm-{serial}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
@@ -170,7 +171,7 @@ def _add_nodes(
         unit.nodes.add(
             Node(node_id, cluster.id, NodeState.PREPARING, now, task.id, False, {}, attempt=attempt)
         )
-        reason = f"cluster {cluster.name}{instead}"
+        reason = f"{place}{instead}"
         record(unit, now, "node", node_id, "", NodeState.PREPARING, "allocate", reason)
         queue_effect(unit, PROVISION_NODE, node_id)
 

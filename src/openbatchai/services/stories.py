@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from openbatchai.domain import ids
 from openbatchai.domain.errors import Code, ServiceError
-from openbatchai.domain.jobs import ExecutionState
+from openbatchai.domain.jobs import FINISHED, ExecutionState
 from openbatchai.domain.model import Cluster, Event, Job
 from openbatchai.domain.reasons import Waiting, told, why_waiting
 from openbatchai.domain.waiting import QueuedJob
@@ -46,6 +46,8 @@ def events(context: Context, text: str, most: int, *, all_of_it: bool) -> tuple[
     with context.store.read() as unit:
         found = _resolve(unit, text)
         objects = [found, *(_parts(unit, found) if all_of_it else ())]
+        if all_of_it and found.kind == "cluster":
+            objects += _gone_nodes(unit, found, most)
         e = tables.events.c
         wanted = {(part.kind, part.id) for part in objects}
         # Ids of one kind are no ids of another but for whole numbers, which jobs and clusters have.
@@ -67,7 +69,8 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
     def work(unit: Unit) -> tuple[Job, Waiting | None, str]:
         job = job_named(unit, text)
         if job.execution_state is not ExecutionState.QUEUED:
-            return job, None, f"It does not wait: it is {job.execution_state}."
+            verb = "has" if job.execution_state in FINISHED else "is"
+            return job, None, f"It does not wait: it {verb} {job.execution_state}."
         cluster = context.kept.current(unit).clusters.get(job.cluster_id)
         if cluster is None:
             raise LookupError(f"job {job.id} has lost its cluster")
@@ -83,7 +86,7 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
 
 def job_named(unit: Unit, text: str) -> Job:
     """Raises as `events` does, and 400 for what is no job."""
-    found = _resolve(unit, text)
+    found = _resolve(unit, text, "job")
     job = unit.jobs.get(id=int(found.id)) if found.kind == "job" else None
     if job is None:
         raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
@@ -104,7 +107,7 @@ def named_cluster(unit: Unit, text: str) -> Cluster:
     return rows[0]
 
 
-def _resolve(unit: Unit, text: str) -> Named:
+def _resolve(unit: Unit, text: str, wanted: str = "job, cluster, node or run") -> Named:
     if "/" in text:
         return _resource(unit, text)
     found = [
@@ -115,7 +118,7 @@ def _resolve(unit: Unit, text: str) -> Named:
         statement = select(table.c.id, table.c.name).where(table.c.key == ids.fold(text))
         found += [Named(kind, str(row.id), row.name) for row in unit.connection.execute(statement)]
     if not found:
-        raise ServiceError(404, Code.RESOURCE_NOT_FOUND, f"There is no job, cluster, node or run '{text}'.")
+        raise ServiceError(404, Code.RESOURCE_NOT_FOUND, f"There is no {wanted} '{text}'.")
     if len(found) > 1:
         many = ", ".join(sorted(_id_of(unit, each) for each in found))
         raise _refused(text, f"Several have this name: {many}.")
@@ -177,6 +180,36 @@ def _id_of(unit: Unit, named: Named) -> str:
         return named.id
     place = f"/resourceGroups/{parent.group_name}/providers/{ids.PROVIDER}/workspaces/{parent.name}"
     return f"{place}/{middle}/{named.name}"
+
+
+def _gone_nodes(unit: Unit, cluster: Named, most: int) -> list[Named]:
+    """The last `most` nodes that a cluster was given, by their own stories: those that left have no rows."""
+    e = tables.events.c
+    first = unit.events.list(kind="cluster", object_id=cluster.id, order=e.id, limit=1)
+    row = unit.clusters.get(id=int(cluster.id))
+    if row is None or not first:
+        return []
+    place = place_of(unit, row)
+    rows = unit.events.list(
+        # The ids of all nodes begin so: by their index, and not through the whole table.
+        e.object_id >= "tvm-",
+        e.object_id < "tvm.",
+        e.id > first[0].id,
+        (e.reason == place) | e.reason.startswith(f"{place} in place of ", autoescape=True),
+        kind="node",
+        event="allocate",
+        order=e.id.desc(),
+        limit=most,
+    )
+    return [Named("node", event.object_id, event.object_id) for event in rows]
+
+
+def place_of(unit: Unit, cluster: Cluster) -> str:
+    """The cluster in the words of its nodes' stories: by them its former nodes are found again."""
+    parent = unit.workspaces.get(id=cluster.workspace_id)
+    if parent is None:
+        raise LookupError(f"cluster {cluster.id} has lost its workspace")
+    return f"cluster {parent.group_name}/{parent.name}/{cluster.name}"
 
 
 def _parts(unit: Unit, found: Named) -> list[Named]:

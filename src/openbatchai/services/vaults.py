@@ -15,11 +15,16 @@ from openbatchai.store.unit import Unit
 
 from .context import Context
 
+_VAULT_NAME = "3 to 24 letters, digits and single hyphens, and begins with a letter"
+
 
 def put(context: Context, vault: str, name: str, value: str) -> VaultSecret:
     """A new version of a secret. Raises 400 for a name that Key Vault would not take."""
     if not is_vault_name(vault):
-        raise invalid_property("vault", f"'{vault}' is not the name of a key vault.")
+        raise invalid_property(
+            "vault",
+            f"'{vault}' cannot be the name of a key vault: that has {_VAULT_NAME}.",
+        )
     if not is_secret_name(name):
         raise invalid_property("name", f"'{name}' is not the name of a secret.")
     secret = VaultSecret(
@@ -69,7 +74,13 @@ def check(unit: Unit, spec: Json, path: str) -> None:
     """Raise 400 naming the first reference below `spec` (its JSON path is `path`) that leads to no secret."""
     for reference in references(spec, path):
         url = parse_url(reference.url)
-        if url is None or _find(unit, url) is None:
+        if url is None:
+            raise invalid_property(
+                f"{reference.path}.secretUrl",
+                f"'{reference.url}' is no secret's URL: https://VAULT.vault.azure.net/secrets/NAME, where "
+                f"VAULT has {_VAULT_NAME}.",
+            )
+        if _find(unit, url) is None:
             raise invalid_property(
                 f"{reference.path}.secretUrl",
                 f"The secret {reference.url} could not be read: `batchai secret set` puts it into the local "

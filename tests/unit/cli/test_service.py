@@ -60,7 +60,7 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
 def test_a_setting_that_there_is_not_is_named_with_those_that_there_are(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"quota": {"Clusters": 5}, "fsync": "always"}')
-    with pytest.raises(HomeUnusableError, match=r"no setting 'quota'; there are .*\bquotas\b"):
+    with pytest.raises(HomeUnusableError, match=r"unknown setting 'quota'; known are .*\bquotas\b"):
         Settings.load(path)
 
 
