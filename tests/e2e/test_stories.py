@@ -94,7 +94,7 @@ def test_a_preempted_node_is_replaced_and_its_job_runs_again(lab):
     assert runs.read_text() == "run 0\nrun 1\n"
     # Its job may have run elsewhere before the node itself is released.
     until(
-        lambda: node["id"] not in [each["id"] for each in batchai(lab, "node", "list", "cheap")],
+        lambda: node["id"] not in [each["id"] for each in batchai(lab, "node", "list", cluster)],
         "the preempted node gone",
     )
     story = batchai(lab, "events", cluster, "--all")
@@ -102,6 +102,6 @@ def test_a_preempted_node_is_replaced_and_its_job_runs_again(lab):
 
 
 def test_dedicated_nodes_are_not_preempted(lab):
-    done = lab.arm.service.batchai("node", "preempt", "cl")
+    done = lab.arm.service.batchai("node", "preempt", lab.cluster)
     assert done.returncode != 0
     assert "dedicated" in done.stderr

@@ -43,6 +43,11 @@ def kept_files(place: Place) -> int:
     return len(list(home.iterdir())) if home.exists() else 0
 
 
+def settle(place: Place) -> None:
+    """Until what is done in the background, one after the other, is done."""
+    place.storage.places.in_background(lambda: None).result()
+
+
 def read(place: Place, snapshot: str = "") -> bytes:
     opened = place.storage.blobs.open(replace(BLOB, snapshot=snapshot))
     try:
@@ -64,6 +69,7 @@ def test_what_is_deleted_is_kept_for_its_days_and_then_gone(place):
     place.storage.snapshots.undelete(BLOB)
     assert read(place) == b"precious"
     place.storage.blobs.delete(BLOB, UNCONDITIONAL)
+    settle(place)
     place.clock.pass_seconds(2 * DAY_S)
     assert listed(place, "deleted") == []
     with pytest.raises(StorageError) as gone:
@@ -71,8 +77,7 @@ def test_what_is_deleted_is_kept_for_its_days_and_then_gone(place):
     assert gone.value.code is StorageCode.BLOB_NOT_FOUND
     assert kept_files(place) == 1
     place.restart()
-    # What the start does in the background is done one after the other.
-    place.storage.places.in_background(lambda: None).result()
+    settle(place)
     assert kept_files(place) == 0
 
 
@@ -84,7 +89,7 @@ def test_whoever_deletes_later_clears_away_what_expired_meanwhile(place):
     other = replace(BLOB, path="other")
     place.put(ref=other)
     place.storage.blobs.delete(other, UNCONDITIONAL)
-    place.storage.places.in_background(lambda: None).result()
+    settle(place)
     assert kept_files(place) == 1
 
 
@@ -146,7 +151,7 @@ def test_nothing_is_left_of_a_container_that_was_removed_from_outside(place):
     place.storage.snapshots.create(BLOB, None, UNCONDITIONAL)
     shutil.rmtree(place.root / "acct/blob/data")
     place.restart()
-    place.storage.places.in_background(lambda: None).result()
+    settle(place)
     assert kept_files(place) == 0
     place.storage.containers.create(CONTAINER, ContainerSettings())
     assert listed(place, "snapshots") == []
