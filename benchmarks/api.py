@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ def fill(home: Path, count: int) -> None:
     try:
         for first in range(0, count, BATCH):
             numbers = range(first, min(first + BATCH, count))
-            store.write(lambda unit, numbers=numbers: add(unit, numbers))  # type: ignore[misc]
+            store.write(partial(add, numbers=numbers))
     finally:
         store.close()
 

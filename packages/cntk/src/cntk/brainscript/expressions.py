@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .config import ConfigError, items
@@ -256,9 +257,8 @@ class Evaluator:
                 raise ConfigError(f"cannot define '{left}'")
             body = self.expression(right)
             if match[2] is None:
-                scope.define(match[1], lambda body=body: body(scope))  # type: ignore[misc]
+                scope.define(match[1], partial(body, scope))
             else:
                 parameters = [name.strip() for name in match[2].split(",") if name.strip()]
-                made = function(parameters, body, scope)
-                scope.define(match[1], lambda made=made: made)  # type: ignore[misc]
+                scope.define(match[1], partial(function, parameters, body, scope))
         return scope
