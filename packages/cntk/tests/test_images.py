@@ -49,7 +49,7 @@ def source(file: Path, transforms: Any = None, classes: int = 3, **options: Any)
 def read(reader: C.io.MinibatchSource, size: int) -> tuple[np.ndarray, np.ndarray]:
     data = reader.next_minibatch(size)
     features = data[reader.streams.features].asarray()[:, 0]
-    return features, data[reader.streams.labels].asarray()[:, 0]
+    return features, data[reader.streams.labels].asarray().toarray()
 
 
 def test_images_as_they_are(listed: Path) -> None:

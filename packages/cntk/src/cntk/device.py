@@ -64,9 +64,22 @@ class DeviceDescriptor:
     def torch_device(self) -> torch.device:
         return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
 
+    @staticmethod
+    def set_excluded_devices(excluded: Any) -> None:
+        set_excluded_devices(excluded)
+
+    @staticmethod
+    def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+        return get_gpu_properties(device)
+
+    def is_locked(self) -> bool:
+        """Whether another process has locked it: nobody does here."""
+        return False
+
 
 class _Default:
     device: DeviceDescriptor | None = None
+    changeable = False
     frozen = False
     excluded: list[DeviceDescriptor] = []
 
@@ -116,11 +129,20 @@ def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_
             "Wrong number or type of arguments for overloaded function "
             "'DeviceDescriptor_try_set_default_device'."
         )
-    if _Default.frozen:
+    if new_default_device in _Default.excluded:
+        return False
+    if acquire_device_lock and new_default_device.type() == DeviceKind.CPU:
+        return False  # a CPU cannot be locked
+    if _Default.frozen and not _Default.changeable:
         return _Default.device == new_default_device
     _Default.device = new_default_device
     use_default_device()
     return True
+
+
+def allow_changes() -> None:
+    """The default device may be chosen again after its first use (`cntk_py` has the call)."""
+    _Default.changeable = True
 
 
 class DeviceKind:

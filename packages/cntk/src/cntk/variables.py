@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .axis import Axis
+from .core import NDArrayView, Value
 from .default_options import default_override_or, get_default_override
 from .device import torch_device, use_default_device
 from .initializer import Initializer
@@ -60,7 +61,16 @@ def sanitize_shape(shape: Any) -> tuple[int, ...]:
     return tuple(int(dim) for dim in shape)
 
 
+# What names, Python's types and CNTK's numbers of types stand for where NumPy takes them otherwise.
+_SPELLED: dict[Any, Any] = {
+    "float": np.float32, int: np.float32, 1: np.float32, 2: np.float64, 4: np.float16,
+}  # fmt: skip
+UNKNOWN_TYPE = 0  # CNTK's number of the type that is still to be inferred
+
+
 def sanitize_dtype(dtype: Any) -> np.dtype:
+    if isinstance(dtype, (str, int)) or dtype is int:
+        dtype = _SPELLED.get(dtype, dtype)
     try:
         result: np.dtype = np.dtype(dtype)
     except TypeError:
@@ -84,6 +94,21 @@ def shape_text(shape: ShapeOrUnknown) -> str:
     if shape is None:
         return "[???]"
     return "[" + " x ".join({INFERRED: "?", FREE: "*"}.get(dim, str(dim)) for dim in shape) + "]"
+
+
+class _Renaming:
+    allowed = False
+
+
+def allow_renaming() -> None:
+    """What has a name may get another one (`cntk_py` has the call)."""
+    _Renaming.allowed = True
+
+
+def check_renaming(old: str, new: str) -> None:
+    """Raises ValueError where a function's name must not be changed any more."""
+    if old and old != new and not _Renaming.allowed:
+        raise ValueError(f"Illegal to set name of a Function with an existing name '{old}'.")
 
 
 class Variable(TensorOpsMixin):
@@ -145,7 +170,7 @@ class Variable(TensorOpsMixin):
 
     @name.setter
     def name(self, value: str) -> None:
-        if self._name and self._name != value:
+        if self._name and self._name != value and not _Renaming.allowed:
             raise ValueError(f"Illegal to set name of a Variable with an existing name '{self._name}'.")
         self._name = value
 
@@ -193,6 +218,12 @@ class Variable(TensorOpsMixin):
     def as_string(self) -> str:
         return repr(self)
 
+    def get_data_type(self) -> int:
+        """CNTK's number of the element type: 1 float32, 2 float64, 4 float16, 0 when it is not known yet."""
+        if getattr(self, "type_unknown", False):
+            return UNKNOWN_TYPE
+        return {"float32": 1, "float64": 2, "float16": 4}[self._dtype.name]
+
     def has_batch_axis(self) -> bool:
         return any(axis.is_batch_axis for axis in self.dynamic_axes)
 
@@ -220,9 +251,12 @@ class _Stored(Variable):
     """A variable with a value of its own."""
 
     def __init__(self, kind: str, shape: Any, init: Any, dtype: Any, name: str, uid: str | None):
+        if isinstance(init, NDArrayView):
+            init = init._array
+        # An array has its own shape, whatever is asked for; only a number fills one.
         if isinstance(init, np.generic | np.ndarray | list | tuple) or (shape is None and is_scalar(init)):
             array = np.asarray(init)
-            shape = array.shape if shape is None else shape
+            shape = array.shape if shape is None or array.ndim else shape
             if dtype is None:
                 dtype = (
                     array.dtype if array.dtype == np.float64 and isinstance(init, np.ndarray) else np.float32
@@ -230,7 +264,8 @@ class _Stored(Variable):
             init = array
         if shape is None:
             raise ValueError(f"{kind}: a shape or an array of initial values is required")
-        dtype = sanitize_dtype(np.float32 if dtype is None else dtype)
+        self.type_unknown = type(dtype) is int and dtype == UNKNOWN_TYPE
+        dtype = sanitize_dtype(np.float32 if dtype is None or self.type_unknown else dtype)
         super().__init__(shape, dtype, kind == "Parameter", name=name, kind=kind, uid=uid)
         if is_scalar(init):
             init = Initializer("constant", value=float(init))
@@ -281,6 +316,7 @@ class _Stored(Variable):
 
     @value.setter
     def value(self, new: Any) -> None:
+        new = new.data if isinstance(new, Value) else new
         array = np.asarray(new, self._dtype)
         if not self.known_shape and array.ndim == len(self.shape):
             self.set_inferred_shape(array.shape)
@@ -295,11 +331,19 @@ class _Stored(Variable):
     def set_value(self, value: Any) -> None:
         self.value = value
 
+    def get_value(self) -> Value:
+        """The value, as CNTK's object for values."""
+        return Value(self.value)
+
     def asarray(self) -> np.ndarray:
         return self.value
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.value, dtype)
+
     def retype(self, dtype: np.dtype) -> None:
         """Give a literal the type of the operands it stands with."""
+        self.type_unknown = False
         self._dtype = dtype
         self._tensor = None
 
@@ -336,9 +380,20 @@ class Constant(_Stored):
     ):
         self.literal = False  # a number in an expression: it takes the type of the other operands
         if value is None:
-            raise ValueError("you need to specify at least shape or value")
+            if shape is None:
+                raise ValueError("you need to specify at least shape or value")
+            value = 0.0
         dtype = get_default_override(None, dtype=dtype)
         super().__init__("Constant", shape, value, dtype, name, uid)
+
+    def clone_as(self, dtype: Any) -> Constant:
+        """A constant of the same value and name, of another type."""
+        return Constant(self.value, self.shape, sanitize_dtype(dtype), name=self.name)
+
+    @staticmethod
+    def scalar(value: Any, dtype: Any = np.float32, device: Any = None) -> Constant:
+        """A constant without axes."""
+        return Constant(value, (), dtype, device)
 
 
 __getattr__ = module_getattr("cntk.variables")

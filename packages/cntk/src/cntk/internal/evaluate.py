@@ -10,10 +10,12 @@ import torch
 
 from ..core import Value
 from ..ops.base import Function
+from ..ops.nodes import CompositeFunction
 from ..variables import Parameter, Variable, _Stored
 from .feeding import argument_map, feed, feeds_of, missing_values
+from .kernels.stateful import deferred_assignments, make_assignments
 from .layout import Layout
-from .lower import Program, lower
+from .lower import Program, has_open_sizes, lower
 
 __all__ = [
     "argument_map", "batch_sum", "evaluate", "feeds_of", "gradients", "run_backward", "run_forward",
@@ -27,7 +29,7 @@ def to_user(value: torch.Tensor, layout: Layout | None, lead: int, as_numpy: boo
     if not as_numpy:
         if layout is not None:
             return Value(value, layout.lengths)
-        return Value(value, plain=True) if lead == 0 else Value(value.unsqueeze(1))
+        return Value(value, plain=True)
     # A copy: a kernel may return its argument, which the caller's array must not share.
     array = value.cpu().contiguous().numpy().copy()
     if layout is None:
@@ -51,6 +53,8 @@ def sample_count(variable: Variable, value: torch.Tensor, layout: Layout | None)
 
 
 def _check_known(function: Function, outputs: Sequence[Variable]) -> None:
+    if has_open_sizes(function.root_function.composite()):
+        return  # the data decides
     for variable in outputs:
         if not variable.known_shape:
             raise missing_values([v for v in function.arguments if v.is_placeholder], [variable])
@@ -60,15 +64,24 @@ def evaluate(
     function: Function, arguments: Any, outputs: Sequence[Variable], as_numpy: bool
 ) -> dict[Variable, Any]:
     composite = function.root_function.composite()
-    given = argument_map(function, arguments)
+    given = argument_map(composite, arguments)
     _check_known(function, outputs)
     program = lower(composite, outputs, training=False)
     with torch.no_grad():
         run = program.execute(feeds_of(program, given, outputs))
-    return {
+    values = {
         variable: to_user(value, layout, len(variable.dynamic_axes), as_numpy)
         for variable, value, layout in zip(outputs, run.values, run.layouts, strict=True)
     }
+    _hand_out(composite, values)
+    return values
+
+
+def _hand_out(composite: CompositeFunction, *values: dict[Variable, Any]) -> None:
+    """Erase the values of the function's last evaluation that were not made arrays, as CNTK does."""
+    for old in composite.temporary:
+        old.erase()
+    composite.temporary = [v for part in values for v in part.values() if isinstance(v, Value)]
 
 
 class BackPropState:
@@ -79,10 +92,12 @@ class BackPropState:
         kept: Mapping[Variable, tuple[torch.Tensor, Layout | None]],
         feeds: Mapping[Any, Any],
         parameters: Sequence[Parameter],
+        assignments: list[tuple[torch.Tensor, torch.Tensor]],
     ):
         self.kept = kept
         self.feeds = feeds
         self.parameters = parameters
+        self.assignments = assignments  # that backward makes, when it has gone back
 
 
 def _grad_feeds(
@@ -100,20 +115,25 @@ def run_forward(
     function: Function, arguments: Any, outputs: Sequence[Variable], kept: Sequence[Variable], as_numpy: bool
 ) -> tuple[BackPropState | None, dict[Variable, Any]]:
     composite = function.root_function.composite()
-    given = argument_map(function, arguments)
+    given = argument_map(composite, arguments)
     _check_known(function, outputs)
     everything = [*outputs, *(v for v in kept if v not in outputs)]
     program = lower(composite, everything, training=bool(kept))
     if kept:
         feeds = _grad_feeds(program, given, everything)
-        run = program.execute(feeds)
+        with deferred_assignments() as assignments:
+            run = program.execute(feeds)
     else:
         with torch.no_grad():
             feeds = feeds_of(program, given, everything)
             run = program.execute(feeds)
     results = dict(zip(everything, zip(run.values, run.layouts, strict=True), strict=True))
-    state = BackPropState({v: results[v] for v in kept}, feeds, program.parameters) if kept else None
-    return state, {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}
+    state = None
+    if kept:
+        state = BackPropState({v: results[v] for v in kept}, feeds, program.parameters, assignments)
+    values = {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}
+    _hand_out(composite, values)
+    return state, values
 
 
 def _refuse(variable: Variable) -> ValueError:
@@ -178,12 +198,17 @@ def run_backward(
         tensor, layout = state.kept[variable]
         roots.append(tensor)
         gradients_.append(_root_gradient(variable, value, tensor, layout))
-    return _differentiate(roots, gradients_, wrt, state.feeds, True, as_numpy)
+    found = _differentiate(roots, gradients_, wrt, state.feeds, True, as_numpy)
+    make_assignments(state.assignments)
+    return found
 
 
 def _root_gradient(
     variable: Variable, value: Any, tensor: torch.Tensor, layout: Layout | None
 ) -> torch.Tensor:
+    if not variable.known_shape:  # the data has told it
+        lead = len(variable.dynamic_axes)
+        variable = Variable(tensor.shape[lead:], variable._dtype, dynamic_axes=variable.dynamic_axes)
     if layout is None:
         if not isinstance(value, (Value, torch.Tensor)) and np.ndim(value) == 0:
             return torch.full_like(tensor, float(value))
@@ -209,7 +234,7 @@ def gradients(
             raise _refuse(variable)
     everything = [root, *(v for v in outputs if v is not root)]
     program = lower(composite, everything, training=True)
-    feeds = _grad_feeds(program, argument_map(function, at), everything)
+    feeds = _grad_feeds(program, argument_map(composite, at), everything)
     run = program.execute(feeds)
     results = dict(zip(everything, zip(run.values, run.layouts, strict=True), strict=True))
     value, layout = results[root]
@@ -219,4 +244,6 @@ def gradients(
             layout.mask(value.device).reshape(*ones.shape[:2], *(1,) * (ones.dim() - 2)), ones, 0.0
         )
     found = _differentiate([value], [ones], wrt, feeds, False, as_numpy)
-    return found, {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}
+    values = {v: to_user(results[v][0], results[v][1], len(v.dynamic_axes), as_numpy) for v in outputs}
+    _hand_out(composite, found, values)
+    return found, values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from ..axis import Axis
-from ..core import Value
+from ..core import NDArrayView, Value, is_csr
 from ..device import torch_device
 from ..ops.base import Function
 from ..variables import Variable, axis_text, shape_text, torch_dtype
@@ -62,21 +63,34 @@ def _from_batch(variable: Variable, data: torch.Tensor) -> torch.Tensor:
     raise _trailing_error(variable, tuple(data.shape))
 
 
-def is_sparse_matrix(value: Any) -> bool:
-    """Whether it is one of SciPy's sparse matrices (SciPy itself need not be installed)."""
-    return hasattr(value, "todense") and hasattr(value, "tocsr")
+is_sparse_matrix = is_csr
 
 
 def _dense(value: Any) -> Any:
     if is_sparse_matrix(value):
         return np.asarray(value.todense())
-    return value
+    return value._array if isinstance(value, NDArrayView) else value
+
+
+def _rows(variable: Variable, value: Any) -> Any:
+    """A CSR matrix as samples: of a tensor's rows, when its rows make up whole samples."""
+    dense = _dense(value)
+    shape = variable.shape
+    rank = len(shape)
+    if is_sparse_matrix(value) and rank > 1 and min(shape) > 0 and dense.size % math.prod(shape) == 0:
+        return dense.reshape(-1, *shape)
+    return dense
 
 
 def _as_array(variable: Variable, value: Any) -> np.ndarray:
-    if isinstance(value, (list, tuple)) and any(is_sparse_matrix(v) for v in value):
-        value = np.concatenate([_dense(v) for v in value])
-    value = _dense(value)
+    if isinstance(value, (list, tuple)):
+        if any(is_sparse_matrix(v) for v in value):
+            value = np.concatenate([_rows(variable, v) for v in value])
+        elif any(isinstance(v, NDArrayView) for v in value):
+            value = np.stack([_dense(v) for v in value])
+        elif variable.shape and any(isinstance(v, np.ndarray) and v.ndim == 0 for v in value):
+            raise _sequence_error(0, (), variable)
+    value = _rows(variable, value)
     try:
         return np.asarray(value)
     except ValueError:
@@ -94,6 +108,14 @@ def feed(variable: Variable, value: Any) -> tuple[torch.Tensor, Layout | None]:
         data = getattr(value, "data", None)
         if isinstance(data, Value):
             value = data
+    if _is_with_starts(value):
+        value, starts = value
+        check_starts(starts)
+        value = list(value) if isinstance(value, np.ndarray) else value
+    if isinstance(value, NDArrayView):
+        value = value._array
+    if isinstance(value, Value):
+        check_starts(value.starts)
     if value is None or isinstance(value, str):
         raise ValueError(_NOT_DATA)
     if variable.has_sequence_axis():
@@ -133,7 +155,9 @@ def _feed_sequences(variable: Variable, value: Any) -> tuple[torch.Tensor, Layou
     dtype, device = torch_dtype(variable._dtype), torch_device()
     if isinstance(value, Value):
         tensor = value.tensor
-        if value.plain or tensor.dim() < 2:
+        if value.plain:
+            return _feed_sequences(variable, tensor)
+        if tensor.dim() < 2:
             raise _rank_error(variable, tuple(tensor.shape))
         if tensor[:1, :1].numel() != int(np.prod(variable.shape)):
             raise _trailing_error(variable, tuple(tensor.shape))
@@ -177,7 +201,7 @@ def _sequences(variable: Variable, value: Any) -> list[torch.Tensor]:
         raise ValueError(_NOT_DATA)
     result = []
     for i, item in enumerate(items):
-        array = np.array(_dense(item), dtype=variable._dtype, order="C")
+        array = np.array(_rows(variable, item), dtype=variable._dtype, order="C")
         if _matches(array.shape, shape):
             array = array[None]  # a sequence of one
         if not _matches(array.shape[1:], shape):
@@ -215,7 +239,7 @@ def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     if not isinstance(arguments, Mapping):
         if len(formal) == 1 and not isinstance(arguments, tuple):
             return {formal[0]: arguments}
-        if len(arguments) != len(formal):
+        if len(arguments) != len(formal) or isinstance(arguments, list):
             raise ValueError(f"function expects {len(formal)} arguments")
         return dict(zip(formal, arguments, strict=True))
     if not arguments and formal:
@@ -248,7 +272,7 @@ def feeds_of(program: Program, given: Mapping[Variable, Any], outputs: Iterable[
     if missing:
         raise missing_values(missing, outputs)
     feeds: dict[Any, Any] = {}
-    first: Variable | None = None  # with a batch axis
+    of_batch: dict[tuple[Axis, ...], Variable] = {}
     of_axis: dict[Axis, Variable] = {}
     for variable in program.arguments:
         tensor, layout = feed(variable, given[variable])
@@ -260,9 +284,8 @@ def feeds_of(program: Program, given: Mapping[Variable, Any], outputs: Iterable[
             feeds[axis] = layout
             of_axis.setdefault(axis, variable)
         if variable.has_batch_axis():
-            if first is None:
-                first = variable
-            elif len(tensor) != len(feeds[first]):
+            first = of_batch.setdefault(variable.dynamic_axes, variable)
+            if len(tensor) != len(feeds[first]):
                 raise _different(variable, first)
     # An axis of which no argument of the program is: another argument that was given has it.
     for axis in program.axes:

@@ -14,7 +14,7 @@ import torch
 from ..axis import Axis
 from ..variables import Constant, Parameter, Variable, _Stored
 from . import kernels
-from .graph import graph_version, producers_first
+from .graph import graph_version, leaves, producers_first
 from .infer import check_data_types
 from .kernels import Node, criteria
 from .layout import Layout
@@ -270,11 +270,70 @@ class Program:
         return Run([values[i] for i in self._results], layouts)
 
 
+_MOST_SIZES = 32  # programs that are kept for one graph
+
+
+class SizedPrograms:
+    """The programs of a graph whose inputs have axes of which only the data says the size: one for each size
+    that comes, of a copy of the graph with it.  To its users it is a program."""
+
+    def __init__(self, function: CompositeFunction, outputs: Sequence[Variable], training: bool):
+        self.training = training
+        self._root = function.root
+        self._outputs = list(outputs)
+        found: dict[Variable, None] = {}
+        for output in outputs:
+            owners = [] if output.owner is None else leaves(output.owner)
+            found.update(dict.fromkeys(owners if output.owner is not None else [output]))
+        self.arguments = [v for v in found if v.is_input]
+        self.parameters = [v for v in found if isinstance(v, Parameter)]
+        self.axes: list[Axis] = []
+        self._open = [v for v in self.arguments if min(v.shape, default=0) < 0]
+        self._sized: dict[Any, tuple[Program, dict[Variable, Variable]]] = {}
+
+    def _program(self, feeds: Feeds) -> tuple[Program, dict[Any, Any]]:
+        key = tuple(tuple(feeds[v].shape[len(v.dynamic_axes) :]) for v in self._open)
+        if key not in self._sized:
+            if len(self._sized) >= _MOST_SIZES:
+                self._sized.pop(next(iter(self._sized)))
+            self._sized[key] = self._made(key)
+        program, stand_ins = self._sized[key]
+        return program, {stand_ins.get(k, k): value for k, value in feeds.items()}
+
+    def _made(self, sizes: Sequence[tuple[int, ...]]) -> tuple[Program, dict[Variable, Variable]]:
+        from ..ops.base import CloneMethod
+        from ..ops.cloning import Cloner
+
+        stand_ins = {
+            v: Variable(size, v._dtype, v.needs_gradient, v.is_sparse, v._dynamic_axes, v.name, uid=v.uid)
+            for v, size in zip(self._open, sizes, strict=True)
+        }
+        cloner = Cloner(CloneMethod.share, stand_ins, same_user_functions=True)
+        cloner.clone(self._root)
+        outputs = [cloner.variables.get(v, v) for v in self._outputs]
+        return Program(outputs, self.training), stand_ins
+
+    def run(self, feeds: Feeds) -> list[torch.Tensor]:
+        program, given = self._program(feeds)
+        return program.run(given)
+
+    def execute(self, feeds: Feeds) -> Run:
+        program, given = self._program(feeds)
+        return program.execute(given)
+
+
+def has_open_sizes(function: CompositeFunction) -> bool:
+    """Whether an input of the graph has an axis of which only the data says the size."""
+    return any(v.is_input and min(v.shape, default=0) < 0 for v in leaves(function.root))
+
+
 def lower(function: CompositeFunction, outputs: Sequence[Variable], training: bool) -> Program:
     """The program of `outputs`, from the function's cache when its graph has not changed since."""
     key = (tuple(outputs), training)
     cached = function.programs.get(key)
     if cached is None or cached[0] != graph_version():
-        cached = function.programs[key] = (graph_version(), Program(outputs, training))
-    program: Program = cached[1]
-    return program
+        made: Any = SizedPrograms if has_open_sizes(function) else None
+        program = Program(outputs, training) if made is None else made(function, outputs, training)
+        cached = function.programs[key] = (graph_version(), program)
+    result: Program = cached[1]
+    return result

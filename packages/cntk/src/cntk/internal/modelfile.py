@@ -103,6 +103,8 @@ class _Writer:
         return entry
 
     def function(self, function: PrimitiveFunction) -> dict[str, Any]:
+        from ..ops.user import UserFunction, stored_form
+
         entry: dict[str, Any] = {
             "version": SizeT(_FUNCTION_VERSION),
             "type": "PrimitiveFunction",
@@ -113,6 +115,11 @@ class _Writer:
         }
         if function.name:
             entry["name"] = function.name
+        if isinstance(function, UserFunction):
+            del entry["op"], entry["attributes"]
+            entry = {**entry, "type": _USER_FUNCTION, **stored_form(function)}
+        if function.own_notes:
+            entry["custom_attributes"] = function.own_notes
         if function.body is not None:
             entry["block_function_op_name"] = function.block_name
             entry["block_function_composite"] = self.composite_head(function.body)
@@ -129,6 +136,11 @@ def _file_shape(shape: ShapeOrUnknown) -> Shape:
     if shape is None:
         return Shape([_UNKNOWN_SHAPE])
     return Shape(_MARKERS.get(dim, dim) for dim in reversed(shape))
+
+
+def describe(function: PrimitiveFunction) -> dict[str, Any]:
+    """What a model file says of one function."""
+    return _Writer(function).function(function)
 
 
 def dump_model(root: PrimitiveFunction) -> bytes:
@@ -179,6 +191,7 @@ _COMPOSITE, _PRIMITIVE, _VARIABLE = (
     "N4CNTK17PrimitiveFunctionE",
     "N4CNTK8VariableE",
 )
+_USER_FUNCTION = "UserDefinedFunction"
 _REPEATS = 1000  # how often a file's functions may be gone through, as parts of nested blocks
 
 
@@ -298,6 +311,9 @@ class _Reader:
             return required(entry, key, _PRIMITIVE, _FUNCTION_VERSION)
 
         kind = typed(get("type"), str)
+        if kind == _USER_FUNCTION:
+            self._user_function(entry)
+            return
         if kind != "PrimitiveFunction":
             raise unavailable(f"the function type '{kind}' in a model")
         uid, code = typed(get("uid"), str), int(typed(get("op"), SizeT, int))
@@ -338,8 +354,33 @@ class _Reader:
             function: PrimitiveFunction = StoredUserFunction(operands, name, uid)
         else:
             function = PrimitiveFunction(op, operands, attributes, name, uid=uid, **options)
+        function.own_notes = dict(typed(entry.get("custom_attributes", {}), dict))
+        self._add(uid, function, size)
+
+    def _user_function(self, entry: dict[str, Any]) -> None:
+        from ..ops.user import StoredUserFunction, from_stored
+
+        def get(key: str) -> Any:
+            return required(entry, key, _PRIMITIVE, _FUNCTION_VERSION)
+
+        uid, name = typed(get("uid"), str), typed(entry.get("name", ""), str)
+        _reserve(uid)
+        if uid in self._functions:
+            raise RuntimeError(f"The uid '{uid}' occurs more than once in a model.")
+        operands = [self._lookup(v) for v in vector(get("inputs"), str)]
+        function: PrimitiveFunction
+        if self._user_functions:
+            function = StoredUserFunction(operands, name, uid)
+        else:
+            function = from_stored(entry, operands, name)
+            function.uid = uid
+        function.own_notes = dict(typed(entry.get("custom_attributes", {}), dict))
+        self._add(uid, function, 1)
+
+    def _add(self, uid: str, function: PrimitiveFunction, size: int) -> None:
         self._functions[uid] = function
         self._sizes[function] = size
+        op = function.op
         for i, result in enumerate(function.results):
             if op is Op.Combine:
                 self._variables.setdefault(f"{uid}_Output_{i}", result)

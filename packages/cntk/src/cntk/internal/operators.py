@@ -53,6 +53,9 @@ class TensorOpsMixin:
     def __getitem__(self, key: Any) -> Any:
         from ..ops.shapes import getitem
 
+        outputs = getattr(self, "outputs", ())
+        if len(outputs) > 1:  # of a function with several outputs, one of them
+            return outputs[key]
         return getitem(self, key)
 
     # NumPy must leave `array + variable` to __radd__.

@@ -15,7 +15,7 @@ class _Uids:
 class _Seeds:
     def __init__(self) -> None:
         self.next = 1
-        self.fixed = False
+        self.fixed: int | None = None
 
 
 _seeds = _Seeds()
@@ -33,19 +33,27 @@ def reserve(number: int) -> None:
 
 
 def next_seed() -> int:
+    """A fixed seed is everybody's, as in CNTK; else each gets the next one."""
+    if _seeds.fixed is not None:
+        return _seeds.fixed
     seed = _seeds.next
     _seeds.next += 1
     return seed
 
 
 def set_fixed_random_seed(value: int) -> None:
-    """Restart the seed counter at `value`: what is created after this call is reproducible."""
+    """Give this seed to everything that is created after this call."""
+    _seeds.fixed = int(value)
+
+
+def reset_random_seed(value: int = 0) -> None:
+    """Count seeds from `value` on; no seed is fixed any longer."""
     _seeds.next = int(value)
-    _seeds.fixed = True
+    _seeds.fixed = None
 
 
 def is_random_seed_fixed() -> bool:
-    return _seeds.fixed
+    return _seeds.fixed is not None
 
 
 def resolve_seed(seed: int | None) -> int:

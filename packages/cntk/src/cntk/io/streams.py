@@ -105,10 +105,11 @@ class MinibatchData:
     def is_sparse(self) -> bool:
         return self.data.is_sparse
 
-    def asarray(self) -> np.ndarray:
+    def asarray(self) -> Any:
+        """The stream's array; of a sparse one, a SciPy CSR matrix."""
         return self.data.asarray()
 
-    def as_sequences(self, variable: Variable | None = None) -> list[np.ndarray]:
+    def as_sequences(self, variable: Variable | None = None) -> list[Any]:
         return self.data.as_sequences(variable)
 
     def __len__(self) -> int:

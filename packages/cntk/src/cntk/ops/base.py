@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..axis import Axis
 from ..internal import graph
 from ..internal.absent import ABSENT_FUNCTION_MEMBERS
+from ..internal.infer.values import ALL_AXES, ALL_STATIC_AXES, DYNAMIC_AXIS
 from ..internal.missing import unavailable
 from ..internal.operators import TensorOpsMixin
-from ..internal.proto import AxisValue, Shape
+from ..internal.proto import AxisValue, Shape, SizeT
 from ..variables import Constant, Parameter, Variable
 from .text import full_text, signature_text
 
@@ -112,6 +112,14 @@ class Function(TensorOpsMixin, metaclass=_Calls):
     def name(self) -> str:
         raise NotImplementedError
 
+    @name.setter
+    def name(self, value: str) -> None:
+        raise NotImplementedError
+
+    def set_name(self, name: str) -> None:
+        """Name the function.  Raises ValueError when it has a name already."""
+        self.name = name
+
     # Views on the graph
     @property
     def output(self) -> Variable:
@@ -125,11 +133,12 @@ class Function(TensorOpsMixin, metaclass=_Calls):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        return tuple(v for v in self.inputs if isinstance(v, Parameter))
+        # In stored order: of a product the weight first, so the last layer's comes before the first's.
+        return tuple(v for v in graph.leaves(self.root_function) if isinstance(v, Parameter))
 
     @property
     def constants(self) -> tuple[Constant, ...]:
-        return tuple(v for v in self.inputs if isinstance(v, Constant))
+        return tuple(v for v in graph.leaves(self.root_function) if isinstance(v, Constant))
 
     @property
     def arguments(self) -> tuple[Variable, ...]:
@@ -138,7 +147,43 @@ class Function(TensorOpsMixin, metaclass=_Calls):
 
     @property
     def placeholders(self) -> tuple[Variable, ...]:
-        return tuple(v for v in self.inputs if v.is_placeholder)
+        return tuple(v for v in graph.leaves(self.root_function) if v.is_placeholder)
+
+    @property
+    def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
+        """(placeholder of the body, what stands for it) of a block."""
+        return list(self.root_function.block_arguments.items())
+
+    @property
+    def current_version(self) -> int:
+        """CNTK's version number of a stored function."""
+        return 24
+
+    @property
+    def custom_attributes(self) -> dict[str, Any]:
+        """What users keep with the function: numbers, strings, arrays, lists, dictionaries; it is saved."""
+        return self.root_function.own_notes
+
+    @custom_attributes.setter
+    def custom_attributes(self, values: dict[str, Any]) -> None:
+        self.root_function.own_notes = dict(values)
+
+    def get_custom_attributes(self) -> dict[str, Any]:
+        return self.custom_attributes
+
+    def reset_custom_attributes(self) -> None:
+        self.root_function.own_notes = {}
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Change the dropout rate ('dropoutRate') or the seed ('rngSeed') of the root.
+
+        Raises ValueError for other attributes and for a function without it.
+        """
+        attributes = self.root_function.raw_attributes
+        if name not in ("dropoutRate", "rngSeed") or name not in attributes:
+            raise ValueError(f"set_attribute: '{name}' cannot be set on {self!r}")
+        attributes[name] = float(value) if name == "dropoutRate" else SizeT(value)
+        graph.touch_graph()
 
     @property
     def signature(self) -> tuple[Variable, ...]:
@@ -148,7 +193,9 @@ class Function(TensorOpsMixin, metaclass=_Calls):
     @property
     def attributes(self) -> dict[str, Any]:
         """The root's attributes in Python terms (shapes in Python order)."""
-        return {key: _python_attribute(value) for key, value in self.root_function.raw_attributes.items()}
+        root = self.root_function
+        rank = len(root.operands[0].shape) if root.operands else 0
+        return {key: _python_attribute(value, rank) for key, value in root.raw_attributes.items()}
 
     @property
     def block_root(self) -> CompositeFunction:
@@ -162,8 +209,8 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         roots = (
             graph.preorder(self.root_function) if depth else graph.producers_first([self.root_function])[::-1]
         )
-        found: list[Any] = [function.composite() for function in roots if function.name == name]
-        found.extend(variable for variable in self.inputs if variable.name == name)
+        found: list[Any] = [function for function in roots if function.name == name]
+        found.extend(v for v in graph.leaves(self.root_function) if v.name == name)
         return found
 
     def as_string(self) -> str:
@@ -172,12 +219,9 @@ class Function(TensorOpsMixin, metaclass=_Calls):
     def find_by_uid(self, uid: str, depth: int = 0) -> Any:
         """The function, parameter or variable of that uid, or None."""
         for function in graph.preorder(self.root_function):
-            if function.uid == uid:
-                return function.composite()
-            for variable in function.results:
-                if variable.uid == uid:
-                    return function.composite()
-        return next((variable for variable in self.inputs if variable.uid == uid), None)
+            if function.uid == uid or any(variable.uid == uid for variable in function.results):
+                return function
+        return next((v for v in graph.leaves(self.root_function) if v.uid == uid), None)
 
     def find_by_name(self, name: str, depth: int = 0) -> Any:
         found = self.find_all_with_name(name, depth)
@@ -234,16 +278,34 @@ class Function(TensorOpsMixin, metaclass=_Calls):
             given = self.argument_map(*args, **kwargs)
         if given and not any(isinstance(value, (Variable, Function)) for value in given.values()):
             return self.eval(given)
-        return self.clone(CloneMethod.share, given)
+        return self._clone(CloneMethod.share, given)
 
     def clone(
         self, method: CloneMethod | str, substitutions: dict[Any, Any] | None = None
     ) -> CompositeFunction:
-        """A copy of the graph with variables replaced; see `CloneMethod` for its parameters."""
+        """A copy of the graph with variables replaced; see `CloneMethod` for its parameters.
+
+        With other methods than share, inputs and placeholders that are not replaced are copied too.
+
+        Raises ValueError for an unknown method, AttributeError for None and TypeError for anything else
+        among the substitutions that is no variable or function.
+        """
+        method = CloneMethod(method)
+        for side in (part for pair in (substitutions or {}).items() for part in pair):
+            if side is None:
+                raise AttributeError("clone: None in the substitutions; was a name not found?")
+            if not isinstance(side, (Variable, Function)):
+                raise TypeError(f"clone: a variable or function is expected, not {type(side)}")
+        return self._clone(method, substitutions or {})
+
+    def _clone(self, method: CloneMethod, substitutions: dict[Any, Any]) -> CompositeFunction:
         from .cloning import Cloner
 
-        mapping = {to_variable(old): to_variable(new) for old, new in (substitutions or {}).items()}
-        return Cloner(CloneMethod(method), mapping).clone(self.root_function).composite()
+        mapping = {to_variable(old): to_variable(new) for old, new in substitutions.items()}
+        whole = mapping.get(self.outputs[0]) if len(self.outputs) == 1 else None
+        if whole is not None and whole.owner is not None:
+            return whole.owner.composite()  # the root itself is replaced
+        return Cloner(method, mapping).clone(self.root_function).composite()
 
     def replace_placeholders(self, substitutions: dict[Any, Any]) -> Function:
         """Replace placeholders in place and infer the shapes that depend on them."""
@@ -293,7 +355,7 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         there are several."""
         from ..internal.evaluate import evaluate
 
-        wanted = self.outputs if outputs is None else tuple(to_variable(v) for v in outputs)
+        wanted = self.outputs if outputs is None else self._own(outputs)
         values = evaluate(self, arguments, wanted, as_numpy)
         return values[wanted[0]] if len(wanted) == 1 else values
 
@@ -312,9 +374,26 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         """
         from ..internal.evaluate import run_forward
 
-        wanted = self.outputs if outputs is None else tuple(to_variable(v) for v in outputs)
+        wanted = self.outputs if outputs is None else self._own(outputs)
         kept = tuple(to_variable(v) for v in keep_for_backward or ())
         return run_forward(self, arguments, wanted, kept, as_numpy)
+
+    def _own(self, outputs: Any) -> tuple[Variable, ...]:
+        """The variables asked for, all of this function's graph.  Raises TypeError for other things,
+        ValueError for variables of another graph."""
+        wanted = []
+        for part in _as_iterable(outputs):
+            if not isinstance(part, (Variable, Function)):
+                raise TypeError(f"outputs: a variable or function is expected, not {type(part)}")
+            wanted.append(to_variable(part))
+        known = set(self.outputs)
+        if not known.issuperset(wanted):
+            functions = graph.preorder(self.root_function)
+            known.update(v for f in functions for v in (*f.results, *f.operands))
+        for variable in wanted:
+            if variable not in known:
+                raise ValueError(f"The output '{variable!r}' is not part of the function {self!r}.")
+        return tuple(wanted)
 
     def backward(self, state: Any, root_gradients: Any, variables: Any, as_numpy: bool = True) -> Any:
         """Gradients of the variables, from those of the outputs that `forward` kept."""
@@ -378,6 +457,8 @@ class Function(TensorOpsMixin, metaclass=_Calls):
 
         if wrt is None:
             wrt = [v for v in self.arguments if v.needs_gradient]
+            if not wrt:
+                raise ValueError("None of the function's arguments needs a gradient: name variables in wrt.")
         variables = [to_variable(v) for v in _as_iterable(wrt)]
         root = self.output if grad_root is None else to_variable(grad_root)
         extra = [] if outputs is None else [to_variable(v) for v in _as_iterable(outputs)]
@@ -420,6 +501,27 @@ class Function(TensorOpsMixin, metaclass=_Calls):
         if format.value != ModelFormat.CNTKv2.value:
             raise unavailable("loading ONNX models")
         return load_model_file(model).composite()
+
+    @staticmethod
+    def load_from_buffer(buffer: bytes, device: Any = None) -> Function:
+        """Read a model from bytes."""
+        return Function.load(bytes(buffer), device)
+
+    @staticmethod
+    def register_udf_deserialize_callback(op_name: str, callback: Any) -> None:
+        """From now on `callback(inputs, name, state)` makes the user functions of that name in model files.
+
+        Raises ValueError when another callback has the name.
+        """
+        from .user import register_udf_deserialize_callback
+
+        register_udf_deserialize_callback(op_name, callback)
+
+    def serialize(self) -> dict[str, Any]:
+        """What a model file says of the root: its type, name, operation and attributes or state."""
+        from ..internal.modelfile import describe
+
+        return describe(self.root_function)
 
     # Text
     def __repr__(self) -> str:
@@ -468,13 +570,27 @@ def _symbolic(values: Any) -> bool:
     return any(isinstance(value, (Variable, Function)) for value in values)
 
 
-def _python_attribute(value: Any) -> Any:
+def _axis_words(axis: AxisValue, rank: int) -> tuple[str, str, Any]:
+    """An axis as attributes show it: ('ordered', 'static', column-major position in a tensor of the rank)."""
+    order = "ordered" if axis.is_ordered else "unordered"
+    if axis.static_axis_idx == DYNAMIC_AXIS:
+        return order, "dynamic", axis.name
+    if axis.static_axis_idx in (ALL_STATIC_AXES, ALL_AXES):
+        return order, "static", axis.name
+    index = axis.static_axis_idx
+    return order, "static", index + rank if index < 0 else index
+
+
+def _python_attribute(value: Any, rank: int) -> Any:
     if isinstance(value, Shape):
         return tuple(reversed(value))
     if isinstance(value, AxisValue):
-        return Axis(value.static_axis_idx, value.name, value.is_ordered)
+        return _axis_words(value, rank)
     if isinstance(value, list):
-        return [_python_attribute(item) for item in value]
+        # Flags per axis are stored column-major, as shapes are.
+        if value and all(isinstance(item, bool) for item in value):
+            return list(reversed(value))
+        return [_python_attribute(item, rank) for item in value]
     return value
 
 

@@ -5,23 +5,38 @@ from __future__ import annotations
 from ..internal import graph
 from ..internal.opcodes import Op
 from ..variables import Constant, Parameter, Variable
-from .base import CloneMethod
+from .base import CloneMethod, being_traced
 from .nodes import CompositeFunction, PrimitiveFunction, infer_graph
+from .user import UserFunction
 
 
 class Cloner:
-    def __init__(self, method: CloneMethod, substitutions: dict[Variable, Variable]):
+    def __init__(
+        self, method: CloneMethod, substitutions: dict[Variable, Variable], same_user_functions: bool = False
+    ):
         self.method = method
+        self._same_user_functions = same_user_functions
+        self._copies_inputs = method is not CloneMethod.share
         self.variables = dict(substitutions)
 
     def variable(self, old: Variable) -> Variable:
         if old in self.variables:
             return self.variables[old]
         new = old
-        if isinstance(old, Parameter) and self.method is CloneMethod.clone:
+        if (old.is_input or old.is_placeholder) and self._copies_inputs and old not in being_traced:
+            new = Variable(
+                old._shape,
+                old._dtype,
+                old.needs_gradient,
+                old.is_sparse,
+                old._dynamic_axes,
+                old.name,
+                kind=old.kind_name,
+            )
+        elif isinstance(old, Parameter) and self.method is CloneMethod.clone:
             new = Parameter(old.shape, old.value, old.dtype, name=old.name)
         elif (isinstance(old, Parameter) and self.method is CloneMethod.freeze) or (
-            isinstance(old, Constant) and self.method is CloneMethod.clone
+            isinstance(old, Constant) and self.method is not CloneMethod.share
         ):
             new = Constant(old.value, old.shape, old.dtype, name=old.name)
         self.variables[old] = new
@@ -44,12 +59,9 @@ class Cloner:
             for operand in function.operands:
                 owner = operand.owner
                 if owner in own and owner not in copied and operand not in self.variables:
+                    # Of other inputs it may be of another size and over other axes.
                     stand_in = Variable(
-                        operand._shape,
-                        operand._dtype,
-                        dynamic_axes=operand._dynamic_axes,
-                        kind="Placeholder",
-                        name=operand.name,
+                        None, operand._dtype, dynamic_axes=None, kind="Placeholder", name=operand.name
                     )
                     self.variables[operand] = stand_ins[operand] = stand_in
             result = self._copy(function)
@@ -71,6 +83,8 @@ class Cloner:
 
     def rebuilt(self, function: PrimitiveFunction, operands: list[Variable]) -> PrimitiveFunction:
         attributes = dict(function.raw_attributes)
+        if isinstance(function, UserFunction) and self._same_user_functions:
+            return function.standing_for(operands)  # the same object computes
         if function.body is None:
             return function.with_operands(operands, attributes)
         arguments = {}

@@ -66,7 +66,7 @@ def output_variable(
     """What a user function's `infer_outputs` returns for each output."""
     return Variable(
         sanitize_shape(shape),
-        np.dtype(dtype),
+        sanitize_dtype(dtype),
         needs_gradient,
         dynamic_axes=dynamic_axes,
         name=name,
@@ -76,6 +76,8 @@ def output_variable(
 
 def placeholder(shape: Any = None, dynamic_axes: Sequence[Axis] | None = None, name: str = "") -> Variable:
     """A hole in a graph, to be replaced by a variable."""
+    if isinstance(shape, str):
+        shape, name = None, shape
     return Variable(shape, dynamic_axes=dynamic_axes, name=name, kind="Placeholder")
 
 

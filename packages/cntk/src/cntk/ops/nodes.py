@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..internal import graph
-from ..internal.infer import infer_output, result_count
+from ..internal.infer import assumed, infer_output, result_count
 from ..internal.infer.shapes import SliceRangeError
 from ..internal.opcodes import Op, op_name
 from ..internal.uids import new_uid
-from ..variables import Constant, ShapeOrUnknown, Variable, shape_text
+from ..variables import Constant, ShapeOrUnknown, Variable, check_renaming, shape_text
 from .base import Function
 
 DELAYS = (Op.PastValue, Op.FutureValue)
+# Operations that write to their constants, and those whose operands may be of different types.
+_KEEP_CONSTANTS = (Op.Assign, Op.BatchNormalization, Op.Cast, Op.Combine)
 _MOST_PASSES = 10  # over a recurrence, until nothing changes; two are usual
 _CNTK_TYPES: dict[int, np.dtype] = {1: np.dtype(np.float32), 2: np.dtype(np.float64), 4: np.dtype(np.float16)}
 
@@ -39,6 +41,7 @@ class PrimitiveFunction(Function):
         self.op = op
         self.operands = list(operands)
         self.raw_attributes: dict[str, Any] = attributes if attributes is not None else {}
+        self.own_notes: dict[str, Any] = {}  # what users keep with the function (`custom_attributes`)
         self._name = name
         self.uid = uid or new_uid(op_name(op))
         self.body = body
@@ -117,11 +120,31 @@ class PrimitiveFunction(Function):
 
     def _type_literals(self) -> None:
         """Numbers written among the operands are of the operands' type."""
-        literals = [v for v in self.operands if isinstance(v, Constant) and v.literal]
+        literals = [
+            v
+            for v in self.operands
+            if (isinstance(v, Constant) and v.literal) or getattr(v, "type_unknown", False)
+        ]
         others = [v for v in self.operands if v not in literals and v._shape is not None]
         for literal in literals:
             if others and literal._dtype != others[0]._dtype:
-                literal.retype(others[0]._dtype)
+                literal.retype(others[0]._dtype)  # type: ignore[attr-defined]
+        self._type_constants()
+
+    def _type_constants(self) -> None:
+        """Constants stand beside operands of a wider type as copies of that type."""
+        if self.op in _KEEP_CONSTANTS:
+            return
+        data = [v for v in self.operands if not isinstance(v, Constant) and v._shape is not None]
+        if not data or any(v._dtype != data[0]._dtype for v in data):
+            return
+        dtype = data[0]._dtype
+        self.operands = [
+            v.clone_as(dtype)
+            if isinstance(v, Constant) and v.known_shape and v._dtype.itemsize < dtype.itemsize
+            else v
+            for v in self.operands
+        ]
 
     def _result_type(self) -> np.dtype:
         if self.op is Op.Cast:
@@ -182,6 +205,14 @@ class PrimitiveFunction(Function):
     def name(self) -> str:
         return self._name
 
+    @name.setter
+    def name(self, value: str) -> None:
+        check_renaming(self._name, value)
+        self._name = value
+        for variable in self.results:
+            if variable.owner is self:
+                variable._name = value
+
     @property
     def display_name(self) -> str:
         return self.block_name if self.op is Op.Block else op_name(self.op)
@@ -196,7 +227,7 @@ class PrimitiveFunction(Function):
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
-        return tuple(self.operands)
+        return tuple(self.python_operands)
 
     @property
     def is_primitive(self) -> bool:
@@ -205,10 +236,6 @@ class PrimitiveFunction(Function):
     @property
     def is_block(self) -> bool:
         return self.op is Op.Block
-
-    @property
-    def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
-        return list(self.block_arguments.items())
 
 
 def _copy_type(to: Variable, of: Variable) -> None:
@@ -219,6 +246,17 @@ def infer_graph(roots: Iterable[PrimitiveFunction]) -> None:
     """Infer everything below `roots`; a recurrence is gone through until its types no longer change."""
     functions = graph.producers_first(roots)
     delays = [f for f in functions if f.op in DELAYS]
+    before = assumed.ones  # the body of a block is gone through while the graph around it is
+    try:
+        _infer_until_nothing_changes(functions, delays)
+        if delays and any(v._shape is None for f in functions for v in f.results):
+            assumed.ones = True
+            _infer_until_nothing_changes(functions, delays)
+    finally:
+        assumed.ones = before
+
+
+def _infer_until_nothing_changes(functions: list[PrimitiveFunction], delays: list[PrimitiveFunction]) -> None:
     before: list[Any] = []
     for _ in range(_MOST_PASSES):
         for function in functions:
@@ -241,6 +279,7 @@ class CompositeFunction(Function):
         self.root = root
         self.uid = uid or new_uid("CompositeFunction")
         self.programs: dict[Any, Any] = {}
+        self.temporary: list[Any] = []  # values that the last evaluation gave with as_numpy=False
 
     @property
     def root_function(self) -> PrimitiveFunction:
@@ -254,9 +293,13 @@ class CompositeFunction(Function):
     def name(self) -> str:
         return self.root.name
 
+    @name.setter
+    def name(self, value: str) -> None:
+        self.root.name = value
+
     @property
     def inputs(self) -> tuple[Variable, ...]:
-        return tuple(graph.leaves(self.root))
+        return tuple(graph.leaves(self.root, python_order=True))
 
     @property
     def is_composite(self) -> bool:

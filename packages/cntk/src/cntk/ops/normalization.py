@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,12 @@ def softmax(x: Any, axis: Any = None, name: str = "") -> CompositeFunction:
 def log_softmax(x: Any, axis: Any = None, name: str = "") -> CompositeFunction:
     """The logarithm of softmax along an axis, by default (unlike softmax) the last one."""
     axis = -1 if axis is None else axis
-    return make_block("LogSoftmax", lambda v: minus(v, reduce_log_sum_exp(v, axis)), [x], name)
+
+    def body(v: Any) -> CompositeFunction:
+        below = minus(v, reduce_max(v, axis))  # exact also for large values
+        return minus(below, reduce_log_sum_exp(below, axis))
+
+    return make_block("LogSoftmax", body, [x], name)
 
 
 def hardmax(x: Any, name: str = "") -> CompositeFunction:
@@ -77,7 +83,8 @@ def batch_normalization(
 ) -> CompositeFunction:
     """Values with the minibatch's mean and variance taken out in training, the running ones in evaluation."""
     if running_count is None:
-        running_count = Constant(0.0, ())
+        running_count = Constant(0.0, (), to_variable(operand).dtype)
+        warnings.warn("batch_normalization requires an explicit 'running_count' parameter", stacklevel=2)
     attributes = {
         "spatial": bool(spatial),
         "normalizationTimeConstant": float(normalization_time_constant),

@@ -12,6 +12,8 @@ from .nodes import CompositeFunction
 
 
 def _attributes(num_samples: int, allow_duplicates: bool, seed: int) -> dict[str, Any]:
+    if num_samples <= 0:
+        raise ValueError("Number of requested samples is zero.")
     return {
         "numSamples": SizeT(num_samples),
         "allowDuplicates": bool(allow_duplicates),

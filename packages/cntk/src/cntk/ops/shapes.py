@@ -35,8 +35,11 @@ def sanitize_axis(axis: Any) -> AxisValue:
 
 def _position(axis: Any, default: int) -> AxisValue:
     """A boundary between axes, as Reshape stores it (begin and end change places)."""
-    if axis is None:
-        return AxisValue(default, f"staticAxisIdx={default}", True)
+    if axis is None or axis == Axis.new_leading_axis():
+        # The far end of the axes, as CNTK counts them.
+        return AxisValue(
+            default if axis is None else 0, f"staticAxisIdx={default if axis is None else 0}", True
+        )
     index = axis.static_axis_index() if isinstance(axis, Axis) else int(axis)
     stored = -1 - index if index >= 0 else -index
     return AxisValue(stored, f"staticAxisIdx={stored}", True)
@@ -129,6 +132,8 @@ def splice(*inputs: Any, axis: Any = -1, name: str = "") -> CompositeFunction:
     """The inputs joined along an axis; -1 is the last one, and one before the first makes a new axis."""
     if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
         inputs = tuple(inputs[0])
+    if axis == Axis.new_leading_axis():
+        axis = -1 - max(len(to_variable(v).shape) for v in inputs)
     return primitive(Op.Splice, list(inputs), {"axis": sanitize_axis(axis)}, name)
 
 

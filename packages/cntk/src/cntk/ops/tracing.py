@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..internal import graph
 from ..internal.opcodes import Op
 from ..variables import Constant, Parameter, Variable, is_scalar
 from .base import Function, NamedOutput, being_traced
@@ -44,7 +45,7 @@ def _block(
 ) -> CompositeFunction:
     root = traced.root_function
     inner = CompositeFunction(root)
-    leaves = inner.inputs
+    leaves = graph.leaves(root)
     owned = [v for v in leaves if isinstance(v, (Parameter, Constant))]
     for variable in leaves:
         if variable not in mapping and not isinstance(variable, (Parameter, Constant)):

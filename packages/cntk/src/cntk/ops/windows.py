@@ -26,10 +26,10 @@ def _flags(values: Any) -> list[bool]:
 
 def convolution_attributes(
     convolution_map: Any, strides: Any, sharing: Any, auto_padding: Any, dilation: Any, groups: int = 1,
-    memory: int = 0, output_shape: Any = None, transpose: bool = False,
+    memory: int = 0, output_shape: Any = None, transpose: bool = False, all_axes: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """What a convolution stores.  Lists are stored reversed, one value standing for all axes."""
-    rank = len(to_variable(convolution_map).shape) - 1
+    rank = len(to_variable(convolution_map).shape) - (0 if all_axes else 1)
     zeros = Shape([0] * rank)
     return {
         "kernelShape": Shape([0] * rank),
@@ -45,6 +45,22 @@ def convolution_attributes(
         "maxTempMemSizeInSamples": SizeT(memory),
         "sequential": False,
     }
+
+
+def _of_one_output(weight: Any, data: Any) -> bool:
+    """Whether the kernel has no axis of output channels."""
+    return 0 < len(to_variable(weight).shape) == len(to_variable(data).shape)
+
+
+def _with_axis(x: Any) -> CompositeFunction:
+    """An axis of one in front."""
+    return reshape(x, (1,), begin_axis=0, end_axis=0)
+
+
+def _with_channel_flag(auto_padding: Any, spatial: int) -> list[bool]:
+    """Flags of automatic padding for the spatial axes, behind one for the channels."""
+    flags = _flags(auto_padding)[::-1]
+    return [False, *(flags * spatial if len(flags) == 1 else flags[-spatial:])]
 
 
 def convolution(
@@ -79,15 +95,27 @@ def convolution(
 
     def of(weight: Any, data: Any, name: str = "") -> CompositeFunction:
         attributes = convolution_attributes(
-            weight, strides, sharing, auto_padding, dilation, groups, max_temp_mem_size_in_samples
+            weight,
+            strides,
+            sharing,
+            auto_padding,
+            dilation,
+            groups,
+            max_temp_mem_size_in_samples,
+            all_axes=_of_one_output(weight, data),
         )
         return primitive(Op.Convolution, [weight, data], attributes, name)
 
     if reduction_rank == 1:
         return of(convolution_map, operand, name)
-    padding = _flags(auto_padding)[::-1]
-    spatial = len(to_variable(convolution_map).shape) - 1
-    auto_padding = [False, *(padding * spatial if len(padding) == 1 else padding[-spatial:])]
+    if len(to_variable(convolution_map).shape) == len(to_variable(operand).shape):
+        # A kernel of one output: with a channel axis of one in front of both.
+        def of_one(weight: Any, data: Any) -> CompositeFunction:
+            return of(_with_axis(weight), _with_axis(data))
+
+        auto_padding = _with_channel_flag(auto_padding, len(to_variable(operand).shape))
+        return make_block("Convolution", of_one, [convolution_map, operand], name)
+    auto_padding = _with_channel_flag(auto_padding, len(to_variable(convolution_map).shape) - 1)
 
     def without_channels(weight: Any, data: Any) -> CompositeFunction:
         # A channel axis of one, in front of the image and behind the kernel's outputs.
@@ -111,11 +139,21 @@ def convolution_transpose(
     name: str = "",
 ) -> CompositeFunction:
     """The gradient of a convolution as an operation: kernels are (channels, outputs, *window)."""
-    if reduction_rank != 1 or not all(_flags(sharing)):
-        raise unavailable("cntk.convolution_transpose with reduction_rank 0 or without weight sharing")
+    if not all(_flags(sharing)):
+        raise unavailable("cntk.convolution_transpose without weight sharing")
+    if reduction_rank == 0:
+
+        def of_one(weight: Any, data: Any) -> CompositeFunction:
+            return convolution_transpose(
+                _with_axis(weight), _with_axis(data), strides, sharing,
+                _with_channel_flag(auto_padding, len(data.shape)), output_shape, dilation,
+                max_temp_mem_size_in_samples=max_temp_mem_size_in_samples,
+            )  # fmt: skip
+
+        return make_block("ConvolutionTranspose", of_one, [convolution_map, operand], name)
     attributes = convolution_attributes(
         convolution_map, strides, sharing, auto_padding, dilation, 1, max_temp_mem_size_in_samples,
-        output_shape, transpose=True,
+        output_shape, transpose=True, all_axes=_of_one_output(convolution_map, operand),
     )  # fmt: skip
     return primitive(Op.Convolution, [convolution_map, operand], attributes, name)
 

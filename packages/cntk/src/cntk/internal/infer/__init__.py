@@ -39,6 +39,15 @@ _ANY_TYPE = {Op.Cast, Op.ReconcileDynamicAxis, Op.PackedIndex, Op.GatherPacked, 
 _NAMES_OF_TYPES = {np.dtype(np.float64): "Double", np.dtype(np.float16): "Float16"}
 
 
+class _Assumed:
+    """In a recurrence nothing tells a size, at last: axes of one are taken for what they are."""
+
+    ones = False
+
+
+assumed = _Assumed()
+
+
 class Inferred:
     """(shape, dynamic axes) per output, unknown as long as an operand is.
 
@@ -50,6 +59,11 @@ class Inferred:
         self.shapes = shapes_
         self.axes = axes
         self.pending = pending
+
+
+def _open_type(variable: Variable) -> bool:
+    """A placeholder takes the type of what replaces it; a constant is looked at when it is computed with."""
+    return variable.is_placeholder or variable.is_constant
 
 
 def check_data_types(op: Op, inputs: Sequence[Variable], known: Sequence[Variable]) -> None:
@@ -79,7 +93,7 @@ def infer_output(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> 
     if rule is None:
         raise unavailable(f"the operation {op.name} (code {int(op)})")
     # A placeholder takes the type of what replaces it.
-    check_data_types(op, inputs, [v for v in inputs if v._shape is not None and not v.is_placeholder])
+    check_data_types(op, inputs, [v for v in inputs if v._shape is not None and not _open_type(v)])
     count = result_count(op, attributes)
     if any(v.pending for v in inputs):
         return _provisional(op, rule, inputs, attributes, count)
@@ -114,7 +128,7 @@ def _provisional(
     shape: Any
     if op in _BROADCASTING:
         shaped = [v for v in inputs if v._shape is not None]
-        telling = axes is not None or any(dim != 1 for v in shaped for dim in v.shape)
+        telling = assumed.ones or any(dim != 1 for v in shaped for dim in v.shape)
         shape = elementwise.broadcast(op, shaped, attributes) if shaped and telling else None
     else:
         shape = rule(op, inputs, attributes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...variables import INFERRED, ShapeOrUnknown, Variable, _Stored, shape_text
+from ...variables import FREE, INFERRED, ShapeOrUnknown, Variable, _Stored, shape_text
 from ..opcodes import Op
 from .values import Attributes
 
@@ -33,9 +33,9 @@ def _pair(op: Op, left: Variable, right: Variable, a: tuple[int, ...], b: tuple[
     for m, n in zip(padded_a, padded_b, strict=True):
         if m == n or n == 1:
             dims.append(m)
-        elif m == 1 or m == INFERRED:
+        elif m == 1 or m in (INFERRED, FREE):
             dims.append(n)
-        elif n == INFERRED:
+        elif n in (INFERRED, FREE):
             dims.append(m)
         else:
             raise RuntimeError(

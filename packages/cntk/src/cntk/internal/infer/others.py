@@ -13,9 +13,11 @@ from .values import Attributes
 
 def batch_normalization(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOrUnknown:
     x = inputs[0]._shape
-    if x is None or INFERRED in x:
+    if x is None:
         return None
     shape = x[:1] if attributes["spatial"] else (math.prod(x),)
+    if min(x[:1] if attributes["spatial"] else x, default=1) < 0:
+        return x
     for variable in inputs[1:5]:
         if isinstance(variable, _Stored) and INFERRED in variable.shape:
             variable.set_inferred_shape(shape)

@@ -13,6 +13,16 @@ NO_INFERRED_RANK = -1
 REDUCE_SEQUENCE_AXIS = -2  # what the attribute says for a product over the sequence axis
 
 
+def _known_from(data: Variable, x: tuple[int, ...], contracted: tuple[int, ...]) -> tuple[int, ...]:
+    """The left operand's shape; a parameter takes the sizes that are still to be inferred."""
+    front = x[: len(x) - len(contracted)]
+    full = front + tuple(b if a == INFERRED else a for a, b in zip(x[len(front) :], contracted, strict=True))
+    if isinstance(data, _Stored) and INFERRED in x and INFERRED not in full:
+        data.set_inferred_shape(full)
+        return full
+    return x
+
+
 def times(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOrUnknown:
     weight, data = inputs  # stored order: right operand first
     output_rank = int(attributes["outputRank"])
@@ -23,7 +33,7 @@ def times(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOr
         return None
     map_rank = int(attributes.get("inferInputRankToMap", NO_INFERRED_RANK))
     if map_rank == REDUCE_SEQUENCE_AXIS:
-        return x
+        return x if w == (1,) else x + w  # of numbers, their sums; of a number and a vector, the vectors'
     if output_rank > len(w):
         raise ValueError(
             f"Times: The output rank {output_rank} is larger than the rank of the right operand with shape "
@@ -36,7 +46,10 @@ def times(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOr
         w = contracted + w[len(w) - output_rank :]
         weight.set_inferred_shape(w)
     reduced = len(w) - output_rank
-    if reduced > len(x) or w[:reduced] != x[len(x) - reduced :]:
+    if reduced <= len(x):
+        x = _known_from(data, x, w[:reduced])
+    given = x[len(x) - reduced :]
+    if reduced > len(x) or any(a != b and min(a, b) >= 0 for a, b in zip(w, given, strict=False)):
         raise ValueError(
             f"Times: The {reduced} leading dimensions of the right operand with shape "
             f"'{shape_text(w[:reduced])}' do not match the left operand's trailing dimensions with shape "

@@ -24,7 +24,8 @@ def _stored(attributes: Attributes) -> list[AxisValue]:
 
 
 def reduced_over(attributes: Attributes) -> Over:
-    first = _stored(attributes)[0]
+    stored = _stored(attributes)
+    first = next((axis for axis in stored if axis.static_axis_idx == DYNAMIC_AXIS), stored[0])
     if first.static_axis_idx == ALL_AXES:
         return Over.EVERYTHING
     if first.static_axis_idx == DYNAMIC_AXIS:
@@ -34,8 +35,8 @@ def reduced_over(attributes: Attributes) -> Over:
 
 def reduction_axes(attributes: Attributes, rank: int) -> tuple[int, ...]:
     """The static axes reduced over, in Python numbering."""
-    stored = _stored(attributes)
-    if stored[0].static_axis_idx == ALL_STATIC_AXES:
+    stored = [axis for axis in _stored(attributes) if axis.static_axis_idx != DYNAMIC_AXIS]
+    if stored and stored[0].static_axis_idx == ALL_STATIC_AXES:
         return tuple(range(rank))
     return tuple(sorted(python_axis(axis, rank) for axis in stored))
 
@@ -47,7 +48,7 @@ def reduce(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeO
     over = reduced_over(attributes)
     if over is Over.EVERYTHING:
         return ()
-    if over is not Over.STATIC:
+    if over is Over.SEQUENCE:
         return x
     axes = reduction_axes(attributes, len(x))
     if attributes.get("reductionKeepDimensions", True):

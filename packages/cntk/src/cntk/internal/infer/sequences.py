@@ -94,6 +94,8 @@ def without_first(op: Op, inputs: Sequence[Variable], attributes: Attributes) ->
 
 
 def to_sequence_axes(inputs: Sequence[Variable], attributes: Attributes) -> tuple[Axis, ...]:
+    if inputs[0].has_sequence_axis():
+        raise ValueError(f"ToSequence: the operand '{inputs[0]!r}' has a sequence axis already.")
     given: list[AxisValue] = attributes.get("newDynamicAxes") or []
     prefix = given[0].name if given else "toSequence_"
     return (BATCH, Axis(prefix + origin(inputs[0]).uid))

@@ -140,7 +140,7 @@ def splice_axis(attributes: Attributes, shapes: Sequence[tuple[int, ...]]) -> in
 
 def splice(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOrUnknown:
     shapes = [v._shape for v in inputs if v._shape is not None]
-    if len(shapes) != len(inputs) or any(INFERRED in shape for shape in shapes):
+    if len(shapes) != len(inputs):
         return None
     stored = attributes["axis"].static_axis_idx
     rank = max(*(len(shape) for shape in shapes), stored + 1)
@@ -150,10 +150,13 @@ def splice(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeO
     for axis in range(rank):
         sizes = [shape[axis] for shape in padded]
         if axis == where:
-            dims.append(sum(sizes))
+            dims.append(INFERRED if INFERRED in sizes else FREE if FREE in sizes else sum(sizes))
             continue
         size = sizes[0]
         for i, other in enumerate(sizes[1:], 1):
+            if INFERRED in (other, size) or FREE in (other, size):
+                size = max(other, size)
+                continue
             if other != size and 1 not in (other, size):
                 raise ValueError(
                     f"Splice: Conflicting dimensionality of axis {rank - 1 - axis} between operand #{i} "

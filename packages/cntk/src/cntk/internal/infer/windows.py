@@ -20,9 +20,9 @@ def convolution(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> S
         raise unavailable("sequential convolution in one operation")
     if x is None or w is None:
         return None
+    if len(w) == len(x) and len(x) > 0:
+        return _over_all_axes(x, w, attributes)
     if len(w) != len(x) + 1:
-        if len(w) == len(x) and len(x) > 0 and w[0] != INFERRED:
-            raise unavailable("cntk.convolution without an output-channel axis")
         raise ValueError("Convolution map tensor must have rank 1 or the same as the input tensor.")
     if INFERRED in x:
         return None
@@ -60,7 +60,33 @@ def convolution(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> S
     # An axis whose size only the data says: any size that fits stands for it here.
     known = [k * 2 if n == FREE else n for n, k in zip(x[1:], w[2:], strict=True)]
     sizes = [win.out for win in convolution_windows(known, w[2:], attributes)]
-    return (w[0], *(FREE if n == FREE else size for n, size in zip(x[1:], sizes, strict=True)))
+    filters = w[0]
+    if list(attributes["autoPadding"])[rank - 1]:  # windows over the channels, in the middle of zeros
+        filters *= window(x[0], w[1], list(attributes["strides"])[rank - 1], True).out
+    return (filters, *(FREE if n == FREE else size for n, size in zip(x[1:], sizes, strict=True)))
+
+
+def _over_all_axes(x: tuple[int, ...], w: tuple[int, ...], attributes: Attributes) -> ShapeOrUnknown:
+    """A kernel without an axis of output channels: windows over the channels as over any other axis."""
+    if INFERRED in x or INFERRED in w:
+        return None
+    rank = len(x)
+    attributes.setdefault("dilation", Shape([1]))
+    attributes["kernelShape"] = Shape(reversed(w))
+    for key in ("strides", "dilation"):
+        given = expand(attributes[key], rank)
+        attributes[key] = Shape([*given, *([1] * (rank - len(given)))])
+    for key, rest in (("autoPadding", False), ("sharing", True)):
+        given = expand(attributes[key], rank)
+        attributes[key] = [*given, *([rest] * (rank - len(given)))]
+    for key in ("lowerPad", "upperPad"):
+        given = expand(attributes.get(key) or (0,), rank)
+        attributes[key] = Shape([*given, *([0] * (rank - len(given)))])
+    if attributes.get("transpose"):
+        return tuple(transposed_sizes(x, w, attributes))
+    known = [k * 2 if n == FREE else n for n, k in zip(x, w, strict=True)]
+    windows = convolution_windows(known, w, attributes)
+    return tuple(FREE if n == FREE else win.out for n, win in zip(x, windows, strict=True))
 
 
 def sequence_shape(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOrUnknown:
@@ -141,10 +167,11 @@ def pooling_windows(x: Sequence[int], attributes: Attributes) -> tuple[list[int]
     for key in ("strides", "autoPadding", "lowerPad", "upperPad"):
         # The flags of automatic padding may go on for the channels.
         given = len(attributes.get(key) or (0,))
-        if given not in (1, rank) and not (key == "autoPadding" and given > rank):
+        if given not in (1, rank) and key != "autoPadding":
             raise ValueError(f"Pooling: '{key}' must have a value for each of the {rank} axes, or one.")
     strides = expand(attributes["strides"], rank)
     auto = expand(attributes["autoPadding"], rank)[:rank]
+    auto += [False] * (rank - len(auto))
     low = expand(attributes.get("lowerPad") or (0,), rank)
     high = expand(attributes.get("upperPad") or (0,), rank)
     ceil = bool(attributes.get("ceilOutDim", False))
@@ -160,8 +187,15 @@ def pooling(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> Shape
     x = inputs[0]._shape
     if x is None or INFERRED in x:
         return None
-    kernel, _, windows = pooling_windows(x, attributes)
-    return (*x[: len(x) - len(kernel)], *(win.out for win in windows))
+    rank = len(list(attributes["poolingWindowShape"]))
+    wide = list(attributes["poolingWindowShape"])[::-1]
+    # An axis whose size only the data says: any size that fits stands for it here.
+    spatial = x[len(x) - rank :]
+    known = [k * 2 if n == FREE and k != FREE_DIMENSION else n for n, k in zip(spatial, wide, strict=False)]
+    kernel, _, windows = pooling_windows((*x[: len(x) - rank], *known), attributes)
+    sizes = [win.out for win in windows]
+    front = x[: len(x) - len(kernel)]
+    return (*front, *(FREE if n == FREE else size for n, size in zip(x[len(front) :], sizes, strict=True)))
 
 
 def unpooling(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> ShapeOrUnknown:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ...variables import FREE, Variable
 from ..geometry import Window
+from ..infer import infer_output
 from ..infer.windows import convolution_windows, pooling_windows, transposed_windows
 from ..missing import unavailable
 from ..opcodes import Op
@@ -62,6 +63,8 @@ def convolution(node: Node) -> Kernel:
     weight, data = node.operands
     attributes = node.attributes
     x_shape, w_shape = data.shape, weight.shape
+    if len(w_shape) == len(x_shape):
+        return _over_all_axes(node)
     rank = len(x_shape) - 1
     if rank not in (1, 2, 3):
         raise unavailable(f"convolution over {rank} spatial axes")
@@ -92,6 +95,72 @@ def convolution(node: Node) -> Kernel:
         return y if lead == 1 else y.reshape(*before, *y.shape[1:])
 
     return run
+
+
+def _over_all_axes(node: Node) -> Kernel:
+    """A kernel without output channels, that slides over the channels too: one more axis in front of both,
+    and none where there is one window of one cell."""
+    if _free(node):
+        return _per_size(node, _over_all_axes)
+    weight, data = node.operands
+    w_shape, x_shape, result = weight.shape, data.shape, node.result.shape
+    rank = len(x_shape)
+    kept = [i for i in range(rank) if (w_shape[i], x_shape[i], result[i]) != (1, 1, 1)] or [rank - 1]
+    if len(kept) > 3:
+        raise unavailable(f"convolution over {len(kept)} axes")
+    attributes = dict(node.attributes)
+    for key in ("strides", "dilation", "autoPadding", "lowerPad", "upperPad"):
+        values = list(reversed(attributes[key]))
+        rest = False if key == "autoPadding" else 1
+        attributes[key] = [*(values[i] for i in reversed(kept)), rest]
+    if any(attributes.get("outputShape") or (0,)):
+        sizes = list(reversed(attributes["outputShape"]))
+        attributes["outputShape"] = [sizes[i] for i in kept][::-1]
+    w_dims, x_dims = [w_shape[i] for i in kept], [x_shape[i] for i in kept]
+    dims = [result[i] for i in kept]
+
+    def plain(shape: Sequence[int], like: Variable, axes: Any = ()) -> Variable:
+        return Variable(tuple(shape), like._dtype, dynamic_axes=axes)
+
+    inner = convolution(
+        replace(
+            node,
+            operands=[plain((1, 1, *w_dims), weight), plain((1, *x_dims), data, data.dynamic_axes)],
+            results=[plain((1, *dims), node.result, node.result.dynamic_axes)],
+            attributes=attributes,
+        )
+    )
+    lead = node.leads[1]
+
+    def run(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = inner(w.reshape(1, 1, *w_dims), x.reshape(*x.shape[:lead], 1, *x_dims))
+        return y.reshape(*x.shape[:lead], *result)
+
+    return run
+
+
+def _per_size(node: Node, build: Any) -> Kernel:
+    """A kernel for operands with axes whose sizes only the data says: one for each size that comes."""
+    kernels: dict[Any, Kernel] = {}
+
+    def run(*values: torch.Tensor) -> torch.Tensor:
+        sizes = tuple(tuple(x.shape[lead:]) for x, lead in zip(values, node.leads, strict=True))
+        if sizes not in kernels:
+            operands = [
+                Variable(size, v._dtype, dynamic_axes=v.dynamic_axes)
+                for size, v in zip(sizes, node.operands, strict=True)
+            ]
+            shape = infer_output(node.op, operands, node.attributes).shapes[0]
+            result = Variable(shape, node.result._dtype, dynamic_axes=node.result.dynamic_axes)
+            kernels[sizes] = build(replace(node, operands=operands, results=[result]))
+        y: torch.Tensor = kernels[sizes](*values)
+        return y
+
+    return run
+
+
+def _free(node: Node) -> bool:
+    return any(FREE in v.shape for v in node.operands)
 
 
 def _over_free_axes(node: Node) -> Kernel:
@@ -131,6 +200,8 @@ def sequence_shape(node: Node) -> Kernel:
 def _transposed(node: Node) -> Kernel:
     """The gradient of a convolution as an operation of its own; weights are (in, out, *window)."""
     weight, data = node.operands
+    if len(weight.shape) == len(data.shape):
+        return _over_all_axes(node)
     x_shape, w_shape = data.shape, weight.shape
     rank = len(x_shape) - 1
     if rank not in (1, 2, 3):
@@ -149,6 +220,8 @@ def _transposed(node: Node) -> Kernel:
 
 
 def pooling(node: Node) -> Kernel:
+    if _free(node):
+        return _per_size(node, pooling)
     attributes = node.attributes
     shape = node.operands[0].shape
     kernel, strides, windows = pooling_windows(shape, attributes)
@@ -198,6 +271,8 @@ def pooling(node: Node) -> Kernel:
 
 def unpooling(node: Node) -> Kernel:
     """Every value goes to the cell where the maximum of its window was; the rest is zero."""
+    if _free(node):
+        return _per_size(node, unpooling)
     attributes = node.attributes
     shape = node.operands[1].shape
     pooled_shape = node.operands[0].shape

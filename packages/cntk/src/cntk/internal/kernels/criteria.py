@@ -107,9 +107,11 @@ def negative_samples(node: Node) -> Kernel:
     shift, count = _number(node, 2), _number(node, 3)
 
     def run(a: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:
-        columns = [_cosine(a, b)]
-        columns += [_cosine(a, b.roll(-(shift + i), 0)) for i in range(count)]
-        return torch.stack(columns, 1)
+        # The steps of sequences are samples like any others.
+        left, right = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+        columns = [_cosine(left, right)]
+        columns += [_cosine(left, right.roll(-(shift + i), 0)) for i in range(count)]
+        return torch.stack(columns, 1).reshape(*a.shape[:-1], count + 1)
 
     return run
 

@@ -37,7 +37,7 @@ def _step(variable: Variable) -> tuple[Variable, Transform] | None:
         kernel, strides, windows = kernel[-2:], strides[-2:], windows[-2:]
         scales, shifts = [], []
         for k, s, win in zip(kernel, strides, windows, strict=True):
-            middle = (k - 1) / 2 - win.low
+            middle = (k - 1) // 2 - win.low  # in whole pixels, as CNTK has it
             if attributes.get("transpose"):
                 scales.append(1.0 / s)
                 shifts.append(-middle / s)

@@ -26,6 +26,72 @@ class _StraightThrough(torch.autograd.Function):
         return gradient * (x.abs() <= 1)
 
 
+class _Logarithm(torch.autograd.Function):
+    """log(x), at most steep as at 1e-37: below that (and below 0) it is CNTK's -85.1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.where(x < 1e-37, -85.1, torch.log(x))
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return gradient * torch.exp(-y)  # of the result, as CNTK takes it
+
+
+class _Exponential(torch.autograd.Function):
+    """exp(x); where nothing comes back nothing goes on, also of an infinite result."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.exp(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return torch.where(gradient == 0, 0.0, gradient * y)
+
+
+class _Root(torch.autograd.Function):
+    """The square root, of a negative number 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sqrt(x.clamp(min=0.0))
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return gradient / (2.0 * y)
+
+
+class _Power(torch.autograd.Function):
+    """base ** exponent; the exponent of a base that is not positive gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
+        y = torch.pow(base, exponent)
+        ctx.save_for_backward(base, exponent, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        base, exponent, y = ctx.saved_tensors
+        of_base = of_exponent = None
+        if ctx.needs_input_grad[0]:
+            of_base = (gradient * exponent * torch.pow(base, exponent - 1)).sum_to_size(base.shape)
+        if ctx.needs_input_grad[1]:
+            slope = torch.where(base > 0, y * torch.log(base), 0.0)
+            of_exponent = (gradient * slope).sum_to_size(exponent.shape)
+        return of_base, of_exponent
+
+
 def _reciprocal(x: torch.Tensor) -> torch.Tensor:
     """1/x; as in CNTK the reciprocal of 0 is 0."""
     return torch.reciprocal(torch.where(x == 0, torch.inf, x))
@@ -37,9 +103,9 @@ _UNARY: dict[Op, Kernel] = {
     Op.StableSigmoid: torch.sigmoid,
     Op.Tanh: torch.tanh,
     Op.ReLU: torch.relu,
-    Op.Exp: torch.exp,
-    Op.Log: torch.log,
-    Op.Sqrt: torch.sqrt,
+    Op.Exp: _Exponential.apply,
+    Op.Log: _Logarithm.apply,
+    Op.Sqrt: _Root.apply,
     Op.Floor: torch.floor,
     Op.Abs: torch.abs,
     Op.Reciprocal: _reciprocal,
@@ -74,7 +140,7 @@ _BINARY: dict[Op, Kernel] = {
     Op.Minus: torch.sub,
     Op.ElementTimes: torch.mul,
     Op.LogPlus: torch.logaddexp,
-    Op.Pow: torch.pow,
+    Op.Pow: _Power.apply,
     Op.Equal: _comparison(operator.eq),
     Op.NotEqual: _comparison(operator.ne),
     Op.Less: _comparison(operator.lt),

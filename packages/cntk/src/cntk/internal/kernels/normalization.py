@@ -85,8 +85,12 @@ def batch_normalization(node: Node) -> Kernel:
             if count._version != known_version:
                 # Somebody else wrote the count.  Looked at only then: on a GPU it means to wait.
                 begun = bool((count != 0).any().item())
-            first = not begun or time_constant == 0
-            momentum = 1.0 if first else 1.0 - math.exp(-samples / time_constant)
+            if not begun or time_constant == 0:
+                momentum = 1.0
+            elif time_constant < 0:  # the mean of all samples so far
+                momentum = samples / (float(count) + samples)
+            else:
+                momentum = 1.0 - math.exp(-samples / time_constant)
             count.add_(samples)
             begun, known_version = True, count._version
         flat = [t.reshape(-1) for t in (mean, variance, scale, bias)]

@@ -46,7 +46,8 @@ def times(node: Node) -> Kernel:
 
 def _over_sequence(node: Node) -> Kernel:
     """The sum over a sequence of vectors, each times a number: a matrix product over the time axis."""
-    if node.operands[0].shape != (1,) or node.leads != [2, 2]:
+    numbers = node.operands[0].shape == (1,)
+    if not (numbers or node.operands[1].shape == (1,)) or node.leads != [2, 2]:
         owner = node.result.owner
         raise ValueError(
             f"{owner.uid if owner else ''} Times operation can perform sequence axis reduction only in forms "
@@ -56,6 +57,10 @@ def _over_sequence(node: Node) -> Kernel:
 
     def run(w: torch.Tensor, x: torch.Tensor, layout: Layout) -> torch.Tensor:
         mask = layout.mask(x.device).unsqueeze(-1)
+        if not numbers:  # x is the number, w the vector
+            inside = mask.reshape(*mask.shape[:2], *(1,) * (w.dim() - 2))
+            vectors = torch.where(inside, w, 0.0)
+            return (x.reshape(*x.shape[:2], *(1,) * (w.dim() - 2)) * vectors).sum(1).unsqueeze(1)
         weights = torch.where(mask, w, 0.0)
         return (x * weights.reshape(*w.shape[:2], *extra)).sum(1)
 

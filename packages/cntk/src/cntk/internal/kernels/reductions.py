@@ -77,8 +77,14 @@ def reduce(node: Node) -> Kernel:
         return _function(name, [axis - rank for axis in axes], keep)
     if over is Over.SEQUENCE:
         return _over_sequence(name)
-    static = list(range(1, rank + 1)) if over is Over.EVERYTHING else []
-    function = _function(name, [0, *static], keep=False)
+    static = range(rank) if over is Over.EVERYTHING else reduction_axes(attributes, rank)
+    flat = _function(name, [0, *(axis + 1 for axis in static)], keep=False)
+    shape = node.result.shape
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = flat(x)
+        return result.reshape(shape) if static and min(shape, default=0) >= 0 else result
+
     if lead == 0:
         return lambda x: function(x.unsqueeze(0))
     if lead == 1:

@@ -30,8 +30,34 @@ def initial_state(node: Node) -> Kernel:
     return run
 
 
+def _from_sequences(node: Node) -> Kernel:
+    """A delay that takes what lies outside from other sequences: past values from their ends, future ones
+    from their beginnings; one of a single step is repeated."""
+    steps = int(node.attributes["offset"])
+    past = node.op is Op.PastValue
+
+    def run(x: torch.Tensor, state: torch.Tensor, layout: Layout, of_state: Layout) -> torch.Tensor:
+        if of_state.longest > 1 and int(of_state.lengths.min()) < steps:
+            raise ValueError(f"The initial state of a delay by {steps} steps is shorter than that.")
+        length = x.shape[1]
+        rows = torch.arange(len(x), device=x.device).unsqueeze(1)
+        at = torch.arange(length, device=x.device).unsqueeze(0).expand(len(x), length)
+        source = at - steps if past else at + steps
+        ends = layout.last(x.device).unsqueeze(1)
+        outside = source < 0 if past else source > ends
+        lengths = torch.as_tensor(of_state.lengths, device=x.device).unsqueeze(1)
+        where = lengths + source if past else source - ends - 1
+        where = torch.where(lengths == 1, 0, where).clamp(0, state.shape[1] - 1)
+        inner = x[rows, source.clamp(0, length - 1)]
+        return torch.where(expand_mask(outside, inner), state[rows, where], inner)
+
+    return run
+
+
 def delay(node: Node) -> Kernel:
     """PastValue and FutureValue of a value that does not depend on them."""
+    if node.leads[1] == 2:
+        return _from_sequences(node)
     steps = int(node.attributes["offset"])
     expand = initial_state(node)
 

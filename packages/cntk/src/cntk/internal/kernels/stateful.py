@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,10 +13,36 @@ from .elementwise import _TORCH_TYPES
 from .node import Kernel, Node
 
 
+class _Deferred:
+    """Where assignments wait while `forward` computes what `backward` will go back through."""
+
+    waiting: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+
+
+@contextmanager
+def deferred_assignments() -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Inside, assignments are only noted, as (target, value); see `make_assignments`."""
+    before, _Deferred.waiting = _Deferred.waiting, []
+    try:
+        yield _Deferred.waiting
+    finally:
+        _Deferred.waiting = before
+
+
+def make_assignments(waiting: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    with torch.no_grad():
+        for target, value in waiting:
+            target.copy_(value)
+    waiting.clear()
+
+
 def assign(node: Node) -> Kernel:
     """Puts the value into the parameter or constant, and is the value."""
 
     def run(target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if _Deferred.waiting is not None:
+            _Deferred.waiting.append((target, value.detach().clone()))
+            return value
         with torch.no_grad():
             target.copy_(value)
         return value
@@ -66,6 +94,16 @@ def random_distribution(node: Node) -> Kernel:
     return like if node.operands else alone
 
 
+def _check_sampling(weights: torch.Tensor, count: int, duplicates: bool) -> None:
+    if bool((weights < 0).any()):
+        raise ValueError("Sampling weights contain negative number.")
+    if not duplicates and count > weights.numel():
+        raise ValueError(
+            "The number of requested samples must not exceed the number of classes when sampling without "
+            "duplicates."
+        )
+
+
 def random_sample(node: Node) -> Kernel:
     """One-hot rows of classes drawn by weight."""
     count = int(node.attributes["numSamples"])
@@ -73,6 +111,7 @@ def random_sample(node: Node) -> Kernel:
     generator = _generator(node)
 
     def run(weights: torch.Tensor) -> torch.Tensor:
+        _check_sampling(weights, count, duplicates)
         picked = torch.multinomial(
             weights.detach().reshape(-1), count, replacement=duplicates, generator=generator(weights.device)
         )
@@ -88,6 +127,7 @@ def inclusion_frequency(node: Node) -> Kernel:
     duplicates = bool(node.attributes["allowDuplicates"])
 
     def run(weights: torch.Tensor) -> torch.Tensor:
+        _check_sampling(weights, count, duplicates)
         p = (weights / weights.sum()).detach()
         if duplicates:
             return p * count
