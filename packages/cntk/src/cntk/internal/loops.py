@@ -17,6 +17,7 @@ from . import kernels
 from .kernels import Node
 from .kernels.sequences import initial_state
 from .layout import Layout
+from .missing import unavailable
 from .opcodes import Op
 from .steps import Key, Slots, Step, fuse
 
@@ -151,11 +152,14 @@ class Loop:
                 function.op, given, function.raw_attributes, function.results, training,
                 [lead(v) for v in given], lead(function.results[0]),
             )  # fmt: skip
+            if self.axis in given[1].dynamic_axes:
+                raise unavailable("a recurrence whose initial state is a sequence over its own axis")
+            of_state = given[1].sequence_axis
             self._delays.append(
                 (
                     slots(function.results[0]),
                     slots(given[0]),
-                    slots(given[1]),
+                    [slots(given[1])] if of_state is None else [slots(given[1]), slots(of_state)],
                     int(function.raw_attributes["offset"]),
                     initial_state(node),
                 )
@@ -193,7 +197,9 @@ class Loop:
         for i, slot in self._whole:
             local[slot] = values[i]
         sliced = [(slot, values[i].unbind(1)) for i, slot in self._sliced]
-        states = {slot: expand(local[initial], count) for slot, _, initial, _, expand in self._delays}
+        states = {}
+        for slot, _, (initial, *layouts), _, expand in self._delays:
+            states[slot] = expand(local[initial], count, *(local[i] for i in layouts))
         device = next(iter(states.values())).device
         history: dict[int, list[Any]] = {slot: [None] * length for slot in self._kept}
         last = None if layout.uniform else layout.last(device)

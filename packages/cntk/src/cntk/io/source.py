@@ -117,6 +117,12 @@ class MinibatchSource:
         """The samples passed so far, those of other workers included."""
         return self._position_now()
 
+    @current_position.setter
+    def current_position(self, position: int | Mapping[str, Any]) -> None:
+        if not isinstance(position, Mapping):
+            position = {"minibatchSourcePosition": position}
+        self.restore_from_checkpoint(position)
+
     def get_checkpoint_state(self) -> dict[str, int]:
         return {"minibatchSourcePosition": self._position_now()}
 
