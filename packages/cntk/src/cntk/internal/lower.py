@@ -14,6 +14,7 @@ import torch
 from ..axis import Axis
 from ..variables import Constant, Parameter, Variable, _Stored
 from . import kernels
+from .carried import Memory
 from .graph import graph_version, producers_first
 from .infer import check_data_types
 from .kernels import Node, criteria
@@ -53,8 +54,9 @@ class Run:
 class Program:
     """A lowered graph: call `run` with one tensor per argument."""
 
-    def __init__(self, outputs: Sequence[Variable], training: bool):
+    def __init__(self, outputs: Sequence[Variable], training: bool, memory: Memory | None = None):
         self.training = training
+        self._memory = Memory() if memory is None else memory
         self._bound: dict[Variable, Variable] = {}
         self._outputs = list(outputs)
         self._requested = [self._resolve(v) for v in outputs]
@@ -174,7 +176,7 @@ class Program:
         used = {v for f in everything if f not in inside for v in self._operands_of(f)}
         used.update(self._requested)
         outputs = [v for f in members for v in f.results if v in used]
-        loop = Loop(members, {f: self._operands_of(f) for f in members}, outputs, self.training)
+        loop = Loop(members, {f: self._operands_of(f) for f in members}, outputs, self.training, self._memory)
         self._steps.append(Step(loop, loop.inputs, members[0], None))
         for i, variable in enumerate(outputs):
             self._steps.append(Step(itemgetter(i), [members[0]], variable, None))
@@ -203,6 +205,7 @@ class Program:
             [len(v.dynamic_axes) for v in operands],
             len(function.results[0].dynamic_axes),
             getattr(function, "user", None),
+            self._memory,
         )
         inputs: list[Key] = [*operands, *(operands[i].sequence_axis for i in kernels.layouts_of(node))]
         several = len(function.results) > 1
@@ -275,6 +278,6 @@ def lower(function: CompositeFunction, outputs: Sequence[Variable], training: bo
     key = (tuple(outputs), training)
     cached = function.programs.get(key)
     if cached is None or cached[0] != graph_version():
-        cached = function.programs[key] = (graph_version(), Program(outputs, training))
+        cached = function.programs[key] = (graph_version(), Program(outputs, training, function.memory))
     program: Program = cached[1]
     return program

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..internal import graph
+from ..internal.carried import Memory
 from ..internal.infer import infer_output, result_count
 from ..internal.infer.shapes import SliceRangeError
 from ..internal.opcodes import Op, op_name
@@ -246,6 +247,7 @@ class CompositeFunction(Function):
         self.root = root
         self.uid = uid or new_uid("CompositeFunction")
         self.programs: dict[Any, Any] = {}
+        self.memory = Memory()
 
     @property
     def root_function(self) -> PrimitiveFunction:

@@ -39,12 +39,13 @@ def delay(node: Node) -> Kernel:
     """PastValue and FutureValue of a value that does not depend on them."""
     steps = int(node.attributes["offset"])
     expand = initial_state(node)
+    memory, key = node.memory, node.result
 
     def past(x: torch.Tensor, state: torch.Tensor, layout: Layout, *of_state: Layout) -> torch.Tensor:
-        count, length = x.shape[:2]
-        shift = min(steps, length)
-        front = expand(state, count, *of_state).unsqueeze(1).expand(count, shift, *x.shape[2:])
-        return torch.cat([front, x[:, : length - shift]], 1)
+        length = x.shape[1]
+        front = memory.before(key, expand(state, len(x), *of_state), steps, layout)
+        memory.keep(key, front, x, layout)
+        return torch.cat([front[:, :length], x[:, : max(length - steps, 0)]], 1)
 
     def future(x: torch.Tensor, state: torch.Tensor, layout: Layout, *of_state: Layout) -> torch.Tensor:
         count, length = x.shape[:2]
