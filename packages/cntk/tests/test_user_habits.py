@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cntk as C
 import numpy as np
 import pytest
-
-import cntk as C
 from cntk.layers.typing import Sequence, Tensor
 
 
@@ -62,7 +61,8 @@ def test_a_layer_without_input_can_be_copied() -> None:
     copy = model.clone("clone")
     x = C.input_variable(4)
     pairs = list(zip(model(x).parameters, copy(x).parameters, strict=True))
-    assert pairs and all(a is not b and np.array_equal(a.value, b.value) for a, b in pairs)
+    assert len(pairs) == 4
+    assert all(a is not b and np.array_equal(a.value, b.value) for a, b in pairs)
 
 
 def test_for_wants_a_function_that_makes_layers() -> None:

@@ -64,6 +64,14 @@ class DeviceDescriptor:
     def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
         return try_set_default_device(device, acquire_device_lock)
 
+    @staticmethod
+    def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+        return get_gpu_properties(device)
+
+    @staticmethod
+    def set_excluded_devices(excluded: Any) -> None:
+        set_excluded_devices(excluded)
+
     @property
     def torch_device(self) -> torch.device:
         return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)

@@ -1,7 +1,7 @@
 """What delays keep of a minibatch for the next one, whose sequences may go on from it.
 
-A sequence's place is its slot: that of its row, or the one that a source for truncated back-propagation packed
-it into.  Gradients stop at the border of a minibatch.
+A sequence's place is its slot: that of its row, or the one that a source for truncated back-propagation
+packed it into.  Gradients stop at the border of a minibatch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_PAST = (
 
 
 class Memory:
-    """The last values of the delays of one function: by delay, [rows, offset, *shape], and whose row it is."""
+    """The last values of a function's delays: by delay, [rows, offset, *shape] and the slots' rows."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, tuple[torch.Tensor, dict[int, int]]] = {}
@@ -44,19 +44,23 @@ class Memory:
 
     def keep(self, delay: Any, before: torch.Tensor, values: torch.Tensor, layout: Layout) -> None:
         """Keep the end of each sequence, given [batch, longest, *shape] and what was before it."""
+        if not layout.tracked:
+            return
         steps = before.shape[1]
         with torch.no_grad():
             if layout.uniform and layout.longest >= steps:
                 end = values[:, layout.longest - steps :].clone()
             else:
                 whole = torch.cat([before, values], 1)
-                index = layout.last(values.device).unsqueeze(1) + 1 + torch.arange(steps, device=values.device)
+                index = (
+                    layout.last(values.device).unsqueeze(1) + 1 + torch.arange(steps, device=values.device)
+                )
                 end = whole[torch.arange(len(whole), device=values.device).unsqueeze(1), index]
         self._kept[delay] = (end.detach(), layout.rows)
 
 
 def as_starts(starts: Any, count: int) -> np.ndarray | None:
-    """Which of the sequences are new ones, or None when all are.
+    """Which of the sequences are new ones; None when nothing was said of it.
 
     Raises ValueError for another number of flags than of sequences.
     """
@@ -68,4 +72,4 @@ def as_starts(starts: Any, count: int) -> np.ndarray | None:
             f"Value::Create:: The number of sequence start flags ({len(flags)}) does not match the number of "
             f"sequences ({count})."
         )
-    return None if flags.all() else flags
+    return flags

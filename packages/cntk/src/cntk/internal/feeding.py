@@ -214,7 +214,9 @@ def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     if _is_with_starts(arguments):
         arguments, starts = arguments
         given = argument_map(function, arguments)
-        return {v: with_starts(v, data, starts) if v.has_sequence_axis() else data for v, data in given.items()}
+        return {
+            v: with_starts(v, data, starts) if v.has_sequence_axis() else data for v, data in given.items()
+        }
     if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
         return arguments  # the usual case, once per minibatch: no walk over the graph
     formal = function.arguments

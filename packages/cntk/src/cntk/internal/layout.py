@@ -13,14 +13,15 @@ import torch
 
 
 class Layout:
-    """The sequence lengths of one dynamic axis; where sequences go on from the minibatch before, which of them
-    are new, and the slot of each (see `carried`)."""
+    """The sequence lengths of one dynamic axis; which sequences are new, where some go on from the minibatch
+    before; and the slot of each (see `carried`)."""
 
     def __init__(
         self, lengths: np.ndarray, starts: np.ndarray | None = None, slots: np.ndarray | None = None
     ):
         self.lengths = lengths
         self.starts = starts
+        self.tracked = starts is not None or slots is not None  # whether another minibatch may go on
         self.going_on = np.zeros(0, np.int64) if starts is None else np.flatnonzero(~starts)
         self.slots = np.arange(len(lengths)) if slots is None else slots
         self.longest = int(lengths.max()) if len(lengths) else 0
@@ -34,7 +35,7 @@ class Layout:
         return {int(slot): row for row, slot in enumerate(self.slots)}
 
     def of_end(self, steps: int) -> Layout:
-        """The layout of the last steps of sequences that are all of one length; this one when they are not."""
+        """That of the last steps of sequences which are all of one length; this one when they are not."""
         if not self.uniform or steps == self.longest:
             return self
         return Layout(np.full(len(self.lengths), steps), self.starts, self.slots)

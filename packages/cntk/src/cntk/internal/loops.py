@@ -14,9 +14,9 @@ import torch
 from ..axis import Axis
 from ..variables import Variable
 from . import kernels
+from .carried import Memory
 from .kernels import Node
 from .kernels.sequences import initial_state
-from .carried import Memory
 from .layout import Layout
 from .missing import unavailable
 from .opcodes import Op
@@ -221,7 +221,7 @@ class Loop:
                 local[output] = kernel(*[local[i] for i in inputs])
             for slot, kept in history.items():
                 kept[t] = local[slot]
-        if not self.backwards:
+        if layout.tracked and not self.backwards:
             with torch.no_grad():
                 for slot, source, _, offset, _ in self._delays:
                     needed = history[source][-offset:] if layout.uniform else history[source]

@@ -1,7 +1,7 @@
 """Truncated back-propagation through time: long sequences in pieces, minibatch after minibatch.
 
-As in CNTK a minibatch has a number of slots with room for `length` samples each.  A sequence stays in its slot
-until it ends; the next one begins right behind it.
+As in CNTK a minibatch has a number of slots with room for `length` samples each.  A sequence stays in its
+slot until it ends; the next one begins right behind it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,6 @@ def _data(
 ) -> MinibatchData:
     lengths = np.array([len(row) for row in rows], np.int64)
     value = Value(pad_sequences(rows), lengths, info.m_storage_format == 1)
-    flags = np.array(starts)
-    value.starts = None if flags.all() else flags
+    value.starts = np.array(starts)
     value.slots = np.array(places)
     return MinibatchData(value, len(rows), int(lengths.sum()), end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, Signature
+import inspect
 from typing import Any
 
 from ..default_options import default_override_or, get_default_override
@@ -88,8 +88,8 @@ def RecurrenceFrom(
             f"RecurrenceFrom() currently supports recurrence with up to {_MOST_STATES} state variables"
         )
     names = (*_STATE_NAMES, *(f"state{i}" for i in range(len(_STATE_NAMES), _MOST_STATES)))[: len(states)]
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    run.__signature__ = Signature([Parameter(n, kind) for n in (*names, "x")])  # type: ignore[attr-defined]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    run.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in (*names, "x")])  # type: ignore[attr-defined]
     made: Function = with_name(trace(run), name)
     return made
 
