@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
@@ -67,6 +69,63 @@ def test_an_agent_that_was_stopped_is_terminated_all_the_same(local, build, root
     os.kill(agent(root), signal.SIGSTOP)
 
     local.engine.signal("task-1", Signal.TERMINATE)
+
+    assert local.end().fault.code == Fault.JOB_TERMINATED
+
+
+def stopped_as_it_waits(local, root):
+    """The agent, stopped while it waits for the end of its one process; and that process."""
+    task = psutil.Process(agent(root))
+    log = root / "tasks" / "task-1" / "execution.log"
+    local.wait(lambda: "Started process" in log.read_text(), "the start of the process")
+    local.wait(lambda: task.status() == psutil.STATUS_SLEEPING, "the agent's waiting")
+    task.suspend()
+    [job] = task.children()
+    return job
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_what_ended_before_a_termination_ended_by_itself(local, build, root, out, code):
+    """The agent learns of both at once: of a job that was over, the end is told, or it would run again."""
+    place = '"$AZ_BATCHAI_JOB_MOUNT_ROOT/out/go"'
+    local.engine.start(build.task(f"until [ -e {place} ]; do sleep 0.01; done; exit {code}"))
+    local.until_step(StepKind.TOOLKIT)
+    job = stopped_as_it_waits(local, root)
+    (out / "go").touch()
+    local.wait(lambda: job.status() == psutil.STATUS_ZOMBIE, "the end of the job's process")
+
+    local.engine.signal("task-1", Signal.TERMINATE)
+
+    end = local.end()
+    assert (end.exit_code, end.fault and end.fault.code) == (code, Fault.JOB_FAILED if code else None)
+
+
+def test_no_step_follows_a_termination(local, build, root, out):
+    """Also when the step before it had just ended well."""
+    place = '"$AZ_BATCHAI_JOB_MOUNT_ROOT/out/'
+    steps = [
+        build.step(f'until [ -e {place}go" ]; do sleep 0.01; done', StepKind.JOB_PREPARATION),
+        build.step(f'echo > {place}ran"'),
+    ]
+    local.engine.start(build.task(*steps))
+    local.until_step(StepKind.JOB_PREPARATION)
+    job = stopped_as_it_waits(local, root)
+    (out / "go").touch()
+    local.wait(lambda: job.status() == psutil.STATUS_ZOMBIE, "the end of the preparation")
+
+    local.engine.signal("task-1", Signal.TERMINATE)
+
+    assert local.end().fault.code == Fault.JOB_TERMINATED
+    assert StepKind.TOOLKIT not in {event.step for event in local.events()}
+    assert not (out / "ran").exists()
+
+
+def test_a_node_is_released_though_its_agent_was_stopped(local, build, root):
+    local.engine.start(build.task("sleep 1000"))
+    local.until_step(StepKind.TOOLKIT)
+    os.kill(agent(root), signal.SIGSTOP)
+
+    local.engine.release(["node-1"])
 
     assert local.end().fault.code == Fault.JOB_TERMINATED
 
