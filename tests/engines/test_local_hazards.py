@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
@@ -26,11 +25,29 @@ def agent(root, task_id="task-1"):
     return int((root / "tasks" / task_id / "started").read_text().split()[0])
 
 
-@pytest.mark.parametrize("content", ["", '{"sequence": 3, "ki', "[]", '{"kind": "ended"}'])
+FAULT = '{"code": 7, "message": "", "details": []}'
+END = '{"sequence": 3, "kind": "ended", "at": "2026-01-01T00:00:00Z"'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", '{"sequence": 3, "ki', "[]", '{"kind": "ended"}', "\0" * 80, "\udcff"),
+        '{"sequence": 3, "kind": "ended", "at": "yesterday"}',
+        '{"sequence": 3, "kind": "ended", "at": "2026-01-01T00:00:00"}',
+        '{"sequence": "3", "kind": "ended", "at": "2026-01-01T00:00:00Z"}',
+        '{"sequence": 3, "kind": "started", "at": "2026-01-01T00:00:00Z"}',
+        *(
+            END + ', "exit_code": "0"}',
+            END + ', "fault": {"code": 7, "message": "", "details": []}}',
+            END + ', "fault": []}',
+        ),
+    ],
+)
 def test_a_damaged_record_of_an_end_is_an_end_and_hides_no_other_task(local, build, root, content):
     local.run(build.task("true"))
     local.run(build.task("true", id="task-2"))
-    (root / "tasks" / "task-1" / "exit.json").write_text(content)
+    (root / "tasks" / "task-1" / "exit.json").write_text(content, errors="surrogateescape")
 
     end, other = local.events("task-1")[-1], local.events("task-2")[-1]
 
@@ -44,9 +61,33 @@ def test_a_damaged_record_of_an_end_is_an_end_and_hides_no_other_task(local, bui
 def test_damaged_lines_of_a_report_are_left_out(local, build, root):
     local.run(build.task("true"))
     with (root / "tasks" / "task-1" / "events.jsonl").open("ab") as events:
-        events.write(b"\0\0\0\n[1]\n{}\n")
+        events.write(b'\0\0\0\n[1]\n{}\n{"sequence": 9, "kind": "other", "at": 1}\n')
 
     assert [event.sequence for event in local.events()] == [1, 2, 3, 4]
+
+
+def test_an_end_that_is_no_file_is_an_end(local, build, root):
+    local.run(build.task("true"))
+    (root / "tasks" / "task-1" / "exit.json").unlink()
+    (root / "tasks" / "task-1" / "exit.json").mkdir()
+
+    assert local.end().fault.code == Fault.NODE_AGENT_LOST
+
+
+def test_what_a_service_left_half_made_or_half_removed_goes(local, build, open_engine, root):
+    """Not what one that lives is at work on."""
+    local.run(build.task("true"))
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    remains = [root / "tasks" / f".{kind}-{gone}-1" for kind in ("new", "old")]
+    at_work = root / "tasks" / f".new-{os.getpid()}-1"
+    for directory in (*remains, at_work):
+        (directory / "jobs" / "x").mkdir(parents=True)
+        (directory / "task.json").write_text('{"id": "ta')
+
+    local.engine = open_engine()
+
+    assert [directory for directory in (*remains, at_work) if directory.exists()] == [at_work]
+    assert local.ended()
 
 
 @pytest.mark.parametrize("content", ["", '{"id": "task-1", "ki'])

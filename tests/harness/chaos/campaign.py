@@ -353,11 +353,15 @@ class Campaign:
                 asked, still = len(self.asked), len(self.open)
             done = sum(self.kills.values())
             now = time.strftime("%H:%M:%S")
-            print(f"{now}  {asked} jobs asked for, {still} open, {done} kills, left {dict(self.left)}", flush=True)
+            print(
+                f"{now}  {asked} jobs asked for, {still} open, {done} kills, left {dict(self.left)}",
+                flush=True,
+            )
 
     def run(self) -> None:
         self.prepare()
-        works = (self.submit, self.attend, self.preempt, self.poll, self.kill_service, self.kill_tasks, self.tell)
+        works = (self.submit, self.attend, self.preempt, self.poll, self.kill_service, self.kill_tasks)
+        works += (self.tell,)
         threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
         for thread in threads:
             thread.start()
