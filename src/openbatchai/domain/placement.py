@@ -71,8 +71,8 @@ class Settle:
 Decision = SetTarget | AddNodes | ReleaseNode | ReplaceNode | VacateNode | StartJob | Settle
 
 # An unusable node is replaced as often as there are pauses here; what failed may be over by then. In an
-# autoscale cluster the last pause is that before every later one: nobody resizes it by hand, and its queue is to
-# go on by itself when the cause is gone.
+# autoscale cluster the last pause is that before every later one: nobody resizes it by hand, and its queue is
+# to go on by itself when the cause is gone.
 REPLACEMENT_PAUSES = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=6))
 
 # Who goes first when a cluster shrinks.
