@@ -53,13 +53,13 @@ class Api:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def submit(self, cluster: str, name: str) -> None:
+    def submit(self, cluster: str, name: str, command: str = "true") -> None:
         body = {
             "properties": {
                 "cluster": {"id": cluster},
                 "nodeCount": 1,
                 "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/share",
-                "customToolkitSettings": {"commandLine": "true"},
+                "customToolkitSettings": {"commandLine": command},
             }
         }
         self.ask("PUT", f"/experiments/{EXPERIMENT}/jobs/{name}", body)
