@@ -325,7 +325,8 @@ def _task_spec(unit: Unit, task_id: str, now: datetime) -> TaskSpec | None:
     if task.phase == 0:
         return run_task(task.id, job, task.phase, task.position, nodes, path)
     earlier = unit.tasks.get(run_id=task.run_id, node_id=task.node_id, phase=task.phase - 1)
-    elapsed = now - job.started if job.started else timedelta(0)
+    # Never below nothing: the clock may have been set back.
+    elapsed = max(now - job.started, timedelta(0)) if job.started else timedelta(0)
     continues = earlier.id if earlier else ""
     return run_task(task.id, job, task.phase, task.position, nodes, path, continues, elapsed)
 
