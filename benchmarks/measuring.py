@@ -44,9 +44,9 @@ def new_home() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def service(home: Path) -> Iterator[dict[str, Any]]:
+def service(home: Path, port: int | None = None) -> Iterator[dict[str, Any]]:
     """A running service's endpoint."""
-    words = ["--home", str(home), "--port", str(free_port()), "--detach"]
+    words = ["--home", str(home), "--port", str(port or free_port()), "--detach"]
     subprocess.run([*UP, *words], check=True, stdout=subprocess.DEVNULL, env=environment())
     try:
         yield json.loads((home / "endpoint.json").read_text())

@@ -162,7 +162,8 @@ def test_a_launch_that_is_ended_ends_its_processes_and_leaves_no_file(tmp_path: 
     script = tmp_path / "wait.py"
     script.write_text(
         "import os, time, cntk\nfrom cntk.internal import workers\nworkers.connect()\n"
-        "print(os.getpid(), flush=True)\ntime.sleep(1000)\n"
+        # In one write: the lines of two workers must not mix.
+        "os.write(1, f'{os.getpid()}\\n'.encode())\ntime.sleep(1000)\n"
     )
     temporary = tmp_path / "tmp"
     temporary.mkdir()

@@ -40,6 +40,7 @@ class Processes:
         self._exits: dict[int, int] = {}
         self._spared: frozenset[int] = frozenset()
         self._look: Callable[[], None] | None = None
+        self._is_terminated = False
 
     def start(
         self,
@@ -82,13 +83,20 @@ class Processes:
     def next_exit(self, among: set[int]) -> tuple[int, int]:
         """Wait for the first of these processes to end: its pid and exit code.
 
-        Raises TaskFailed when the task is terminated or its time is over.
+        Raises TaskFailed when the task is terminated or its time is over. A process that had ended before is
+        told all the same: both signals may be there at once, and TERM, the lower number, comes first.
         """
         while True:
             self._reap()
             for pid in among & self._exits.keys():
                 return pid, self._exits.pop(pid)
+            self.go_on()
             self._wait()
+
+    def go_on(self) -> None:
+        """Raises TaskFailed when the task was terminated meanwhile."""
+        if self._is_terminated:
+            raise faults.terminated()
 
     def look_each_second(self, look: Callable[[], None]) -> None:
         """While waiting for a process; what it raises ends the wait."""
@@ -97,6 +105,7 @@ class Processes:
     def begin_cleanup(self) -> None:
         """From now on neither the task's own limit nor a termination interrupts, only a last limit."""
         self._awaited = (signal.SIGCHLD,)
+        self._is_terminated = False
         self._look = None
         self._limit_s = _CLEANUP_LIMIT_S
         self._deadline = tree.now() + _CLEANUP_LIMIT_S
@@ -155,8 +164,7 @@ class Processes:
             if in_time is None:
                 return
             received = in_time
-        if received.si_signo == signal.SIGTERM:
-            raise faults.terminated()
+        self._is_terminated = self._is_terminated or received.si_signo == signal.SIGTERM
 
     def _has_children(self) -> bool:
         try:

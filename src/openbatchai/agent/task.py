@@ -162,6 +162,7 @@ class Run:
     def _carry_out_step(self, step: Json) -> int:
         """Run the step's processes side by side; raises TaskFailed at the first non-zero exit."""
         kind = step["kind"]
+        self._processes.go_on()
         self._report.event("stepStarted", kind)
         deciding: dict[int, Json] = {}
         services: set[int] = set()
