@@ -61,7 +61,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
             continue
         failed, held = True, False
         with unit.isolated(f"cluster {cluster_id}"):
-            decisions = plan(cluster, now, context.idle_timeout)
+            decisions = plan(cluster, now, context.idle_time(cluster.idle_s))
             held = _held(context, unit, kept, decisions)
             if held:
                 decisions = [decision for decision in decisions if not isinstance(decision, StartJob)]
@@ -73,7 +73,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
         if failed:
             # Next time again: nothing else would bring it up.
             view.changed.add(cluster_id)
-        elif deadline := next_deadline(cluster, now, context.idle_timeout):
+        elif deadline := next_deadline(cluster, now, context.idle_time(cluster.idle_s)):
             kept.deadlines[cluster_id] = deadline
         if not failed and held:
             soon = now + _LOOK_AGAIN

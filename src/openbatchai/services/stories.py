@@ -75,7 +75,7 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
         if cluster is None:
             raise LookupError(f"job {job.id} has lost its cluster")
         queued = QueuedJob(job.id, job.priority, job.node_count, job.limit_s)
-        answer = why_waiting(cluster, queued, context.clock.now(), context.idle_timeout)
+        answer = why_waiting(cluster, queued, context.clock.now(), context.idle_time(cluster.idle_s))
         head = None if answer.head is None else unit.jobs.get(id=answer.head)
         hold = f" No run starts at present: {context.kept.hold}." if context.kept.hold else ""
         return job, answer, told(answer, head.name if head else "") + hold
