@@ -219,6 +219,7 @@ class TestAccounts:
         plane.settle()
         assert plane.content.accounts == {"acct"}
         plane.content.failure = None
+        plane.clock.advance(1)
         plane.settle()
         assert plane.content.accounts == set()
 

@@ -1,18 +1,11 @@
 """CNTK's native module under its own top-level name, which some scripts import."""
 
-from cntk.cntk_py import (
-    get_computation_network_trace_level,
-    is_random_seed_fixed,
-    set_computation_network_trace_level,
-    set_fixed_random_seed,
-)
-from cntk.internal.missing import module_getattr
+from typing import Any
 
-__all__ = [
-    "get_computation_network_trace_level",
-    "is_random_seed_fixed",
-    "set_computation_network_trace_level",
-    "set_fixed_random_seed",
-]
+from cntk import cntk_py
+from cntk.cntk_py import *  # noqa: F403  (the same names)
+from cntk.cntk_py import __all__ as __all__
 
-__getattr__ = module_getattr("_cntk_py")
+
+def __getattr__(name: str) -> Any:
+    return getattr(cntk_py, name)

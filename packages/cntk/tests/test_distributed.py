@@ -90,7 +90,7 @@ def test_two_workers_are_equal_to_one_process(tmp_path: Path, monkeypatch: pytes
     one, alone = tmp_path / "one", tmp_path / "alone"
     for folder, learner in ((one, "plain"), (alone, "parallel")):
         folder.mkdir()
-        C.cntk_py.set_fixed_random_seed(1)  # the seeds a new process begins with
+        C.cntk_py.reset_random_seed(1)  # the seeds a new process begins with
         monkeypatch.setattr(sys, "argv", ["train.py", str(folder), learner])
         exec(compile(SCRIPT, "train.py", "exec"), {})
     two = start(tmp_path, LAUNCH, "parallel")

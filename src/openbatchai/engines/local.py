@@ -119,6 +119,7 @@ class LocalEngine:
             self._groups,
             limits.output_bytes,
         )
+        self._unobserved: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
         self._sampler = Sampler(limits.sample_s, self._nvml, self._subjects, clock)
@@ -160,9 +161,12 @@ class LocalEngine:
         for task_id, sequence in after.items():
             try:
                 found += self._events_of(task_id, sequence)
+                self._unobserved.discard(task_id)
             except (OSError, ValueError, KeyError):
                 # One damaged directory, or a full disk, must not hide all other tasks.
-                _log.exception("task %s cannot be observed", task_id)
+                if task_id not in self._unobserved:
+                    _log.exception("task %s cannot be observed; this is told once", task_id)
+                self._unobserved.add(task_id)
         return found
 
     def _events_of(self, task_id: str, after: int) -> list[TaskEvent]:

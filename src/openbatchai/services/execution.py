@@ -5,7 +5,7 @@ and its row is removed when it is done, so a crash in between repeats it at wors
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -28,6 +28,7 @@ from . import vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
+from .retries import is_told
 from .transitions import (
     FORGET_TASK,
     MAKE_FILE_SERVER,
@@ -60,7 +61,8 @@ _BATCH = 16
 
 
 def carry_out(context: Context, *, slow: bool, forced: bool = True) -> None:
-    """The effects of one lane, in the order of their decision. A failed one stays for the next round.
+    """The effects of one lane, in the order of their decision. A failed one stays, and is tried again after a
+    pause that grows.
 
     Unless `forced`, nothing is looked for when no effect of the lane was queued since the last look.
     """
@@ -72,19 +74,26 @@ def carry_out(context: Context, *, slow: bool, forced: bool = True) -> None:
     with context.store.read() as unit:
         effects, others = _lane(unit, slow)
     failed: set[str] = set()
+    newest = {effect.object_id: effect.id for effect in effects}
     for first in range(0, len(effects), _BATCH):
-        _carry_out_batch(context, effects[first : first + _BATCH], failed)
+        _carry_out_batch(context, effects[first : first + _BATCH], newest, failed)
     # What failed, or had to wait for the other lane, is looked for again.
     left = {effect.kind for effect in effects if effect.object_id in failed} | {e.kind for e in others}
     context.kept.effects.update(left)
 
 
-def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[str]) -> None:
+def _carry_out_batch(
+    context: Context, effects: Sequence[Effect], newest: Mapping[str, int], failed: set[str]
+) -> None:
     done: list[Effect] = []
     started: list[str] = []
     for effect in effects:
+        now, last = context.clock.now(), newest[effect.object_id]
         # What concerns one object stays in order: nothing is signalled before it was started.
         if effect.object_id in failed:
+            continue
+        if not context.retries.is_due(effect.id, last, now):
+            failed.add(effect.object_id)
             continue
         try:
             if effect.kind == START_TASK:
@@ -92,15 +101,24 @@ def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[st
             else:
                 _carry_out(context, effect)
             done.append(effect)
+            context.retries.done(effect.id)
         except NoRoomError as waiting:
             failed.add(effect.object_id)
             _tell_waiting(context, effect.object_id, str(waiting))
-        except Exception:
-            log.exception("effect %s of %s failed", effect.kind, effect.object_id)
+        except Exception as error:
+            _tell_failure(effect, error, context.retries.failed(effect.id, last, now))
             failed.add(effect.object_id)
     if done:
         # Together: after a crash before this commit they are all repeated, and none minds.
         context.store.write(lambda unit: _write_down(unit, done, started))
+
+
+def _tell_failure(effect: Effect, error: Exception, count: int) -> None:
+    if count == 1:
+        log.exception("effect %s of %s failed", effect.kind, effect.object_id)
+    elif is_told(count):
+        words = (effect.kind, effect.object_id, count, type(error).__name__, error)
+        log.error("effect %s of %s failed for the %d. time: %s: %s", *words)
 
 
 def _lane(unit: Unit, slow: bool) -> tuple[list[Effect], list[Effect]]:

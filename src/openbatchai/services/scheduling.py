@@ -10,6 +10,7 @@ from openbatchai.domain.clusters import (
     Deallocation,
     NodeEvent,
     NodeState,
+    scale_of,
 )
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState, JobEvent
@@ -184,10 +185,11 @@ def _release(context: Context, unit: Unit, node_id: str) -> None:
 
 def _replace(context: Context, unit: Unit, node_id: str) -> None:
     node = _node(unit, node_id)
-    most = len(REPLACEMENT_PAUSES)
-    reason = f"it is unusable and will be replaced (for the {node.attempt + 1}. time of {most})"
+    cluster = _cluster(unit, node.cluster_id)
+    most = "" if scale_of(cluster.spec).automatic else f" of {len(REPLACEMENT_PAUSES)}"
+    reason = f"it is unusable and will be replaced (for the {node.attempt + 1}. time{most})"
     move_node(unit, node, NodeEvent.RELEASE, context.clock.now(), reason)
-    _add_nodes(context, unit, _cluster(unit, node.cluster_id), 1, node)
+    _add_nodes(context, unit, cluster, 1, node)
 
 
 def _vacate(context: Context, unit: Unit, node_id: str, run_id: str, how: Deallocation) -> None:

@@ -82,6 +82,8 @@ class Value:
         self._lengths = lengths
         self._sparse = is_sparse
         self.plain = plain
+        self.starts: np.ndarray | None = None  # False where a sequence goes on from the minibatch before
+        self.slots: np.ndarray | None = None  # the place of each sequence, when it is not its row
 
     @staticmethod
     def one_hot(batch: Any, num_classes: int, dtype: Any = None, device: Any = None) -> Value:
@@ -108,15 +110,17 @@ class Value:
     ) -> Value:
         """The value that feeds `data` (as `eval` takes it) to a variable.
 
-        `seq_starts`: for each sequence True; False, for one that goes on from the minibatch before, raises
-        NotAvailableError.
+        `seq_starts`: for each sequence True, or False for one that goes on from the minibatch before, where
+        it stood at the same place.
         """
-        from .internal.feeding import check_starts, feed
+        from .internal.carried import as_starts
+        from .internal.feeding import feed
 
-        check_starts(seq_starts)
         tensor, layout = feed(var, data)
         if layout is not None:
-            return Value(tensor, layout.lengths)
+            value = Value(tensor, layout.lengths)
+            value.starts = as_starts(seq_starts, len(layout.lengths))
+            return value
         return Value(tensor.unsqueeze(1)) if var.has_batch_axis() else Value(tensor, plain=True)
 
     @property
@@ -162,7 +166,7 @@ class Value:
         """[sequences, longest]: 2 at the first sample of a sequence, 1 at the others, 0 behind the end."""
         steps = np.arange(self._data.shape[1])
         inside = (steps < self.lengths[:, None]).astype(np.float32)
-        inside[:, 0] *= 2
+        inside[slice(None) if self.starts is None else self.starts, 0] *= 2
         return inside
 
     def __len__(self) -> int:

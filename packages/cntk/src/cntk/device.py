@@ -37,6 +37,10 @@ class DeviceDescriptor:
 
     __str__ = __repr__
 
+    def is_locked(self) -> bool:
+        """Whether a process keeps the device for itself: never, GPUs are shared here."""
+        return False
+
     def as_string(self) -> str:
         return repr(self)
 
@@ -60,6 +64,14 @@ class DeviceDescriptor:
     def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
         return try_set_default_device(device, acquire_device_lock)
 
+    @staticmethod
+    def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+        return get_gpu_properties(device)
+
+    @staticmethod
+    def set_excluded_devices(excluded: Any) -> None:
+        set_excluded_devices(excluded)
+
     @property
     def torch_device(self) -> torch.device:
         return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
@@ -68,6 +80,7 @@ class DeviceDescriptor:
 class _Default:
     device: DeviceDescriptor | None = None
     frozen = False
+    changeable = False
     excluded: list[DeviceDescriptor] = []
 
 
@@ -92,7 +105,8 @@ def _choose() -> DeviceDescriptor:
         return cpu()
     from .internal.workers import place
 
-    return gpu(place().local_rank % torch.cuda.device_count())
+    usable = [device for device in all_devices()[:-1] if device not in _Default.excluded]
+    return usable[place().local_rank % len(usable)] if usable else cpu()
 
 
 def use_default_device() -> DeviceDescriptor:
@@ -116,11 +130,21 @@ def try_set_default_device(new_default_device: DeviceDescriptor, acquire_device_
             "Wrong number or type of arguments for overloaded function "
             "'DeviceDescriptor_try_set_default_device'."
         )
-    if _Default.frozen:
-        return _Default.device == new_default_device
+    if _Default.device == new_default_device and _Default.frozen:
+        return not (acquire_device_lock and new_default_device.type() == 0)
+    if new_default_device in _Default.excluded or (acquire_device_lock and new_default_device.type() == 0):
+        return False
+    if _Default.frozen and not _Default.changeable:
+        return False
+    _Default.frozen = False
     _Default.device = new_default_device
     use_default_device()
     return True
+
+
+def always_allow_changes() -> None:
+    """Let the default device be changed after it has been used: what was created stays where it is."""
+    _Default.changeable = True
 
 
 class DeviceKind:

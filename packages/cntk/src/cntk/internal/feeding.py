@@ -15,7 +15,6 @@ from ..ops.base import Function
 from ..variables import Variable, axis_text, shape_text, torch_dtype
 from .layout import Layout, pad_sequences
 from .lower import Program
-from .missing import unavailable
 
 _NOT_DATA = "batch must be a list of NumPy arrays or SciPy CSR matrices"
 
@@ -90,6 +89,8 @@ def _as_array(variable: Variable, value: Any) -> np.ndarray:
 
 def feed(variable: Variable, value: Any) -> tuple[torch.Tensor, Layout | None]:
     """One argument as a tensor on the default device, with its layout when it is a batch of sequences."""
+    if _is_with_starts(value):
+        value = with_starts(variable, *value)
     if not isinstance(value, (np.ndarray, torch.Tensor)):
         data = getattr(value, "data", None)
         if isinstance(data, Value):
@@ -138,7 +139,7 @@ def _feed_sequences(variable: Variable, value: Any) -> tuple[torch.Tensor, Layou
         if tensor[:1, :1].numel() != int(np.prod(variable.shape)):
             raise _trailing_error(variable, tuple(tensor.shape))
         tensor = tensor.reshape(*tensor.shape[:2], *variable.shape)
-        layout = Layout(np.asarray(value.lengths, dtype=np.int64))
+        layout = Layout(np.asarray(value.lengths, dtype=np.int64), value.starts, value.slots)
         return _padded(tensor, layout).to(device, dtype, non_blocking=True), layout
     sequences = _sequences(variable, value)
     layout = Layout(np.array([len(s) for s in sequences], dtype=np.int64))
@@ -189,10 +190,16 @@ def _sequences(variable: Variable, value: Any) -> list[torch.Tensor]:
     return result
 
 
-def check_starts(starts: Iterable[Any] | None) -> None:
-    """Which sequences are new ones: all of them, or NotAvailableError is raised."""
-    if starts is not None and not all(starts):
-        raise unavailable("a sequence that continues one of the minibatch before")
+def with_starts(variable: Variable, data: Any, starts: Iterable[Any] | None) -> Value:
+    """Data for a sequence variable, of whose sequences some go on from the minibatch before.
+
+    Raises ValueError when the data is a Value, which has its own flags.
+    """
+    if isinstance(data, Value) or isinstance(getattr(data, "data", None), Value):
+        raise ValueError(
+            "for directly passed Value objects sequence starts are not allowed: they are part of the Value"
+        )
+    return Value.create(variable, data, starts)
 
 
 def _is_with_starts(arguments: Any) -> bool:
@@ -206,7 +213,10 @@ def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     """What the caller passed, as a map from the function's arguments."""
     if _is_with_starts(arguments):
         arguments, starts = arguments
-        check_starts(starts)
+        given = argument_map(function, arguments)
+        return {
+            v: with_starts(v, data, starts) if v.has_sequence_axis() else data for v, data in given.items()
+        }
     if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
         return arguments  # the usual case, once per minibatch: no walk over the graph
     formal = function.arguments

@@ -13,7 +13,8 @@ import torch
 
 from ..axis import Axis
 from ..variables import Constant, Parameter, Variable, _Stored
-from . import kernels
+from . import kernels, lstm
+from .carried import Memory
 from .graph import graph_version, producers_first
 from .infer import check_data_types
 from .kernels import Node, criteria
@@ -53,14 +54,17 @@ class Run:
 class Program:
     """A lowered graph: call `run` with one tensor per argument."""
 
-    def __init__(self, outputs: Sequence[Variable], training: bool):
+    def __init__(self, outputs: Sequence[Variable], training: bool, memory: Memory | None = None):
         self.training = training
+        self._memory = Memory() if memory is None else memory
         self._bound: dict[Variable, Variable] = {}
         self._outputs = list(outputs)
         self._requested = [self._resolve(v) for v in outputs]
         self._operands: dict[PrimitiveFunction, list[Variable]] = {}
         self._steps: list[Step] = []
+        self._replaced: list[Variable] = []  # values that a step makes for itself
         self._collect()
+        self._drop_replaced()
         self._steps = fuse(self._steps, self._requested)
         self._assign_slots()
 
@@ -174,10 +178,27 @@ class Program:
         used = {v for f in everything if f not in inside for v in self._operands_of(f)}
         used.update(self._requested)
         outputs = [v for f in members for v in f.results if v in used]
-        loop = Loop(members, {f: self._operands_of(f) for f in members}, outputs, self.training)
+        loop: Loop | lstm.LstmLoop
+        known = lstm.match(members, self._operands_of, outputs, self._memory)
+        if known is not None:
+            loop = known
+            self._replaced.extend(known.replaced)
+        else:
+            operands = {f: self._operands_of(f) for f in members}
+            loop = Loop(members, operands, outputs, self.training, self._memory)
         self._steps.append(Step(loop, loop.inputs, members[0], None))
         for i, variable in enumerate(outputs):
             self._steps.append(Step(itemgetter(i), [members[0]], variable, None))
+
+    def _drop_replaced(self) -> None:
+        """Take out what made values that nobody wants any more, and what made that."""
+        while self._replaced:
+            value = self._replaced.pop()
+            made = next((step for step in self._steps if step.output is value), None)
+            wanted = value in self._requested or any(value in step.inputs for step in self._steps)
+            if made is not None and not wanted and made.node is not None:
+                self._steps.remove(made)
+                self._replaced.extend(v for v in made.inputs if isinstance(v, Variable) and v.is_output)
 
     def _check(self, function: PrimitiveFunction) -> None:
         for output in function.results:
@@ -203,6 +224,7 @@ class Program:
             [len(v.dynamic_axes) for v in operands],
             len(function.results[0].dynamic_axes),
             getattr(function, "user", None),
+            self._memory,
         )
         inputs: list[Key] = [*operands, *(operands[i].sequence_axis for i in kernels.layouts_of(node))]
         several = len(function.results) > 1
@@ -275,6 +297,6 @@ def lower(function: CompositeFunction, outputs: Sequence[Variable], training: bo
     key = (tuple(outputs), training)
     cached = function.programs.get(key)
     if cached is None or cached[0] != graph_version():
-        cached = function.programs[key] = (graph_version(), Program(outputs, training))
+        cached = function.programs[key] = (graph_version(), Program(outputs, training, function.memory))
     program: Program = cached[1]
     return program

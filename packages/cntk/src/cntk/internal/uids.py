@@ -15,7 +15,7 @@ class _Uids:
 class _Seeds:
     def __init__(self) -> None:
         self.next = 1
-        self.fixed = False
+        self.fixed: int | None = None
 
 
 _seeds = _Seeds()
@@ -33,19 +33,25 @@ def reserve(number: int) -> None:
 
 
 def next_seed() -> int:
+    if _seeds.fixed is not None:
+        return _seeds.fixed
     seed = _seeds.next
     _seeds.next += 1
     return seed
 
 
 def set_fixed_random_seed(value: int) -> None:
-    """Restart the seed counter at `value`: what is created after this call is reproducible."""
-    _seeds.next = int(value)
-    _seeds.fixed = True
+    """From now on everything random that is created without a seed of its own gets this one."""
+    _seeds.fixed = int(value)
 
 
 def is_random_seed_fixed() -> bool:
-    return _seeds.fixed
+    return _seeds.fixed is not None
+
+
+def reset_random_seed(value: int = 1) -> None:
+    """From now on what is created without a seed gets `value`, `value` + 1, ..."""
+    _seeds.next, _seeds.fixed = int(value), None
 
 
 def resolve_seed(seed: int | None) -> int:

@@ -32,8 +32,8 @@ _BUILDERS: dict[Op, Callable[[Node], Kernel]] = {
 
 # Operands whose layout (when they are sequences) a kernel gets behind its tensors.
 _LAYOUTS: dict[Op, tuple[int, ...]] = {
-    Op.PastValue: (0,),
-    Op.FutureValue: (0,),
+    Op.PastValue: (0, 1),
+    Op.FutureValue: (0, 1),
     Op.Where: (0,),
     Op.ScatterPacked: (0,),
     Op.UnpackSequence: (0,),
