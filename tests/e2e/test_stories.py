@@ -114,7 +114,8 @@ def test_the_idle_time_of_a_cluster(lab):
     assert batchai(lab, "cluster", "idle-time", "idle", "0.5")["idleTimeSeconds"] == 0.5
     assert own(lab, "idleTime", cluster=cluster).json()["isOwn"] is True
     assert batchai(lab, "cluster", "idle-time", "idle", "default") == found
-    for words, reason in ((["soon"], "neither a number"), (["1", "2"], "at most one"), (["1e12"], "31536000")):
+    refused = ((["soon"], "neither a number"), (["1", "2"], "at most one"), (["1e12"], "31536000"))
+    for words, reason in refused:
         done = lab.arm.service.batchai("cluster", "idle-time", "idle", *words)
         assert done.returncode == 1
         assert reason in done.stderr

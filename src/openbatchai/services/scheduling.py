@@ -151,10 +151,11 @@ def _add_nodes(
     _resizing(context, unit, cluster, f"adding {count} node{'' if count == 1 else 's'}{instead}")
     attempt = replaced.attempt + 1 if replaced else 0
     low_priority = "-p" if cluster.spec["vmPriority"] == "lowpriority" else ""
-    serial, place = secrets.randbelow(2**32), place_of(unit, cluster)
+    place = place_of(unit, cluster)
     for position in range(1, count + 1):
-        # The shape of the recorded names (batchai-service.md section 15).
-        node_id = f"tvm-{serial}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
+        # The shape of the recorded names (batchai-service.md section 15), with a number for each node: by the
+        # name of its own node, which it knows, a job is not to find where others are being prepared.
+        node_id = f"tvm-{secrets.randbelow(2**32)}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
         task = Task(
             id=str(uuid.uuid4()),
             kind=TaskKind.NODE_PREPARATION,
