@@ -172,6 +172,7 @@ class Run:
                 services.add(pid)
             else:
                 deciding[pid] = process
+        self._report.poke()
         while deciding:
             pid, code = self._processes.next_exit(set(deciding))
             process = deciding.pop(pid)
