@@ -39,6 +39,13 @@ def test_an_unusable_node_is_replaced_so_often_and_then_stays(plane):
     assert [event for event, _ in first][-3:] == ["preparationFailed", "release", "released"]
 
 
+def test_the_name_of_a_node_tells_nothing_of_its_neighbours(plane):
+    put_cluster(plane, count=3)
+    plane.settle()
+    serials = {node.id.partition("_")[0] for node in plane.rows("nodes")}
+    assert len(serials) == 3
+
+
 def test_an_autoscale_cluster_tries_on_at_a_bounded_rate_and_goes_on_when_the_cause_is_gone(plane):
     put_cluster(plane, auto={"minimumNodeCount": 0, "maximumNodeCount": 20})
     plane.content.key = "another"

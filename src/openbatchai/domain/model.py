@@ -86,6 +86,8 @@ class Cluster:
     errors: list[Json]
     setup_suffix: str
     secrets: Json = field(repr=False)
+    # How long it keeps an idle node, where it has a time of its own.
+    idle_s: float | None = None
 
 
 @dataclass

@@ -251,6 +251,8 @@ class LocalEngine:
     def close(self) -> None:
         self._sampler.close()
         self._watch.close()
+        if self._groups:
+            self._groups.close()
 
     def _subjects(self) -> list[sampling.Subject]:
         """The tasks that have an agent, or are about to."""

@@ -24,7 +24,7 @@ from openbatchai.domain.tasks import node_preparation, run_task
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
-from . import vaults
+from . import gone, vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
@@ -218,6 +218,11 @@ def _remove_file_server(context: Context, server_id: int) -> None:
     context.engine.remove_file_server(key)
 
     def work(unit: Unit) -> None:
+        server = unit.file_servers.get(id=server_id)
+        parent = None if server is None else unit.workspaces.get(id=server.workspace_id)
+        if server is not None and parent is not None:
+            names = (parent.group_name, parent.name, server.name)
+            gone.remember(context, unit, "fileServer", str(server_id), names)
         unit.file_servers.remove(id=server_id)
         unit.changed = True
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -191,6 +192,7 @@ clusters = Table(
     _json("errors"),
     _text("setup_suffix"),
     Column("secrets", Text, nullable=False),
+    Column("idle_s", Float, nullable=True),
     UniqueConstraint("workspace_id", "key"),
     sqlite_autoincrement=True,
 )
