@@ -14,8 +14,7 @@ from openbatchai.engines.fake import FakeEngine
 from openbatchai.services import accounts, clusters, groups, jobs, operations, outputs
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_effects import on
-from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
+from .test_lifecycle import PLACE, job, on, put_cluster, put_job, resize, states
 
 
 class Unstartable(FakeEngine):

@@ -7,8 +7,7 @@ from openbatchai.services import clusters
 from openbatchai.wire.batchai.versions import LATEST
 
 from .conftest import KEY
-from .test_effects import on
-from .test_lifecycle import job, put_cluster, put_job, resize
+from .test_lifecycle import job, on, put_cluster, put_job, resize
 from .test_lifecycle import states as node_states
 
 SETUP = {"setupTask": {"commandLine": "exit 6", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"}}

@@ -176,7 +176,8 @@ class Run:
 
 @dataclass
 class Task:
-    """One task as the control plane knows it; `sequence` is that of the last applied event."""
+    """One task as the control plane knows it; `sequence` is that of the last applied event, `prepared` says
+    that its job preparation is done."""
 
     id: str
     kind: str
@@ -192,6 +193,7 @@ class Task:
     exit_code: int | None = None
     fault: Json | None = None
     ended_at: datetime | None = None
+    prepared: bool = False
 
 
 @dataclass

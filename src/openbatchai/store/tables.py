@@ -307,6 +307,7 @@ tasks = Table(
     Column("exit_code", Integer),
     _json("fault", nullable=True),
     _time("ended_at", nullable=True),
+    _flag("prepared"),
 )
 
 operations = Table(

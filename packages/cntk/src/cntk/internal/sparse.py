@@ -110,6 +110,7 @@ class SparseValue(Value):
         self.rows = rows
         self._sample_shape = tuple(sample_shape)
         self._made: torch.Tensor | None = None
+        self._of_each = lengths
         super().__init__(torch.zeros(0), lengths, True)
 
     @property
@@ -125,6 +126,10 @@ class SparseValue(Value):
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.rows.lead, *self._sample_shape)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self._of_each
 
     def __len__(self) -> int:
         return len(self.rows)
