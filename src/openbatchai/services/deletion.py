@@ -197,7 +197,9 @@ def sweep(context: Context, unit: Unit) -> bool:
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
         if job.execution_state in FINISHED:
-            _remove_job(context, unit, job)
+            # One that is damaged must not keep all others from their decisions.
+            with unit.isolated(f"the deletion of job {job.id}"):
+                _remove_job(context, unit, job)
     for cluster in unit.clusters.list(deleting=True):
         if unit.nodes.count(cluster_id=cluster.id) == 0:
             names = (*_place(unit, cluster.workspace_id), cluster.name)
