@@ -1,7 +1,7 @@
 """The threads in which blocking calls of one service run.
 
 Not asyncio's run_in_executor: a future of concurrent.futures with its locks, chained to one of the loop's,
-is a fifteenth of what a small request costs in all.
+is about a fifteenth of what a small request costs in all.
 """
 
 import asyncio
