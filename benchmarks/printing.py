@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from batchai import EXPERIMENT, Client
-from measuring import at_least, heading, line, median, new_home, percentile, service
+from measuring import at_least, heading, line, median, new_home, output_of, percentile, service
 from queue_service import POLL_S, Api, cpu_of
 
 GETS = 300
@@ -84,7 +84,8 @@ def main() -> None:
         api.submit(client.cluster, "printer", f"exec python3 {script}")
         while api.nodes()["idleNodeCount"] != 1 or state_of(api, "printer") != "running":
             time.sleep(POLL_S)
-        [output] = home.rglob("jobs/printer/*/stdouterr/stdout.txt")
+        while (output := output_of(home, "printer")) is None:
+            time.sleep(POLL_S)
         for number in range(options.rounds):
             for printing in (False, True):
                 if printing:

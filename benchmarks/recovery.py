@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 from batchai import EXPERIMENT, Client
-from measuring import UP, environment, free_port, heading, line, median, new_home, service
+from measuring import UP, environment, free_port, heading, line, median, new_home, output_of, service
 from queue_service import Api, cpu_of
 from sqlalchemy import insert
 
@@ -163,8 +163,8 @@ class Killed:
         return time.perf_counter()
 
     def _output(self, name: str) -> list[str]:
-        found = list(self._home.rglob(f"jobs/{name}/*/stdouterr/stdout.txt"))
-        return found[0].read_text().split() if found else []
+        found = output_of(self._home, name)
+        return found.read_text().split() if found else []
 
 
 def measure(what: str, rounds: int, nodes: int, queued: int) -> None:

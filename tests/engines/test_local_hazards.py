@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import NodeRequest, Signal, StepKind
+from openbatchai.domain.ports import MountKind, MountLevel, NodeRequest, Signal, StepKind, TaskKind
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -159,6 +159,25 @@ def test_no_step_follows_a_termination(local, build, root, out):
     assert local.end().fault.code == Fault.JOB_TERMINATED
     assert StepKind.TOOLKIT not in {event.step for event in local.events()}
     assert not (out / "ran").exists()
+
+
+@pytest.mark.parametrize("place", ["own", "own/deep"])
+def test_nothing_is_mounted_behind_a_link(local, build, root, tmp_path, place):
+    """Of a job that came to where a node's file systems are mounted before they are, as root."""
+    (tmp_path / "elsewhere").mkdir()
+    (root / "nodes" / "node-1" / "mounts" / "own").symlink_to(tmp_path / "elsewhere")
+    mount = build.mount(
+        kind=MountKind.UNMANAGED,
+        level=MountLevel.CLUSTER,
+        relative_path=place,
+        command=f"touch {tmp_path}/ran; true",
+    )
+
+    end = local.run(build.task(kind=TaskKind.NODE_PREPARATION, mounts=(mount,)))
+
+    assert (end.exit_code, end.fault.code) == (-1, Fault.UNMANAGED_MOUNT)
+    assert "is a link, or behind one" in str(end.fault.details)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_node_is_released_though_its_agent_was_stopped(local, build, root):

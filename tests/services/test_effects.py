@@ -5,13 +5,10 @@ from itertools import pairwise
 
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.engines.fake import FakeEngine
-from openbatchai.loops.reconciler import Reconciler
 from openbatchai.services import execution, jobs
-from openbatchai.services.context import Context
-from openbatchai.services.keeping import Kept
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
+from .test_lifecycle import PLACE, job, on, put_cluster, put_job, resize, states
 
 
 class Unreachable(FakeEngine):
@@ -36,13 +33,6 @@ class Unreachable(FakeEngine):
         self.asked += 1
         if self.down:
             raise OSError("no route to the engine")
-
-
-def on(plane, engine):
-    plane.engine = engine
-    engine.on_change(plane._note)
-    plane.context = Context(**{**vars(plane.context), "engine": engine, "kept": Kept()})
-    plane.reconciler = Reconciler(plane.context)
 
 
 def test_what_failed_is_tried_again_and_then_runs_once(plane):

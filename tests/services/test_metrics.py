@@ -10,9 +10,8 @@ from openbatchai.services import clusters, preemption, usage
 from openbatchai.services.metrics import Metrics
 
 from .conftest import cluster_body
-from .test_effects import on
 from .test_hazards import Stubborn
-from .test_lifecycle import put_cluster, put_job, resize
+from .test_lifecycle import on, put_cluster, put_job, resize
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,8 +7,7 @@ from openbatchai.services import clusters
 from openbatchai.wire.batchai.versions import LATEST
 
 from .conftest import KEY
-from .test_effects import on
-from .test_lifecycle import job, put_cluster, put_job, resize
+from .test_lifecycle import job, on, put_cluster, put_job, resize
 from .test_lifecycle import states as node_states
 
 SETUP = {"setupTask": {"commandLine": "exit 6", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"}}
@@ -37,6 +36,13 @@ def test_an_unusable_node_is_replaced_so_often_and_then_stays(plane):
     assert len(plane.rows("clusters")[0].errors) == 1
     first = plane.story("node", seen[0])
     assert [event for event, _ in first][-3:] == ["preparationFailed", "release", "released"]
+
+
+def test_the_name_of_a_node_tells_nothing_of_its_neighbours(plane):
+    put_cluster(plane, count=3)
+    plane.settle()
+    serials = {node.id.partition("_")[0] for node in plane.rows("nodes")}
+    assert len(serials) == 3
 
 
 def test_an_autoscale_cluster_tries_on_at_a_bounded_rate_and_goes_on_when_the_cause_is_gone(plane):

@@ -18,6 +18,7 @@ from openbatchai.agent.user import acting_as
 
 OUTPUTS = "outputs.json"
 TERMINATE = "terminate"
+GO_ON = "go-on"
 
 
 def carry_out(directory: str) -> None:
@@ -97,7 +98,10 @@ class Run:
         if spec["output_bytes"]:
             self._processes.look_each_second(self._check_output)
         exit_code: int | None = None
-        for step in steps:
+        for number, step in enumerate(steps):
+            if number and spec.get("waits"):
+                self._report.say("Waiting for the preparation of the job's other nodes")
+                self._processes.wait_for(os.path.join(self._directory, GO_ON))
             exit_code = self._carry_out_step(step)
         return exit_code
 

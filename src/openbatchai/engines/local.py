@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 
-from openbatchai.agent.task import TERMINATE
+from openbatchai.agent.task import GO_ON, TERMINATE
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import (
     Clock,
@@ -184,7 +184,10 @@ class LocalEngine:
         directory = self._layout.task(task_id)
         if not directory.exists() or records.ended(directory):
             return
-        self._terminate(directory, _NUMBERS[signal])
+        if signal is Signal.GO_ON:
+            (directory / GO_ON).touch()
+        else:
+            self._terminate(directory)
 
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
         if "/" in file or file in AGENT_FILES_HIDDEN or file in (".", ".."):
@@ -222,7 +225,7 @@ class LocalEngine:
         for node_id in node_ids:
             for directory in self._nodes.tasks(node_id):
                 if directory.exists() and not records.ended(directory):
-                    self._terminate(directory, SIGTERM)
+                    self._terminate(directory)
                     running.append(directory)
         for directory in running:
             _await_end(directory)
@@ -251,6 +254,8 @@ class LocalEngine:
     def close(self) -> None:
         self._sampler.close()
         self._watch.close()
+        if self._groups:
+            self._groups.close()
 
     def _subjects(self) -> list[sampling.Subject]:
         """The tasks that have an agent, or are about to."""
@@ -345,10 +350,10 @@ class LocalEngine:
         if run.exists() and not any(entry.is_file() for entry in run.iterdir()):
             remove_tree(run)
 
-    def _terminate(self, directory: Path, number: Signals) -> None:
+    def _terminate(self, directory: Path) -> None:
         # For an agent that is only about to start; one that runs gets the signal as well.
         (directory / TERMINATE).touch()
-        self._send(directory, number)
+        self._send(directory, SIGTERM)
         # One that was stopped would not take it.
         self._send(directory, SIGCONT)
 
@@ -362,9 +367,6 @@ class LocalEngine:
         fault = TaskFault(Fault.NODE_AGENT_LOST, "The engine knows nothing of the task")
         kind = TaskEventKind.ENDED
         return TaskEvent(task_id, sequence + 1, kind, self._clock.now(), fault=fault)
-
-
-_NUMBERS = {Signal.TERMINATE: SIGTERM}
 
 
 def _catalogue(mapping: Mapping[str, str]) -> images.ImageCatalogue:

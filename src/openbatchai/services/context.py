@@ -28,7 +28,8 @@ class Retention:
 
 @dataclass(frozen=True)
 class Context:
-    """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
+    """`idle_timeout`: how long an autoscale cluster without a time of its own keeps an idle
+    node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
     usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
@@ -52,6 +53,10 @@ class Context:
     retention: Retention = field(default_factory=Retention)
     kept: Kept = field(default_factory=Kept)
     retries: Retries = field(default_factory=Retries)
+
+    def idle_time(self, own_s: float | None) -> timedelta:
+        """That of a cluster, which may have its own."""
+        return self.idle_timeout if own_s is None else timedelta(seconds=own_s)
 
 
 def new_etag() -> str:

@@ -12,6 +12,7 @@ from openbatchai.domain.jobs import FINISHED, STOP_MESSAGES, JobEvent
 from openbatchai.domain.model import Cluster, Experiment, FileServer, Job, Operation, ResourceGroup, Workspace
 from openbatchai.store.unit import Unit
 
+from . import gone
 from .context import Context, record
 from .transitions import FORGET_TASK, REMOVE_FILE_SERVER, move_cluster, move_job, queue_effect
 
@@ -196,10 +197,13 @@ def sweep(context: Context, unit: Unit) -> bool:
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
         if job.execution_state in FINISHED:
-            _forget_tasks(unit, job)
-            unit.jobs.remove(id=job.id)
+            # One that is damaged must not keep all others from their decisions.
+            with unit.isolated(f"the deletion of job {job.id}"):
+                _remove_job(context, unit, job)
     for cluster in unit.clusters.list(deleting=True):
         if unit.nodes.count(cluster_id=cluster.id) == 0:
+            names = (*_place(unit, cluster.workspace_id), cluster.name)
+            gone.remember(context, unit, "cluster", str(cluster.id), names)
             unit.clusters.remove(id=cluster.id)
     for server in unit.file_servers.list(deleting=True):
         # After the clusters of its workspace, which may mount it; its row goes with its files.
@@ -208,10 +212,14 @@ def sweep(context: Context, unit: Unit) -> bool:
             queue_effect(unit, REMOVE_FILE_SERVER, str(server.id))
     for experiment in unit.experiments.list(deleting=True):
         if unit.jobs.count(experiment_id=experiment.id) == 0:
+            names = (*_place(unit, experiment.workspace_id), experiment.name)
+            gone.remember(context, unit, "experiment", str(experiment.id), names)
             unit.experiments.remove(id=experiment.id)
     for workspace in unit.workspaces.list(deleting=True):
         below = (unit.clusters, unit.experiments, unit.file_servers)
         if all(rows.count(workspace_id=workspace.id) == 0 for rows in below):
+            place = (workspace.group_name, workspace.name)
+            gone.remember(context, unit, "workspace", str(workspace.id), place)
             unit.workspaces.remove(id=workspace.id)
     for group in unit.groups.list(deleting=True):
         if unit.workspaces.count(group_key=group.key) == 0:
@@ -220,11 +228,26 @@ def sweep(context: Context, unit: Unit) -> bool:
     return unit.operations.count(ended=None) > 0
 
 
-def _forget_tasks(unit: Unit, job: Job) -> None:
+def _remove_job(context: Context, unit: Unit, job: Job) -> None:
+    parts = [("run", run.id) for run in unit.runs.list(job_id=job.id)]
     for task in unit.tasks.list(job_id=job.id):
+        parts.append(("task", task.id))
         queue_effect(unit, FORGET_TASK, task.id)
+    experiment = unit.experiments.get(id=job.experiment_id)
+    if experiment is not None:
+        names = (*_place(unit, experiment.workspace_id), experiment.name, job.name)
+        gone.remember(context, unit, "job", str(job.id), names, parts)
     unit.tasks.remove(job_id=job.id)
     unit.runs.remove(job_id=job.id)
+    unit.jobs.remove(id=job.id)
+
+
+def _place(unit: Unit, workspace_id: int) -> tuple[str, str]:
+    """Group and workspace."""
+    parent = unit.workspaces.get(id=workspace_id)
+    if parent is None:
+        raise LookupError(f"workspace {workspace_id} went before what it holds")
+    return parent.group_name, parent.name
 
 
 def _remove_group(unit: Unit, group: ResourceGroup) -> None:

@@ -17,20 +17,29 @@ from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.domain.model import Cluster, Effect, Job, Json, Node, Task
-from openbatchai.domain.ports import NodeRequest, NoRoomError, Signal, TaskEvent, TaskEventKind, TaskKind
+from openbatchai.domain.ports import (
+    NodeRequest,
+    NoRoomError,
+    Signal,
+    StepKind,
+    TaskEvent,
+    TaskEventKind,
+    TaskKind,
+)
 from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.runs import RunState
-from openbatchai.domain.tasks import node_preparation, run_task
+from openbatchai.domain.tasks import node_preparation, run_phases, run_task
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
-from . import vaults
+from . import gone, vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
 from .retries import is_told
 from .transitions import (
     FORGET_TASK,
+    LET_GO_ON,
     MAKE_FILE_SERVER,
     PROVISION_NODE,
     RELEASE_NODE,
@@ -54,7 +63,7 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 # What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
 # no job waits for it.
 _SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT, REMOVE_FILE_SERVER})
-_FAST = frozenset({PROVISION_NODE, START_TASK, SIGNAL_TASK, MAKE_FILE_SERVER})
+_FAST = frozenset({PROVISION_NODE, START_TASK, SIGNAL_TASK, LET_GO_ON, MAKE_FILE_SERVER})
 
 # How many effects are written down together: the first of them waits for the last.
 _BATCH = 16
@@ -156,6 +165,8 @@ def _carry_out(context: Context, effect: Effect) -> None:
             _release(context, object_id)
         case kind if kind == SIGNAL_TASK:
             _signal(context, object_id)
+        case kind if kind == LET_GO_ON:
+            context.engine.signal(object_id, Signal.GO_ON)
         case kind if kind == FORGET_TASK:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
@@ -218,6 +229,11 @@ def _remove_file_server(context: Context, server_id: int) -> None:
     context.engine.remove_file_server(key)
 
     def work(unit: Unit) -> None:
+        server = unit.file_servers.get(id=server_id)
+        parent = None if server is None else unit.workspaces.get(id=server.workspace_id)
+        if server is not None and parent is not None:
+            names = (parent.group_name, parent.name, server.name)
+            gone.remember(context, unit, "fileServer", str(server_id), names)
         unit.file_servers.remove(id=server_id)
         unit.changed = True
 
@@ -408,9 +424,23 @@ def _take_event(context: Context, unit: Unit, event: TaskEvent) -> None:
     if event.kind is TaskEventKind.ENDED:
         task.ended, task.ended_at, task.exit_code = True, event.at, event.exit_code
         task.fault = asdict(event.fault) if event.fault else None
+    done = event.kind is TaskEventKind.STEP_ENDED and event.step is StepKind.JOB_PREPARATION
+    task.prepared = task.prepared or (done and event.exit_code == 0)
     unit.tasks.save(task)
+    if done and task.prepared:
+        _let_go_on(unit, task)
     if task.ended and task.kind == TaskKind.NODE_PREPARATION:
         _end_preparation(context, unit, task)
+
+
+def _let_go_on(unit: Unit, task: Task) -> None:
+    """The job may start when all its nodes are prepared: those whose tasks wait for it go on."""
+    tasks = unit.tasks.list(run_id=task.run_id)
+    job = unit.jobs.get(id=task.job_id)
+    waiting = job is not None and len(tasks) > 1 and len(run_phases(job.spec, job.node_count)[0]) > 1
+    if waiting and all(each.prepared for each in tasks):
+        for each in tasks:
+            queue_effect(unit, LET_GO_ON, each.id)
 
 
 def _end_preparation(context: Context, unit: Unit, task: Task) -> None:

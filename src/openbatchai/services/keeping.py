@@ -33,7 +33,8 @@ def load(connection: Connection) -> View:
     view = View()
     for row in connection.execute(select(tables.clusters)):
         resizing = row.allocation_state is AllocationState.RESIZING
-        view.take(ClusterChange(row.id, scale_of(row.spec), row.target, row.deleting, resizing))
+        scale = scale_of(row.spec)
+        view.take(ClusterChange(row.id, scale, row.target, row.deleting, resizing, row.idle_s))
     nodes = tables.nodes.c
     columns = (nodes.cluster_id, nodes.id, nodes.state, nodes.changed, nodes.run_id, nodes.leave_after_run)
     for cluster_id, *rest in connection.execute(select(*columns, nodes.attempt)):

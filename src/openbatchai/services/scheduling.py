@@ -61,7 +61,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
             continue
         failed, held = True, False
         with unit.isolated(f"cluster {cluster_id}"):
-            decisions = plan(cluster, now, context.idle_timeout)
+            decisions = plan(cluster, now, context.idle_time(cluster.idle_s))
             held = _held(context, unit, kept, decisions)
             if held:
                 decisions = [decision for decision in decisions if not isinstance(decision, StartJob)]
@@ -73,7 +73,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
         if failed:
             # Next time again: nothing else would bring it up.
             view.changed.add(cluster_id)
-        elif deadline := next_deadline(cluster, now, context.idle_timeout):
+        elif deadline := next_deadline(cluster, now, context.idle_time(cluster.idle_s)):
             kept.deadlines[cluster_id] = deadline
         if not failed and held:
             soon = now + _LOOK_AGAIN
@@ -151,10 +151,11 @@ def _add_nodes(
     _resizing(context, unit, cluster, f"adding {count} node{'' if count == 1 else 's'}{instead}")
     attempt = replaced.attempt + 1 if replaced else 0
     low_priority = "-p" if cluster.spec["vmPriority"] == "lowpriority" else ""
-    serial, place = secrets.randbelow(2**32), place_of(unit, cluster)
+    place = place_of(unit, cluster)
     for position in range(1, count + 1):
-        # The shape of the recorded names (batchai-service.md section 15).
-        node_id = f"tvm-{serial}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
+        # The shape of the recorded names (batchai-service.md section 15), with a number for each node: by the
+        # name of its own node, which it knows, a job is not to find where others are being prepared.
+        node_id = f"tvm-{secrets.randbelow(2**32)}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
         task = Task(
             id=str(uuid.uuid4()),
             kind=TaskKind.NODE_PREPARATION,

@@ -15,6 +15,7 @@ from ..ops.base import Function
 from ..variables import Variable, axis_text, shape_text, torch_dtype
 from .layout import Layout, pad_sequences
 from .lower import Program
+from .sparse import SparseRows, SparseValue, of_matrices
 
 _NOT_DATA = "batch must be a list of NumPy arrays or SciPy CSR matrices"
 
@@ -87,8 +88,13 @@ def _as_array(variable: Variable, value: Any) -> np.ndarray:
         raise
 
 
-def feed(variable: Variable, value: Any) -> tuple[torch.Tensor, Layout | None]:
-    """One argument as a tensor on the default device, with its layout when it is a batch of sequences."""
+def feed(variable: Variable, value: Any, as_sparse: bool = False) -> tuple[Any, Layout | None]:
+    """One argument as a tensor on the default device, with its layout when it is a batch of sequences; where
+    that is wanted sparse data as SparseRows."""
+    if as_sparse:
+        known = _sparse(variable, value)
+        if known is not None:
+            return known
     if _is_with_starts(value):
         value = with_starts(variable, *value)
     if not isinstance(value, (np.ndarray, torch.Tensor)):
@@ -100,6 +106,36 @@ def feed(variable: Variable, value: Any) -> tuple[torch.Tensor, Layout | None]:
     if variable.has_sequence_axis():
         return _feed_sequences(variable, value)
     return _feed_batch(variable, value), None
+
+
+def _sparse(variable: Variable, value: Any) -> tuple[SparseRows, Layout | None] | None:
+    """Sparse data as it is, with its layout; None for other data, and for what does not fit as it is."""
+    data = getattr(value, "data", None)
+    if isinstance(data, Value):
+        value = data
+    layout = None
+    if isinstance(value, SparseValue):
+        rows = value.rows
+        if rows.dim != variable.shape[0]:
+            return None
+        layout = Layout(np.asarray(value.lengths, np.int64), value.starts, value.slots)
+    elif is_sparse_matrix(value) and not variable.has_sequence_axis():
+        made = of_matrices([value], variable.shape[0])
+        if made is None:
+            return None
+        rows = made[0].turned()
+    elif isinstance(value, list) and value and all(is_sparse_matrix(v) for v in value):
+        made = of_matrices(value, variable.shape[0])
+        if made is None:
+            return None
+        rows, layout = made[0], Layout(made[1])
+    else:
+        return None
+    if not variable.has_sequence_axis() and len(rows.lead) == 2:
+        if rows.lead[1] != 1:
+            return None
+        rows, layout = rows.flat(), None
+    return rows.to(torch_device(), torch_dtype(variable._dtype)), layout
 
 
 def _feed_batch(variable: Variable, value: Any) -> torch.Tensor:
@@ -261,7 +297,7 @@ def feeds_of(program: Program, given: Mapping[Variable, Any], outputs: Iterable[
     first: Variable | None = None  # with a batch axis
     of_axis: dict[Axis, Variable] = {}
     for variable in program.arguments:
-        tensor, layout = feed(variable, given[variable])
+        tensor, layout = feed(variable, given[variable], variable in program.takes_sparse)
         feeds[variable] = tensor
         axis = variable.sequence_axis
         if layout is not None and axis is not None:

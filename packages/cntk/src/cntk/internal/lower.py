@@ -6,6 +6,7 @@ Blocks are opened, aliases removed, recurrences turned into loops, and groups of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from . import kernels, lstm
 from .carried import Memory
 from .graph import graph_version, producers_first
 from .infer import check_data_types
-from .kernels import Node, criteria
+from .kernels import Kernel, Node, criteria
 from .layout import Layout
 from .loops import DELAYS, Loop, components
 from .opcodes import Op
+from .sparse import SparseRows
 from .steps import Key, Slots, Step, fuse
 
 if TYPE_CHECKING:
@@ -31,16 +33,40 @@ _FUSED_BLOCKS = {
         {Op.TransposeTimes, Op.ReduceElements, Op.Minus},
         (Op.Minus, Op.ReduceElements, Op.TransposeTimes),
         criteria.cross_entropy,
+        criteria.sparse_cross_entropy,
     ),
     "ClassificationError": (
         {Op.Hardmax, Op.TransposeTimes, Op.Minus},
         (Op.Minus, None, Op.TransposeTimes),
         criteria.classification_error,
+        criteria.sparse_classification_error,
     ),
 }
 
 # A tensor per argument, and a layout per sequence axis.
 Feeds = Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """The key of an argument that is made dense where it comes sparse."""
+
+    variable: Variable
+
+
+def _made_dense(value: Any) -> torch.Tensor:
+    return value.dense() if isinstance(value, SparseRows) else value
+
+
+def _either(dense: Any, sparse: Any) -> Kernel:
+    """A kernel that looks at what its second input is."""
+
+    def run(first: torch.Tensor, second: Any, *others: torch.Tensor) -> torch.Tensor:
+        kernel = sparse if isinstance(second, SparseRows) else dense
+        result: torch.Tensor = kernel(first, second, *others)
+        return result
+
+    return run
 
 
 class Run:
@@ -59,13 +85,15 @@ class Program:
         self._memory = Memory() if memory is None else memory
         self._bound: dict[Variable, Variable] = {}
         self._outputs = list(outputs)
-        self._requested = [self._resolve(v) for v in outputs]
+        self._requested: list[Any] = [self._resolve(v) for v in outputs]
         self._operands: dict[PrimitiveFunction, list[Variable]] = {}
         self._steps: list[Step] = []
         self._replaced: list[Variable] = []  # values that a step makes for itself
         self._collect()
         self._drop_replaced()
         self._steps = fuse(self._steps, self._requested)
+        self.takes_sparse: set[Variable] = set()  # the arguments that may be SparseRows
+        self._admit_sparse()
         self._assign_slots()
 
     # Flattening
@@ -92,7 +120,7 @@ class Program:
         known = _FUSED_BLOCKS.get(block.block_name)
         if known is None or block.body is None:
             return False
-        operations, (root, left, right), _ = known
+        operations, (root, left, right), *_ = known
         body = producers_first([block.body.root])
         arguments = list(block.block_arguments)
         if {f.op for f in body} != operations or len(body) != 3 or len(arguments) != 2:
@@ -212,8 +240,8 @@ class Program:
         self._check(function)
         operands = self._operands_of(function)
         if function.body is not None:
-            kernel = _FUSED_BLOCKS[function.block_name][2]
-            self._steps.append(Step(kernel, operands, function.results[0], None))
+            _, _, kernel, sparse = _FUSED_BLOCKS[function.block_name]
+            self._steps.append(Step(kernel, operands, function.results[0], None, sparse))
             return
         node = Node(
             function.op,
@@ -236,6 +264,30 @@ class Program:
         axis = function.results[0].sequence_axis
         if layout is not None and axis is not None:
             self._steps.append(Step(layout, inputs, axis, None))
+
+    def _admit_sparse(self) -> None:
+        """Let products and losses take sparse arguments as they are, and make them dense for the rest."""
+        able: dict[Variable, list[Step]] = {}
+        for step in self._steps:
+            value = step.inputs[1] if step.sparse is not None and len(step.inputs) > 1 else None
+            if not isinstance(value, Variable) or value.needs_gradient:
+                continue
+            if value.is_input and value.is_sparse and len(value.shape) == 1:
+                able.setdefault(value, []).append(step)
+        for value, takers in able.items():
+            self.takes_sparse.add(value)
+            for step in takers:
+                step.kernel = _either(step.kernel, step.sparse)
+            dense = _Dense(value)
+            for step in self._steps:
+                if step not in takers or step.inputs.count(value) > 1:
+                    step.inputs = [
+                        dense if key is value and (i != 1 or step not in takers) else key
+                        for i, key in enumerate(step.inputs)
+                    ]
+            self._requested = [dense if v is value else v for v in self._requested]
+            if any(dense in step.inputs for step in self._steps) or dense in self._requested:
+                self._steps.insert(0, Step(_made_dense, [value], dense, None))
 
     # Running
     def _assign_slots(self) -> None:

@@ -25,6 +25,24 @@ def classification_error(z: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return 1.0 - label.gather(-1, z.argmax(-1, keepdim=True))
 
 
+def sparse_cross_entropy(z: torch.Tensor, label: Any) -> torch.Tensor:
+    """`cross_entropy` for labels that are SparseRows."""
+    if not label.single:
+        return cross_entropy(z, label.dense())
+    columns, values = label.columns.reshape(*label.lead, 1), label.values.reshape(*label.lead, 1)
+    picked: torch.Tensor = z.gather(-1, columns) * values
+    return torch.logsumexp(z, -1, keepdim=True) - picked
+
+
+def sparse_classification_error(z: torch.Tensor, label: Any) -> torch.Tensor:
+    """`classification_error` for labels that are SparseRows."""
+    if not label.single:
+        return classification_error(z, label.dense())
+    columns, values = label.columns.reshape(*label.lead, 1), label.values.reshape(*label.lead, 1)
+    with torch.no_grad():
+        return 1.0 - torch.where(z.argmax(-1, keepdim=True) == columns, values, 0.0)
+
+
 def _rows(x: torch.Tensor, lead: int, layouts: Sequence[Layout]) -> torch.Tensor:
     """All samples of a batch or of sequences, one after the other: [samples, *shape]."""
     if lead == 0:
