@@ -195,6 +195,7 @@ def sweep(context: Context, unit: Unit) -> bool:
     """
     if not unit.operations.count(ended=None):
         return False
+    # One that is damaged must not keep all others from their end, and from their decisions.
     told = context.kept.undeletable
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
