@@ -17,7 +17,7 @@ type:
 contract:
 	PYTHONPATH=src $(BIN)lint-imports
 test:
-	$(BIN)pytest
+	$(BIN)pytest -n auto
 test-slow:
 	# Of this, 500 kills of the service take about 15 minutes.
 	$(BIN)pytest -m slow

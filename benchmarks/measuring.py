@@ -22,8 +22,11 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """The first of four ports below the ephemeral range on which nothing listens."""
-    for first in range(20000, 32000, 4):
+    """The first of four ports below the ephemeral range on which nothing listens. Not the lowest: who else
+    looks at this moment would find the same."""
+    ports = range(20000, 32000, 4)
+    begin = os.getpid() % len(ports)
+    for first in (*ports[begin:], *ports[:begin]):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + 4):
@@ -44,15 +47,21 @@ def new_home() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def service(home: Path) -> Iterator[dict[str, Any]]:
+def service(home: Path, port: int | None = None) -> Iterator[dict[str, Any]]:
     """A running service's endpoint."""
-    words = ["--home", str(home), "--port", str(free_port()), "--detach"]
+    words = ["--home", str(home), "--port", str(port or free_port()), "--detach"]
     subprocess.run([*UP, *words], check=True, stdout=subprocess.DEVNULL, env=environment())
     try:
         yield json.loads((home / "endpoint.json").read_text())
     finally:
         down = [sys.executable, "-m", "openbatchai.cli", "down", "--home", str(home)]
         subprocess.run(down, check=True, env=environment())
+
+
+def output_of(home: Path, job: str) -> Path | None:
+    """What a job prints, on the disk; None before there is anything."""
+    below = f"*/workspaces/*/experiments/*/jobs/{job}/*/stdouterr/stdout.txt"
+    return next((home / "storage").glob(f"*/file/*/*/{below}"), None)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

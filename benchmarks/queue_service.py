@@ -10,10 +10,11 @@ without it its part is left out, which is said.
 
 import argparse
 import concurrent.futures
+import itertools
 import ssl
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -52,13 +53,13 @@ class Api:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def submit(self, cluster: str, name: str) -> None:
+    def submit(self, cluster: str, name: str, command: str = "true") -> None:
         body = {
             "properties": {
                 "cluster": {"id": cluster},
                 "nodeCount": 1,
                 "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/share",
-                "customToolkitSettings": {"commandLine": "true"},
+                "customToolkitSettings": {"commandLine": command},
             }
         }
         self.ask("PUT", f"/experiments/{EXPERIMENT}/jobs/{name}", body)
@@ -81,31 +82,48 @@ class Api:
         return found
 
 
-def submit(endpoint: dict[str, Any], cluster: str, count: int) -> tuple[float, list[float]]:
-    """Seconds in all, and the moment of every hundredth submission."""
-    moments: list[float] = []
+class Seen(NamedTuple):
+    """At one moment: seconds since the beginning, jobs submitted or finished until then, and CPU seconds of
+    the service and of its ended children."""
+
+    at: float
+    done: float
+    service: float
+    ended: float
+
+
+def submit(endpoint: dict[str, Any], cluster: str, count: int) -> list[Seen]:
+    """By a few connections; as seen at every hundredth submission of each, and at the end."""
+    seen: list[Seen] = []
     begun = time.perf_counter()
+    done = itertools.count(1)
+
+    def look(number: int) -> None:
+        pid = endpoint["pid"]
+        seen.append(Seen(time.perf_counter() - begun, number, cpu_of(pid), cpu_of_ended(pid)))
 
     def work(which: int) -> None:
         api = Api(endpoint)
         for number in range(which, count, CONNECTIONS):
             api.submit(cluster, f"j{number}")
-            if number % 100 == 99:
-                moments.append(time.perf_counter() - begun)
+            if (so_far := next(done)) % 100 == 0:
+                look(so_far)
 
+    look(0)
     with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(work, range(CONNECTIONS)))
-    return time.perf_counter() - begun, sorted(moments)
+    look(count)
+    return sorted(seen)
 
 
-def drain(api: Api, count: int) -> list[tuple[float, float]]:
-    """(seconds, jobs done) as seen by polling, until all are done."""
+def drain(api: Api, pid: int, count: int) -> list[Seen]:
+    """As seen by polling, until all are done."""
     seen = []
     begun = time.perf_counter()
     while True:
         found = api.metrics()
         done = found.get("succeeded", 0) + found.get("failed", 0)
-        seen.append((time.perf_counter() - begun, done))
+        seen.append(Seen(time.perf_counter() - begun, done, cpu_of(pid), cpu_of_ended(pid)))
         if found.get("failed"):
             raise RuntimeError("jobs failed")
         if done >= count:
@@ -113,16 +131,32 @@ def drain(api: Api, count: int) -> list[tuple[float, float]]:
         time.sleep(POLL_S)
 
 
-def rate_between(seen: list[tuple[float, float]], low: float, high: float) -> float:
-    """Jobs per second between two counts of finished jobs."""
-    first = next(entry for entry in seen if entry[1] >= low)
-    last = next(entry for entry in seen if entry[1] >= high)
-    return (last[1] - first[1]) / max(last[0] - first[0], 1e-9)
+def print_parts(what: str, seen: list[Seen], bar: float) -> None:
+    """All of it, its first tenth and its last: per second, and what each job cost."""
+    count = seen[-1].done
+    for name, low, high in (
+        (what, 0.0, 1.0),
+        ("the first tenth of them", 0.0, 0.1),
+        ("the last tenth", 0.9, 1.0),
+    ):
+        first = next(entry for entry in seen if entry.done >= low * count)
+        last = next(entry for entry in seen if entry.done >= high * count)
+        jobs = max(last.done - first.done, 1)
+        at_least(name, jobs / max(last.at - first.at, 1e-9), "/s", bar if name == what else None)
+        line("  the service's CPU for each", 1000 * (last.service - first.service) / jobs, "ms", None)
+        if ended := last.ended - first.ended:
+            line("  its agents' and processes' CPU for each", 1000 * ended / jobs, "ms", None)
 
 
 def cpu_of(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def cpu_of_ended(pid: int) -> float:
+    """Of the children that have ended: of a service, its agents with the processes of their jobs."""
+    times = psutil.Process(pid).cpu_times()
+    return times.children_user + times.children_system
 
 
 def measure(jobs: int) -> None:
@@ -132,23 +166,9 @@ def measure(jobs: int) -> None:
         api.resize(0)
         while sum(api.nodes().values()):
             time.sleep(POLL_S)
-        before = cpu_of(endpoint["pid"])
-        took, moments = submit(endpoint, client.cluster, jobs)
-        spent = cpu_of(endpoint["pid"]) - before
-        at_least(f"{jobs} submissions", jobs / took, "/s", 100)
-        if len(moments) >= 20:
-            tenth = len(moments) // 10
-            at_least("the first tenth of them", 100 * tenth / moments[tenth - 1], "/s", None)
-            at_least("the last tenth", 100 * tenth / (moments[-1] - moments[-tenth - 1]), "/s", None)
-        line("the service's CPU for each", 1000 * spent / jobs, "ms", None)
-        before = cpu_of(endpoint["pid"])
+        print_parts(f"{jobs} submissions", submit(endpoint, client.cluster, jobs), 100)
         api.resize(2)
-        seen = drain(api, jobs)
-        spent = cpu_of(endpoint["pid"]) - before
-        at_least("drained on two nodes", jobs / seen[-1][0], "/s", 20)
-        at_least("the first tenth of them", rate_between(seen, 1, jobs / 10), "/s", None)
-        at_least("the last tenth", rate_between(seen, jobs * 9 / 10, jobs), "/s", None)
-        line("the service's CPU for each", 1000 * spent / jobs, "ms", None)
+        print_parts("drained on two nodes", drain(api, endpoint["pid"], jobs), 20)
         line("database", database_bytes(home) / jobs / 1024, "KiB/job", None)
 
 

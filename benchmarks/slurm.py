@@ -52,15 +52,15 @@ def lacking() -> str:
 
 def measure(jobs: int) -> tuple[float, float]:
     """Seconds for `jobs` calls of sbatch, and from the first of them until the queue was empty."""
-    with _running() as place:
+    with running() as place:
         script = place / "job.sh"
         script.write_text("#!/bin/sh\ntrue\n")
         begun = time.perf_counter()
         for _ in range(jobs):
-            _call(place, "sbatch", "--output=/dev/null", "--chdir=/tmp", str(script))
+            call(place, "sbatch", "--output=/dev/null", "--chdir=/tmp", str(script))
         submitted = time.perf_counter() - begun
         deadline = time.monotonic() + _LIMIT_S
-        while _call(place, "squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING").strip():
+        while call(place, "squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING").strip():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Slurm has not drained {jobs} jobs in {_LIMIT_S:.0f} s")
             time.sleep(0.2)
@@ -68,7 +68,7 @@ def measure(jobs: int) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _running() -> Iterator[Path]:
+def running() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="slurm-benchmark-"))
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -85,7 +85,7 @@ def _running() -> Iterator[Path]:
             _await(lambda: Path("/run/munge/munge.socket.2").exists())
         started.append(_start(place, "slurmctld", "-D", "-f", str(place / "slurm.conf")))
         started.append(_start(place, "slurmd", "-D", "-N", host, "-f", str(place / "slurm.conf")))
-        _await(lambda: "idle" in _call(place, "sinfo", "-h", "-o", "%T"))
+        _await(lambda: "idle" in call(place, "sinfo", "-h", "-o", "%T"))
         yield place
     finally:
         for process in reversed(started):
@@ -104,7 +104,7 @@ def _start(place: Path, *words: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(words, stdout=output, stderr=output, env=_environment(place))
 
 
-def _call(place: Path, *words: str) -> str:
+def call(place: Path, *words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, env=_environment(place), check=False)
     return done.stdout
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from harness.arm import Arm
-from harness.service import clean_environment, ended
+from harness.service import clean_environment, ended, free_ports
 
 ENDPOINT_NAMES = [
     *("arm", "authority", "portal", "proxy", "ca_bundle", "blob", "file", "tenant", "subscription_id"),
@@ -436,6 +436,29 @@ class TestUpOnAHomeWithAService:
         done = service.batchai("up", *words)
         assert done.returncode == 1
         assert f"already runs on this home, with pid {service.endpoint['pid']}" in done.stderr
+
+    def test_it_changes_nothing(self, new_service):
+        service = new_service().up()
+        database = ("control.db", "control.db-wal", "control.db-shm")
+        before = digests(service.home, *database)
+        done = service.batchai("up", "--fsync", "never", "--port", str(free_ports()))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"with pid {service.endpoint['pid']}" in done.stderr
+        assert digests(service.home, *database) == before
+        assert service.batchai("status").returncode == 0
+
+    def test_of_several_started_at_once_one_runs(self, new_service):
+        service = new_service()
+        command = [sys.executable, "-m", "openbatchai.cli", "up", "--detach", "--host", "127.0.0.1"]
+        # With an option, so that finding the other one is an error, too.
+        command += ["--fsync", "never", "--home", str(service.home)]
+        started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+        told = [process.communicate()[1] for process in started]
+        service.read_endpoint()
+        assert sorted(process.returncode for process in started) == [0, 1, 1]
+        refused = f"already runs on this home, with pid {service.endpoint['pid']}"
+        assert sum(refused in words for words in told) == 2
+        assert service.batchai("status").returncode == 0
 
     def test_a_reader_that_has_read_enough_is_no_error(self, service):
         reading, writing = os.pipe()

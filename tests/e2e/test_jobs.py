@@ -237,8 +237,10 @@ class TestSeveralNodes:
         assert len(set(hosts.split(","))) == 3
         assert master.startswith(hosts.split(",")[0])
 
-    def test_every_node_is_prepared_and_the_job_finds_what_its_own_preparation_left(self, three):
+    @pytest.mark.parametrize("image", ["", "tests/python:1"])
+    def test_every_node_is_prepared_and_the_job_finds_what_its_own_preparation_left(self, three, image):
         share = three.arm.service.share(three.share)
+        settings = {"containerSettings": {"imageSourceRegistry": {"image": image}}} if image else {}
         out = three.succeeds(
             "",
             nodeCount=3,
@@ -250,6 +252,7 @@ class TestSeveralNodes:
                 "echo export FROM_BASHRC=read >> ~/.bashrc; "
                 "cd $AZ_BATCHAI_MOUNT_ROOT/afs; mkdir -p prepared; touch prepared/$AZ_BATCH_NODE_ID"
             },
+            **settings,
         )
         nodes = sorted(path.name for path in (share / "prepared").iterdir())
         assert len(nodes) == 3

@@ -226,6 +226,23 @@ def test_kill_of_the_agent(running):
     assert lab.succeeds("echo next") == "next\n"
 
 
+def test_an_agent_that_does_not_answer(running):
+    """Stopped, as by a debugger: the end of its job is found when it goes on, whatever came between."""
+    lab, job, share = running
+    process = psutil.Process(job_pid(share))
+    [agent] = [p for p in process.parents() if "openbatchai" in " ".join(p.cmdline())][:1]
+    agent.suspend()
+    (share / "gate").touch()
+    until(lambda: process.status() == psutil.STATUS_ZOMBIE, "the end of the job's process")
+    lab.arm.service.kill()
+    lab.arm.service.up()
+    assert lab.state(job) == "running"
+    agent.resume()
+    assert lab.finished(job)["executionState"] == "succeeded"
+    assert complete(lines_of(share, job))
+    assert len((share / "starts").read_text().splitlines()) == 1
+
+
 def test_terminate_asked_of_the_service_before_it_died(running):
     lab, job, share = running
     pid = job_pid(share)

@@ -105,3 +105,17 @@ def test_dedicated_nodes_are_not_preempted(lab):
     done = lab.arm.service.batchai("node", "preempt", lab.cluster)
     assert done.returncode != 0
     assert "dedicated" in done.stderr
+
+
+def test_the_idle_time_of_a_cluster(lab):
+    cluster = lab.new_cluster("idle", 0)
+    found = batchai(lab, "cluster", "idle-time", cluster)
+    assert (found["cluster"], found["isOwn"]) == ("idle", False)
+    assert batchai(lab, "cluster", "idle-time", "idle", "0.5")["idleTimeSeconds"] == 0.5
+    assert own(lab, "idleTime", cluster=cluster).json()["isOwn"] is True
+    assert batchai(lab, "cluster", "idle-time", "idle", "default") == found
+    refused = ((["soon"], "neither a number"), (["1", "2"], "at most one"), (["1e12"], "31536000"))
+    for words, reason in refused:
+        done = lab.arm.service.batchai("cluster", "idle-time", "idle", *words)
+        assert done.returncode == 1
+        assert reason in done.stderr

@@ -114,6 +114,37 @@ def test_no_step_follows_one_that_failed(bench, build):
     assert StepKind.TOOLKIT not in {event.step for event in bench.events()}
 
 
+def waiting(build, last="true"):
+    return build.task(build.step("true", StepKind.JOB_PREPARATION), last, waits=True)
+
+
+def until_it_waits(bench):
+    bench.wait(lambda: TaskEventKind.STEP_ENDED in {event.kind for event in bench.events()}, "its first step")
+
+
+def test_a_task_that_waits_goes_on_when_it_may(bench, build):
+    bench.engine.start(waiting(build))
+    until_it_waits(bench)
+    assert StepKind.TOOLKIT not in {event.step for event in bench.events()}
+
+    for _ in range(2):
+        bench.engine.signal("task-1", Signal.GO_ON)
+
+    assert bench.end().fault is None
+    toolkit = [event.kind for event in bench.events() if event.step is StepKind.TOOLKIT]
+    assert toolkit == [TaskEventKind.STEP_STARTED, TaskEventKind.STEP_ENDED]
+
+
+def test_a_task_that_waits_can_be_terminated(bench, build):
+    bench.engine.start(waiting(build))
+    until_it_waits(bench)
+
+    bench.engine.signal("task-1", Signal.TERMINATE)
+
+    assert bench.end().fault.code == Fault.JOB_TERMINATED
+    assert StepKind.TOOLKIT not in {event.step for event in bench.events()}
+
+
 def test_a_task_started_twice_runs_once(bench, build):
     task = build.task("true")
     bench.run(task)

@@ -380,6 +380,22 @@ def test_a_group_goes_with_its_agent(local, build, out, groups):
     assert not is_alive(pid_in(out / "pid"))
 
 
+def test_nothing_is_left_of_an_engine_with_which_nothing_runs(local, open_engine, build, groups):
+    base = groups.of("any").parent
+    local.engine.start(build.task("sleep 1000"))
+    local.until_step(StepKind.TOOLKIT)
+    local.engine.close()
+    assert base.exists()
+
+    local.engine = open_engine()
+    local.engine.signal("task-1", Signal.TERMINATE)
+    local.end()
+    local.wait(lambda: groups.names() == [], "the end of the group")
+    local.engine.close()
+
+    assert not base.exists()
+
+
 def test_what_earlier_tasks_left_is_ended_at_the_start_and_counted(
     local, open_engine, build, out, agent_of, root, groups, caplog
 ):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from openbatchai.domain.errors import Fault
-from openbatchai.domain.ports import Container, StepKind, TaskKind
+from openbatchai.domain.ports import Container, Signal, StepKind, TaskKind
 from openbatchai.engines.interpreters import inspect
 
 MAPPED = Container("mapped/image:1")
@@ -225,6 +225,19 @@ def test_another_image_runs_in_a_container(runtime, local, build, out):
     assert "--shm-size 2g" in calls[0]
     assert calls[-1].startswith("rm --force")
     assert not any("pass-word" in call or "to-ken" in call for call in calls)
+
+
+def test_the_preparation_of_several_nodes_is_done_in_the_jobs_own_container(runtime, local, build):
+    preparation = build.step("true", StepKind.JOB_PREPARATION)
+    local.engine.start(build.task(preparation, "true", container=Container("private/thing:1"), waits=True))
+    local.until_step(StepKind.JOB_PREPARATION)
+
+    local.engine.signal("task-1", Signal.GO_ON)
+
+    assert local.end().fault is None
+    calls = [line.split()[0] for line in Path(f"{runtime}.calls").read_text().splitlines()]
+    # The last `exec` ends what is left in it.
+    assert calls == ["run", "exec", "exec", "exec", "rm"]
 
 
 def test_a_runtime_that_fails_is_quoted(runtime, local, build, root):

@@ -1,22 +1,21 @@
 """Effects are carried out once each, in order, whatever happens in between."""
 
 import threading
+from itertools import pairwise
 
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.engines.fake import FakeEngine
-from openbatchai.loops.reconciler import Reconciler
-from openbatchai.services import jobs
-from openbatchai.services.context import Context
-from openbatchai.services.keeping import Kept
+from openbatchai.services import execution, jobs
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
+from .test_lifecycle import PLACE, job, on, put_cluster, put_job, resize, states
 
 
 class Unreachable(FakeEngine):
     """An engine whose verbs fail while `down`."""
 
     down = False
+    asked = 0
 
     def provision(self, requests):
         self._check_up()
@@ -31,15 +30,9 @@ class Unreachable(FakeEngine):
         super().signal(task_id, signal)
 
     def _check_up(self):
+        self.asked += 1
         if self.down:
             raise OSError("no route to the engine")
-
-
-def on(plane, engine):
-    plane.engine = engine
-    engine.on_change(plane._note)
-    plane.context = Context(**{**vars(plane.context), "engine": engine, "kept": Kept()})
-    plane.reconciler = Reconciler(plane.context)
 
 
 def test_what_failed_is_tried_again_and_then_runs_once(plane):
@@ -51,10 +44,48 @@ def test_what_failed_is_tried_again_and_then_runs_once(plane):
     assert plane.engine.started == []
     assert len(plane.rows("outbox")) == 1
     plane.engine.down = False
+    plane.clock.advance(1)
     plane.settle()
     assert job(plane).execution_state == ExecutionState.SUCCEEDED
     assert len([task for task in plane.engine.started if task.run_id]) == 1
     assert plane.rows("outbox") == []
+
+
+def test_what_keeps_failing_is_tried_and_told_later_and_later(plane, caplog):
+    on(plane, Unreachable(plane.clock, plane.content))
+    plane.engine.down = True
+    put_cluster(plane)
+    plane.settle()
+    tried, told = [], []
+    for _ in range(600):
+        seen = plane.engine.asked
+        # As any commit does, of whatever.
+        execution.carry_out(plane.context, slow=False)
+        tried += [plane.engine.asked - seen]
+        plane.clock.advance(1)
+    told = [record for record in caplog.records if record.name == execution.__name__]
+    assert [bool(record.exc_info) for record in told] == [True, False, False, False, False]
+    assert "failed for the 16. time: OSError: no route to the engine" in told[-1].getMessage()
+    assert max(tried) == 1
+    pauses = [second for second, count in enumerate(tried) if count]
+    assert [after - before for before, after in pairwise(pauses)] == [2, 4, 8, 16] + [30] * 18
+
+    plane.engine.down = False
+    plane.clock.advance(30)
+    plane.settle()
+
+    assert states(plane) == ["idle"]
+
+
+def test_a_clock_set_back_puts_no_retry_off(plane):
+    on(plane, Unreachable(plane.clock, plane.content))
+    plane.engine.down = True
+    put_cluster(plane)
+    plane.settle()
+    plane.engine.down = False
+    plane.clock.advance(-3600)
+    plane.settle()
+    assert states(plane) == ["idle"]
 
 
 def test_a_run_called_off_before_it_started_never_starts(plane):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import literal_column
 
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.jobs import ExecutionState
@@ -12,10 +13,10 @@ from openbatchai.domain.ports import DirectoryEntry
 from openbatchai.domain.storage_accounts import AccountRequest
 from openbatchai.engines.fake import FakeEngine
 from openbatchai.services import accounts, clusters, groups, jobs, operations, outputs
+from openbatchai.store import tables
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_effects import on
-from .test_lifecycle import PLACE, job, put_cluster, put_job, resize, states
+from .test_lifecycle import PLACE, job, on, put_cluster, put_job, resize, states
 
 
 class Unstartable(FakeEngine):
@@ -178,6 +179,24 @@ def test_a_damaged_job_stops_no_other(plane):
     assert job(plane).execution_state == ExecutionState.SUCCEEDED
 
 
+def test_a_damaged_job_that_cannot_be_removed_stops_no_other(plane):
+    put_cluster(plane)
+    damaged = put_job(plane, name="damaged")
+    other = put_job(plane, name="other")
+    plane.settle()
+    broken = (
+        tables.tasks.update().where(tables.tasks.c.job_id == damaged.id).values(fault=literal_column("'{'"))
+    )
+    plane.store.write(lambda unit: unit.connection.execute(broken))
+    for name in ("damaged", "other"):
+        jobs.delete(plane.context, "rg", PLACE, name, "me")
+    put_job(plane)
+    plane.settle()
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
+    assert {row.id for row in plane.rows("jobs")} == {damaged.id, job(plane).id}
+    assert other.id not in {row.id for row in plane.rows("jobs")}
+
+
 def test_an_unusable_node_of_an_autoscale_cluster_leaves_and_takes_its_error_along(plane):
     auto = {"minimumNodeCount": 0, "maximumNodeCount": 1}
     put_cluster(plane, auto=auto)
@@ -219,6 +238,7 @@ class TestAccounts:
         plane.settle()
         assert plane.content.accounts == {"acct"}
         plane.content.failure = None
+        plane.clock.advance(1)
         plane.settle()
         assert plane.content.accounts == set()
 

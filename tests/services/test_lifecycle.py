@@ -7,8 +7,12 @@ import pytest
 from openbatchai.domain.clusters import NodeState
 from openbatchai.domain.errors import ServiceError
 from openbatchai.domain.jobs import ExecutionState
-from openbatchai.domain.ports import DirectoryEntry, StepKind
-from openbatchai.services import clusters, groups, jobs, operations, workspaces
+from openbatchai.domain.ports import DirectoryEntry, NodeRequest, StepKind
+from openbatchai.engines.fake import Behaviour, FakeEngine
+from openbatchai.loops.reconciler import Reconciler
+from openbatchai.services import clusters, execution, groups, jobs, operations, workspaces
+from openbatchai.services.context import Context
+from openbatchai.services.keeping import Kept
 from openbatchai.wire.batchai.versions import LATEST
 
 from .conftest import KEY, cluster_body, job_body
@@ -32,6 +36,14 @@ def resize(plane, count, deallocation="requeue"):
 def job(plane, name="j"):
     [found] = plane.rows("jobs", name=name)
     return found
+
+
+def on(plane, engine):
+    """The same service, started anew on this engine."""
+    plane.engine = engine
+    engine.on_change(plane._note)
+    plane.context = Context(**{**vars(plane.context), "engine": engine, "kept": Kept()})
+    plane.reconciler = Reconciler(plane.context)
 
 
 def states(plane):
@@ -93,6 +105,70 @@ def test_all_nodes_of_a_wide_job_prepare_before_the_master_starts(plane):
         [StepKind.JOB_PREPARATION],
         [StepKind.TOOLKIT],
     ]
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
+
+
+GANG = {
+    "nodes": 3,
+    "jobPreparation": {"commandLine": "true"},
+    "containerSettings": {"imageSourceRegistry": {"image": "private/thing:1"}},
+}
+
+
+def toolkits_begun(plane):
+    events = plane.engine.observe({task.id: 0 for task in plane.engine.started if task.run_id})
+    return [event for event in events if event.step is StepKind.TOOLKIT]
+
+
+def test_containers_of_a_wide_job_stay_from_its_preparation_to_its_end(plane):
+    put_cluster(plane, count=3)
+    put_job(plane, command="sleep 1", **GANG)
+    plane.settle()
+    tasks = [task for task in plane.engine.started if task.run_id]
+    assert [task.continues for task in tasks] == [""] * 3
+    assert all(task.waits and task.container for task in tasks)
+    assert all(row.prepared for row in plane.rows("tasks", run_id=job(plane).run_id))
+    # Those without a process of the job's end at once, the master's runs.
+    [running] = [task for task in tasks if plane.engine.is_running(task.id)]
+    assert {event.task_id for event in toolkits_begun(plane)} == {task.id for task in tasks}
+    plane.engine.finish(running.id, 0)
+    plane.settle()
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
+
+
+def test_a_preparation_that_fails_on_one_node_lets_none_go_on(plane):
+    put_cluster(plane, count=3)
+    plane.settle()
+    failing = iter([0, 7, 0])
+    on(
+        plane,
+        FakeEngine(
+            plane.clock,
+            plane.content,
+            behaviour=lambda task: Behaviour({StepKind.JOB_PREPARATION: next(failing)}),
+        ),
+    )
+    plane.engine.provision([NodeRequest(node.id, 1, 0) for node in plane.rows("nodes")])
+    put_job(plane, **GANG)
+    plane.settle()
+    done = job(plane)
+    assert (done.execution_state, done.exit_code) == (ExecutionState.FAILED, 7)
+    assert done.errors[0]["code"] == "JobPreparationFailed"
+    assert toolkits_begun(plane) == []
+    assert states(plane) == [NodeState.IDLE] * 3
+
+
+def test_a_service_that_died_before_it_let_the_nodes_go_on_does_so(plane):
+    put_cluster(plane, count=3)
+    plane.settle()
+    put_job(plane, **GANG)
+    # The job's start; its tasks' preparation, which lets them go on; and no effect of that.
+    plane.reconciler.step()
+    events = execution.observe(plane.context)
+    plane.store.write(lambda unit: plane.reconciler.decide(unit, events))
+    assert {effect.kind for effect in plane.rows("outbox")} == {"letGoOn"}
+    on(plane, plane.engine)
+    plane.settle()
     assert job(plane).execution_state == ExecutionState.SUCCEEDED
 
 

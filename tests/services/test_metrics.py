@@ -6,10 +6,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from openbatchai.domain.ports import Sample
-from openbatchai.services import usage
+from openbatchai.services import clusters, preemption, usage
 from openbatchai.services.metrics import Metrics
 
-from .test_lifecycle import put_cluster, put_job
+from .conftest import cluster_body
+from .test_hazards import Stubborn
+from .test_lifecycle import on, put_cluster, put_job, resize
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,7 +36,7 @@ def metrics(plane):
 
 
 def test_the_names_are_azures(metrics):
-    words = ("Total", "Active", "Idle", "Unusable", "Leaving")
+    words = ("Total", "Active", "Idle", "Unusable", "Preempted", "Leaving")
     azures = {f"{word} {what}" for word in words for what in ("Nodes", "Cores")}
     assert azures | {"Job Submitted", "Job Completed", "Quota Utilization Percentage"} <= helps(metrics)
 
@@ -66,6 +68,41 @@ def test_jobs_are_counted_once_from_the_start_on(plane, metrics):
     later = Metrics(plane.context)
     later.start()
     assert values(later)["batchai_jobs_submitted_total",] == 0
+
+
+def test_nodes_that_were_taken_away_and_are_not_gone_yet(plane, metrics):
+    on(plane, Stubborn(plane.clock, plane.content))
+    body = cluster_body(count=2, size="STANDARD_D3")
+    body.spec["vmPriority"] = "lowpriority"
+    clusters.put(plane.context, "rg", "ws", "c", body, "me")
+    put_job(plane, command="sleep 10")
+    plane.settle()
+    [task] = plane.engine.runs()
+    [node] = [node for node in plane.rows("nodes") if node.state == "running"]
+    preemption.preempt(plane.context, "c", node.id, "somebody")
+    plane.settle()
+
+    found = values(metrics)
+
+    assert (found["batchai_preempted_nodes", "c"], found["batchai_preempted_cores", "c"]) == (1, 4)
+    assert (found["batchai_total_nodes", "c"], found["batchai_active_nodes", "c"]) == (3, 1)
+    plane.engine.finish(task, 143)
+    plane.settle()
+    for _ in range(2):
+        found = values(metrics)
+        assert (found["batchai_preempted_nodes", "c"], found["batchai_total_nodes", "c"]) == (0, 2)
+        assert found["batchai_preemptions_total",] == 1
+
+
+def test_who_is_not_needed_any_more_was_not_preempted(plane, metrics):
+    on(plane, Stubborn(plane.clock, plane.content))
+    put_cluster(plane)
+    put_job(plane, command="sleep 10")
+    plane.settle()
+    resize(plane, 0, "waitforjobcompletion")
+    plane.settle()
+    found = values(metrics)
+    assert (found["batchai_preempted_nodes", "c"], found["batchai_total_nodes", "c"]) == (0, 1)
 
 
 def test_the_use_of_a_quota(plane, metrics):

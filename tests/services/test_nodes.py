@@ -6,8 +6,8 @@ from openbatchai.engines.fake import FakeEngine
 from openbatchai.services import clusters
 from openbatchai.wire.batchai.versions import LATEST
 
-from .test_effects import on
-from .test_lifecycle import job, put_cluster, put_job, resize
+from .conftest import KEY
+from .test_lifecycle import job, on, put_cluster, put_job, resize
 from .test_lifecycle import states as node_states
 
 SETUP = {"setupTask": {"commandLine": "exit 6", "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/afs"}}
@@ -36,6 +36,31 @@ def test_an_unusable_node_is_replaced_so_often_and_then_stays(plane):
     assert len(plane.rows("clusters")[0].errors) == 1
     first = plane.story("node", seen[0])
     assert [event for event, _ in first][-3:] == ["preparationFailed", "release", "released"]
+
+
+def test_the_name_of_a_node_tells_nothing_of_its_neighbours(plane):
+    put_cluster(plane, count=3)
+    plane.settle()
+    serials = {node.id.partition("_")[0] for node in plane.rows("nodes")}
+    assert len(serials) == 3
+
+
+def test_an_autoscale_cluster_tries_on_at_a_bounded_rate_and_goes_on_when_the_cause_is_gone(plane):
+    put_cluster(plane, auto={"minimumNodeCount": 0, "maximumNodeCount": 20})
+    plane.content.key = "another"
+    put_job(plane)
+    plane.settle()
+    for number in range(1, 6):
+        plane.clock.advance(REPLACEMENT_PAUSES[-1].total_seconds())
+        plane.settle()
+        assert node_states(plane) == ["unusable"]
+        assert f"(for the {number}. time)" in plane.rows("events", kind="node", event="release")[-1].reason
+
+    plane.content.key = KEY
+    plane.clock.advance(REPLACEMENT_PAUSES[-1].total_seconds())
+    plane.settle()
+
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
 
 
 def test_the_story_of_a_replaced_node_tells_why_and_by_whom(plane):

@@ -6,9 +6,8 @@ from openbatchai.domain.errors import ServiceError
 from openbatchai.services import clusters, preemption
 
 from .conftest import cluster_body
-from .test_effects import on
 from .test_hazards import Stubborn
-from .test_lifecycle import job, put_cluster, put_job, states
+from .test_lifecycle import job, on, put_cluster, put_job, states
 
 
 @pytest.fixture

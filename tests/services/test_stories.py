@@ -3,7 +3,7 @@
 import pytest
 
 from openbatchai.domain.errors import ServiceError
-from openbatchai.services import clusters, jobs, stories, workspaces
+from openbatchai.services import clusters, jobs, retention, stories, workspaces
 from openbatchai.wire.batchai.versions import LATEST
 
 from .conftest import SUBSCRIPTION, job_body
@@ -193,3 +193,85 @@ def test_every_transition_says_who_made_it(plane):
     actors = {(event.kind, event.event): event.actor for event in events}
     assert actors["job", "terminate"] == actors["run", "stop"] == "somebody"
     assert actors["job", "nodesAllotted"] == "service"
+
+
+WS = "/resourceGroups/rg/providers/Microsoft.BatchAI/workspaces/ws"
+
+
+@pytest.fixture
+def deleted(plane):
+    """A job and a cluster of one node that were, and are no more. Returns what their stories were."""
+    put_cluster(plane)
+    put_job(plane)
+    plane.settle()
+    before = {name: stories.events(plane.context, name, 1000, all_of_it=True)[1] for name in ("j", "c")}
+    jobs.delete(plane.context, "rg", PLACE, "j", "me")
+    clusters.delete(plane.context, "rg", "ws", "c", "me")
+    plane.settle()
+    assert (plane.rows("jobs"), plane.rows("clusters"), plane.rows("nodes")) == ([], [], [])
+    return before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("j", "J"), ("j", f"{WS}/experiments/EX/jobs/j"), ("c", "c"), ("c", f"{WS}/clusters/C")],
+)
+def test_the_story_of_what_was_deleted_is_found_by_its_name(plane, deleted, name, text):
+    found, events = stories.events(plane.context, text, 1000, all_of_it=True)
+    assert found.name == name
+    assert events[: len(deleted[name])] == deleted[name]
+    assert {event.kind for event in deleted[name]} == (
+        {"job", "run", "task"} if name == "j" else {"cluster", "node"}
+    )
+    own = [event.event for event in events if event.kind == found.kind]
+    assert own[-1] == "removed"
+    assert "delete" in own
+    assert told(plane, text)[0] == found.kind
+
+
+def test_a_name_that_is_used_again_is_that_of_the_present_one(plane, deleted):
+    put_cluster(plane)
+    plane.settle()
+    [node] = plane.rows("nodes")
+    again = stories.events(plane.context, "c", 1000, all_of_it=True)[1]
+    assert {event.object_id for event in again if event.kind == "node"} == {node.id}
+    assert not {event.id for event in again} & {event.id for event in deleted["c"]}
+    clusters.delete(plane.context, "rg", "ws", "c", "me")
+    plane.settle()
+    last = stories.events(plane.context, "c", 1000, all_of_it=True)[1]
+    assert last[: len(again)] == again
+
+
+def test_whole_workspaces_are_found_with_what_they_held(plane, deleted):
+    workspaces.delete(plane.context, "rg", "ws", "me")
+    plane.settle()
+    assert told(plane, WS)[1][-1] == ("workspace", "removed")
+    assert told(plane, f"{WS}/experiments/ex")[1][-1] == ("experiment", "removed")
+    assert told(plane, f"{WS}/experiments/ex/jobs/j")[0] == "job"
+
+
+def test_several_of_a_name_that_were_deleted_are_told_apart(plane, deleted):
+    put_cluster(plane)
+    workspaces.put_experiment(plane.context, "rg", "ws", "other", "me")
+    jobs.put(plane.context, "rg", ("ws", "other"), "j", job_body(), 0, "2018", "me")
+    jobs.delete(plane.context, "rg", ("ws", "other"), "j", "me")
+    plane.settle()
+    with pytest.raises(ServiceError) as refused:
+        told(plane, "j")
+    paths = [f"{WS}/experiments/{name}/jobs/j" for name in ("ex", "other")]
+    assert all(path in refused.value.message for path in paths)
+    assert [told(plane, path)[0] for path in paths] == ["job", "job"]
+
+
+def test_what_is_deleted_does_not_wait(plane, deleted):
+    with pytest.raises(ServiceError) as refused:
+        stories.waiting(plane.context, "j")
+    assert (refused.value.status, refused.value.message) == (404, "The job 'j' is deleted.")
+
+
+def test_stories_of_what_was_deleted_go_with_their_events(plane, deleted):
+    plane.clock.advance(91 * 86400)
+    retention.prune(plane.context)
+    with pytest.raises(ServiceError) as refused:
+        told(plane, "j")
+    assert refused.value.status == 404

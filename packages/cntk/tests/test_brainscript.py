@@ -12,6 +12,7 @@ import pytest
 from cntk.brainscript.command import main
 from cntk.brainscript.config import ConfigError, load
 from cntk.brainscript.layers import network
+from cntk.internal.graph import preorder
 
 # A convolutional network as the recipes have it, for 8 by 8 digits.
 RECIPE = """# A small one.
@@ -256,3 +257,83 @@ def test_mistakes_end_with_a_message(folder: Path, capfd: pytest.CaptureFixture[
     ):
         assert main(arguments) != 0
         assert message in capfd.readouterr().err
+
+
+DEEPER = """command = fit:check
+dataDir = "nowhere" ; modelPath = "Models/deeper"
+method = DataParallelSGD
+fit = {
+    action = "train"
+    BrainScriptNetworkBuilder = {
+        shape = 4:4:3 ; classes = 10
+        Centre{m,f} = x => f .* (x - m)       # a function of functions
+        Stack {channels, window} = Sequential (
+            ConvolutionalLayer {channels, window, pad=true, bias=false} :
+            BatchNormalizationLayer {spatialRank = 2} :
+            ReLU :
+            MaxPoolingLayer {(2:2), stride = (2:2)}
+        )
+        net(x) = {
+            low = Sequential (Centre {8, 1/16} : Stack {4, (3:3)}) (x)
+            h = DenseLayer {12, activation=ReLU, init="gaussian", initValueScale=1.5} (low)
+            z = LinearLayer {classes} (Dropout (h))
+        }
+        features = Input {shape}
+        labels = Input {classes}
+        out = net (features)
+        away = labels - out.z
+        rmse = Sqrt (ReduceSum (away .* away, axis=1) / classes)
+        ce = CrossEntropyWithSoftmax (labels, out.z)
+        errs = ClassificationError (labels, out.z)
+        top3 = ClassificationError (labels, out.z, topN=3)  # only for the check
+        featureNodes = (features) ; labelNodes = (labels)
+        criterionNodes = (ce) ; evaluationNodes = (rmse) ; outputNodes = (out.z)
+    }
+    SGD = {
+        epochSize = 0 ; minibatchSize = 16 ; maxEpochs = 2
+        learningRatesPerSample = 0.002*10:0.0005
+        momentumAsTimeConstant = 0*1:607.44
+        L2RegWeight = 0.002 ; dropoutRate = 0*1:0.5 ; numMBsToShowResult = 100
+        ParallelTrain = [
+            parallelizationMethod = $method$ ; distributedMBReading = "true"
+            DataParallelSGD = [ gradientBits = 32 ]
+        ]
+    }
+    reader = { file = "$DataDir$/rows.txt" ; input = {
+        features = { dim = 48 ; format = "dense" } ; labels = { dim = 10 ; format = "dense" } } }
+}
+check = {
+    action = "eval" ; minibatchSize = 16 ; evalNodeNames = errs:top3
+    reader = { file = "$DataDir$/rows.txt" ; input = {
+        features = { dim = 48 ; format = "dense" } ; labels = { dim = 10 ; format = "dense" } } }
+}
+"""
+
+
+def test_records_reductions_rates_of_dropout_and_nodes_to_evaluate(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    with (tmp_path / "rows.txt").open("w") as file:
+        for i in range(40):
+            label, pixels = np.eye(10, dtype=int)[i % 10], rng.integers(0, 17, 48)
+            file.write(f"|labels {' '.join(map(str, label))} |features {' '.join(map(str, pixels))}\n")
+    (tmp_path / "deeper.cntk").write_text(DEEPER)
+    monkeypatch.chdir(tmp_path)
+    assert main(["configFile=deeper.cntk", f"dataDir={tmp_path}"]) == 0
+    log = capfd.readouterr().err
+    assert log.count("Finished Epoch[") == 2
+    assert re.search(r"ce = [0-9.]+ \* 40; rmse = [0-9.]+ \* 40; totalSamplesSeen = 80", log)
+    found = re.search(
+        r"Final Results: Minibatch\[1-3\]: errs = ([0-9.]+)% \* 40; top3 = ([0-9.]+)% \* 40", log
+    )
+    assert found is not None
+    assert float(found[2]) <= float(found[1])
+    model = C.load_model("Models/deeper")
+    rates = {f.raw_attributes["dropoutRate"] for f in preorder(model.root_function) if f.op_name == "Dropout"}
+    assert rates == {0.5}
+    assert (
+        main(["configFile=deeper.cntk", f"dataDir={tmp_path}", "command=check", "check=[evalNodeNames=no]"])
+        == 1
+    )
+    assert "no node 'no' to evaluate" in capfd.readouterr().err

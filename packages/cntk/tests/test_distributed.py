@@ -90,7 +90,7 @@ def test_two_workers_are_equal_to_one_process(tmp_path: Path, monkeypatch: pytes
     one, alone = tmp_path / "one", tmp_path / "alone"
     for folder, learner in ((one, "plain"), (alone, "parallel")):
         folder.mkdir()
-        C.cntk_py.set_fixed_random_seed(1)  # the seeds a new process begins with
+        C.cntk_py.reset_random_seed(1)  # the seeds a new process begins with
         monkeypatch.setattr(sys, "argv", ["train.py", str(folder), learner])
         exec(compile(SCRIPT, "train.py", "exec"), {})
     two = start(tmp_path, LAUNCH, "parallel")
@@ -162,7 +162,8 @@ def test_a_launch_that_is_ended_ends_its_processes_and_leaves_no_file(tmp_path: 
     script = tmp_path / "wait.py"
     script.write_text(
         "import os, time, cntk\nfrom cntk.internal import workers\nworkers.connect()\n"
-        "print(os.getpid(), flush=True)\ntime.sleep(1000)\n"
+        # In one write: the lines of two workers must not mix.
+        "os.write(1, f'{os.getpid()}\\n'.encode())\ntime.sleep(1000)\n"
     )
     temporary = tmp_path / "tmp"
     temporary.mkdir()

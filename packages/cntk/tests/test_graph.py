@@ -210,16 +210,21 @@ def test_seeds() -> None:
         z = C.layers.Sequential([C.layers.Dense(4), C.layers.Dense(4)])(C.input_variable(4))
         return [p.value for p in z.parameters if p.name == "W"]
 
-    C.cntk_py.set_fixed_random_seed(3)
+    C.cntk_py.reset_random_seed(3)
     first = draw()
     other = draw()
-    _cntk_py.set_fixed_random_seed(3)
+    _cntk_py.reset_random_seed(3)
     again = draw()
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
-    # Everything gets the fixed seed, so layers of one shape begin with the same values.
-    np.testing.assert_array_equal(first[0], first[1])
+        assert not np.array_equal(a, c)
+    assert not np.array_equal(first[0], first[1])
+    # As in CNTK, a fixed seed is the seed of everything.
+    C.cntk_py.set_fixed_random_seed(3)
+    same = draw()
+    np.testing.assert_array_equal(*same)
+    np.testing.assert_array_equal(same[0], first[1])
+    C.cntk_py.reset_random_seed(1)
     fixed = [C.parameter((3, 3), init=C.glorot_uniform(seed=5)).value for _ in range(2)]
     np.testing.assert_array_equal(*fixed)
 

@@ -115,8 +115,8 @@ def test_mistakes(ten: Path) -> None:
         source(ten, max_samples=5, max_sweeps=1)
     with pytest.raises(AttributeError, match="record has no attribute 'nosuch'"):
         _ = source(ten).streams.nosuch
-    with pytest.raises(NotImplementedError, match=r"truncation_length=\) is not available"):
-        source(ten, truncation_length=2)
+    with pytest.raises(RuntimeError, match="truncation and frame mode are mutually exclusive"):
+        source(ten, truncation_length=2, frame_mode=True)
     with pytest.raises(ValueError, match="partition 2 of 2 does not exist"):
         source(ten).next_minibatch(4, num_data_partitions=2, partition_index=2)
 

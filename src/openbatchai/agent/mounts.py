@@ -72,6 +72,11 @@ def _run_command(
     is never logged; what it prints is."""
     path = mount["path"]
     os.makedirs(path, exist_ok=True)
+    if os.path.realpath(path) != os.path.normpath(path):
+        # What mounts may be root, and others may add to the directory that this is in.
+        details = [("Info", f"{path} is a link, or behind one")]
+        message = "Unable to mount the unmanaged file system"
+        raise faults.TaskFailed(faults.UNMANAGED_MOUNT, message, details, exit_code=-1)
     output = os.path.join(spec["directory"], "mount.txt")
     script = mount["command"] + ' "$OPENBATCHAI_MOUNT_PATH"'
     variables = {**_of_command(environment, spec), "OPENBATCHAI_MOUNT_PATH": path}

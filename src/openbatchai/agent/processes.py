@@ -19,6 +19,7 @@ _CLEANUP_LIMIT_S = 60.0
 _LOOK_AGAIN_S = 0.05
 _DAY_S = 86400.0
 _LOOK_PAUSE_S = 1.0
+_FILE_PAUSE_S = 0.2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _DEFAULTS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -40,6 +41,7 @@ class Processes:
         self._exits: dict[int, int] = {}
         self._spared: frozenset[int] = frozenset()
         self._look: Callable[[], None] | None = None
+        self._is_terminated = False
 
     def start(
         self,
@@ -82,13 +84,26 @@ class Processes:
     def next_exit(self, among: set[int]) -> tuple[int, int]:
         """Wait for the first of these processes to end: its pid and exit code.
 
-        Raises TaskFailed when the task is terminated or its time is over.
+        Raises TaskFailed when the task is terminated or its time is over. A process that had ended before is
+        told all the same: both signals may be there at once, and TERM, the lower number, comes first.
         """
         while True:
             self._reap()
             for pid in among & self._exits.keys():
                 return pid, self._exits.pop(pid)
+            self.go_on()
             self._wait()
+
+    def wait_for(self, path: str) -> None:
+        """Until somebody made the file. Raises TaskFailed as `next_exit` does."""
+        while not os.path.exists(path):
+            self.go_on()
+            self._wait(_FILE_PAUSE_S)
+
+    def go_on(self) -> None:
+        """Raises TaskFailed when the task was terminated meanwhile."""
+        if self._is_terminated:
+            raise faults.terminated()
 
     def look_each_second(self, look: Callable[[], None]) -> None:
         """While waiting for a process; what it raises ends the wait."""
@@ -97,6 +112,7 @@ class Processes:
     def begin_cleanup(self) -> None:
         """From now on neither the task's own limit nor a termination interrupts, only a last limit."""
         self._awaited = (signal.SIGCHLD,)
+        self._is_terminated = False
         self._look = None
         self._limit_s = _CLEANUP_LIMIT_S
         self._deadline = tree.now() + _CLEANUP_LIMIT_S
@@ -139,24 +155,22 @@ class Processes:
         chosen = {pid for root in roots & set(below) for pid in (root, *tree.descendants(root))}
         return [pid for pid in below if pid in chosen]
 
-    def _wait(self) -> None:
+    def _wait(self, pause_s: float = _DAY_S) -> None:
         if self._look is not None:
             self._look()
-        if self._deadline is None and self._look is None:
+            pause_s = min(pause_s, _LOOK_PAUSE_S)
+        if self._deadline is None and pause_s == _DAY_S:
             received = signal.sigwaitinfo(self._awaited)
         else:
             left = _DAY_S if self._deadline is None else self._deadline - tree.now()
             if left <= 0:
                 raise faults.too_long(self._limit_s or 0)
             # Awake once a day at least: limits may be larger than a timespec holds.
-            in_time = signal.sigtimedwait(
-                self._awaited, min(left, _DAY_S if self._look is None else _LOOK_PAUSE_S)
-            )
+            in_time = signal.sigtimedwait(self._awaited, min(left, pause_s))
             if in_time is None:
                 return
             received = in_time
-        if received.si_signo == signal.SIGTERM:
-            raise faults.terminated()
+        self._is_terminated = self._is_terminated or received.si_signo == signal.SIGTERM
 
     def _has_children(self) -> bool:
         try:

@@ -48,14 +48,16 @@ class Report:
         self._logs.append(log)
 
     def event(self, kind: str, step: str | None = None, exit_code: int | None = None) -> None:
+        """For the engine's next look: one comes with each step's poke, with the agent's end, and now and
+        then. Looks are not free."""
         record = self._record(kind, step, exit_code)
         # On a full disk the step goes untold; what decides is the end, which waits for room.
         with contextlib.suppress(OSError):
             os.write(self._events, json.dumps(record).encode() + b"\n")
-        self.poke()
 
     def end(self, exit_code: int | None, fault: tuple[str, str, list[tuple[str, str]]] | None) -> None:
-        """Wipe the secrets, then publish the end: who sees it finds nothing secret any more."""
+        """Wipe the secrets, then publish the end: who sees it finds nothing secret any more. A listening
+        engine is told by the end of this process, which has nothing left to do."""
         record = self._record("ended", None, exit_code)
         if fault:
             code, message, details = fault
@@ -73,7 +75,6 @@ class Report:
                 if error.errno not in _NO_ROOM:
                     raise
                 time.sleep(_ROOM_PAUSE_S)
-        self.poke()
 
     def poke(self) -> None:
         """Tell a listening engine to look; nobody listening is fine."""

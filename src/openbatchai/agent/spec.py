@@ -17,6 +17,7 @@ identity                           set last, by which processes of a lost agent 
 mounts                             level, path, what (for the log), target (or null: run `command`)
 directories, files, log            to be made; their paths may refer to variables
 emptied                            output files begin empty: where the run notes which did; or null
+waits                              no step after the first begins before the engine says so
 steps                              kind, processes: command_line, stdout, stderr, environment, service
 container                          null, or name, image, runtimes, client_environment (of the runtime's
                                    own program), volumes, gpus, shm_size, login

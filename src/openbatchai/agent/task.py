@@ -18,6 +18,7 @@ from openbatchai.agent.user import acting_as
 
 OUTPUTS = "outputs.json"
 TERMINATE = "terminate"
+GO_ON = "go-on"
 
 
 def carry_out(directory: str) -> None:
@@ -97,7 +98,10 @@ class Run:
         if spec["output_bytes"]:
             self._processes.look_each_second(self._check_output)
         exit_code: int | None = None
-        for step in steps:
+        for number, step in enumerate(steps):
+            if number and spec.get("waits"):
+                self._report.say("Waiting for the preparation of the job's other nodes")
+                self._processes.wait_for(os.path.join(self._directory, GO_ON))
             exit_code = self._carry_out_step(step)
         return exit_code
 
@@ -162,6 +166,7 @@ class Run:
     def _carry_out_step(self, step: Json) -> int:
         """Run the step's processes side by side; raises TaskFailed at the first non-zero exit."""
         kind = step["kind"]
+        self._processes.go_on()
         self._report.event("stepStarted", kind)
         deciding: dict[int, Json] = {}
         services: set[int] = set()
@@ -171,6 +176,7 @@ class Run:
                 services.add(pid)
             else:
                 deciding[pid] = process
+        self._report.poke()
         while deciding:
             pid, code = self._processes.next_exit(set(deciding))
             process = deciding.pop(pid)

@@ -154,6 +154,21 @@ examples:
     - name: One of a cluster's nodes, whichever
       text: batchai node preempt mycluster
 """
+helps["cluster"] = """
+type: group
+short-summary: What of clusters Azure's own commands have no place for.
+"""
+helps["cluster idle-time"] = """
+type: command
+short-summary: Show or set how long an autoscale cluster keeps an idle node.
+long-summary: >
+    Without a time of its own a cluster has that of the home, `idleTimeoutSeconds` of config.json.
+examples:
+    - name: Keep idle nodes for an hour
+      text: batchai cluster idle-time mycluster 3600
+    - name: As long as the home says
+      text: batchai cluster idle-time mycluster default
+"""
 helps["why"] = """
 type: command
 short-summary: "Say why a job waits: its place in the queue, what it needs, what is free."
@@ -194,6 +209,8 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
         with CommandGroup(self, "node", "openbatchai.cli.node#{}") as group:
             group.command("list", "list_nodes", table_transformer=tables.nodes)
             group.command("preempt", "preempt_node", table_transformer=tables.node)
+        with CommandGroup(self, "cluster", "openbatchai.cli.cluster#{}") as group:
+            group.command("idle-time", "idle_time")
         with CommandGroup(self, "secret", "openbatchai.cli.secret#{}") as group:
             group.command("set", "set_secret")
             group.command("list", "list_secrets")
@@ -267,6 +284,13 @@ class _Loader(CLICommandsLoader):  # type: ignore[misc]
                 nargs="+",
                 help="CLUSTER: its name or resource id. NODE: the id of one of its nodes, as `batchai node "
                 "list` shows it; without it, one at random.",
+            )
+        with ArgumentsContext(self, "cluster idle-time") as c:
+            c.positional(
+                "words",
+                metavar="CLUSTER [SECONDS]",
+                nargs="+",
+                help="CLUSTER: its name or resource id. SECONDS: a number, or `default` for the home's.",
             )
         with ArgumentsContext(self, "why") as c:
             c.positional("name", metavar="JOB", help="The job's name, or its resource id.")

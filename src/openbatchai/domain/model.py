@@ -86,6 +86,8 @@ class Cluster:
     errors: list[Json]
     setup_suffix: str
     secrets: Json = field(repr=False)
+    # How long it keeps an idle node, where it has a time of its own.
+    idle_s: float | None = None
 
 
 @dataclass
@@ -174,7 +176,8 @@ class Run:
 
 @dataclass
 class Task:
-    """One task as the control plane knows it; `sequence` is that of the last applied event."""
+    """One task as the control plane knows it; `sequence` is that of the last applied event, `prepared` says
+    that its job preparation is done."""
 
     id: str
     kind: str
@@ -190,6 +193,7 @@ class Task:
     exit_code: int | None = None
     fault: Json | None = None
     ended_at: datetime | None = None
+    prepared: bool = False
 
 
 @dataclass

@@ -70,7 +70,9 @@ class Settle:
 
 Decision = SetTarget | AddNodes | ReleaseNode | ReplaceNode | VacateNode | StartJob | Settle
 
-# An unusable node is replaced as often as there are pauses here; what failed may be over by then.
+# An unusable node is replaced as often as there are pauses here; what failed may be over by then. In an
+# autoscale cluster the last pause is that before every later one: nobody resizes it by hand, and its queue is
+# to go on by itself when the cause is gone.
 REPLACEMENT_PAUSES = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=6))
 
 # Who goes first when a cluster shrinks.
@@ -136,10 +138,11 @@ def _to_replace(cluster: ClusterView) -> list[tuple[NodeView, datetime]]:
     """Unusable nodes that will be replaced, and when."""
     if not _wants_replacements(cluster):
         return []
+    last = len(REPLACEMENT_PAUSES) - 1
     return [
-        (node, node.since + REPLACEMENT_PAUSES[node.attempt])
+        (node, node.since + REPLACEMENT_PAUSES[min(node.attempt, last)])
         for node in sorted(cluster.of(NodeState.UNUSABLE), key=lambda node: node.id)
-        if node.attempt < len(REPLACEMENT_PAUSES)
+        if node.attempt <= last or cluster.scale.automatic
     ]
 
 
@@ -151,13 +154,8 @@ def _wants_replacements(cluster: ClusterView) -> bool:
 
 
 def _given_up(cluster: ClusterView, node: NodeView, idle_timeout: timedelta) -> datetime | None:
-    """When an autoscale cluster gives an unusable node up; None for one that will be replaced before. What is
-    still needed begins anew then, so that the longest pause comes first, however short the timeout."""
-    if not _wants_replacements(cluster):
-        return node.since + idle_timeout
-    if node.attempt < len(REPLACEMENT_PAUSES):
-        return None
-    return node.since + max(idle_timeout, REPLACEMENT_PAUSES[-1])
+    """When an autoscale cluster gives an unusable node up; None for one that will be replaced."""
+    return None if _wants_replacements(cluster) else node.since + idle_timeout
 
 
 def _sorted(cluster: ClusterView) -> list[NodeView]:
@@ -171,14 +169,16 @@ def _on_duty(cluster: ClusterView) -> int:
 
 
 def target_of(cluster: ClusterView, now: datetime, idle_timeout: timedelta) -> int:
-    """Autoscale: grow to the demand at once, shrink by the nodes that have been idle too long."""
+    """Autoscale: grow to the demand at once, shrink by the nodes that have been idle too long.
+
+    It does not grow around unusable nodes: they are replaced, each after its pause. What fails on one node
+    mostly does so on the next, and the cluster would be at its maximum at once.
+    """
     scale = cluster.scale
     if not scale.automatic:
         return scale.maximum
     spent = len(_spent(cluster, now, idle_timeout))
-    # An unusable node still counts as one of the cluster's, but no job can have it.
-    useless = len(cluster.of(NodeState.UNUSABLE)) - spent
-    demand = len(cluster.of(NodeState.RUNNING)) + useless + cluster.queue.nodes_wanted(scale.maximum)
+    demand = len(cluster.of(NodeState.RUNNING)) + cluster.queue.nodes_wanted(scale.maximum)
     if demand >= cluster.target:
         return min(max(demand, scale.minimum), scale.maximum)
     expired = spent + sum(node.since + idle_timeout <= now for node in cluster.of(NodeState.IDLE))

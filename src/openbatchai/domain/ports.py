@@ -197,7 +197,8 @@ class Task:
     empties it, the others append. Otherwise what is in them is kept. `run_id` is shared by the tasks of one
     run; `job_path` is the job's place under a shared job root,
     e.g. "ws/exp/job". `continues` is the ended task of the run, on the same node, whose home, job
-    temp and packages this one finds as that one left them.
+    temp and packages this one finds as that one left them. One that `waits` begins no step after its first
+    before it is signalled to go on.
     """
 
     id: str
@@ -216,6 +217,7 @@ class Task:
     run_id: str = ""
     job_path: str = ""
     continues: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,10 @@ class Sample:
 
 
 class Signal(StrEnum):
+    """GO_ON is for a task that `waits`."""
+
     TERMINATE = "terminate"
+    GO_ON = "goOn"
 
 
 @dataclass(frozen=True)

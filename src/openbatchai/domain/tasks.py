@@ -106,10 +106,12 @@ def node_preparation(task_id: str, node_id: str, cluster: Cluster) -> Task:
 def run_phases(spec: Json, node_count: int) -> tuple[tuple[StepKind, ...], ...]:
     """The steps of each phase of a run; a phase starts when all nodes have done the one before.
 
-    One node needs one phase only: its agent does the steps in order by itself.
+    One node needs one phase only: its agent does the steps in order by itself. So do those of several nodes
+    with containers, which wait for each other in between: what the preparation did is there for the job only
+    in the same container.
     """
     preparation = (StepKind.JOB_PREPARATION,) if spec.get("jobPreparation") else ()
-    if node_count == 1 or not preparation:
+    if node_count == 1 or not preparation or spec.get("containerSettings"):
         return ((*preparation, StepKind.TOOLKIT),)
     return (preparation, (StepKind.TOOLKIT,))
 
@@ -117,7 +119,7 @@ def run_phases(spec: Json, node_count: int) -> tuple[tuple[StepKind, ...], ...]:
 def nodes_of_phase(spec: Json, phase: int, nodes: Sequence[NodeFacts]) -> list[int]:
     """Positions of the nodes that have anything to do in this phase; the master always has."""
     steps = run_phases(spec, len(nodes))[phase]
-    if StepKind.TOOLKIT not in steps:
+    if StepKind.JOB_PREPARATION in steps:
         return list(range(len(nodes)))
     return [i for i, group in enumerate(processes(spec, nodes)) if group or i == 0]
 
@@ -165,6 +167,7 @@ def run_task(
         run_id=job.run_id,
         job_path=path,
         continues=continues,
+        waits=len(nodes) > 1 and len(steps) > 1,
     )
 
 

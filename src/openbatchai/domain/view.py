@@ -20,6 +20,7 @@ class ClusterChange:
     target: int
     deleting: bool
     resizing: bool
+    idle_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class RunView:
 
 
 class ClusterView:
-    """One cluster with its nodes by state, its queue and its runs by their job."""
+    """One cluster with its nodes by state, its queue and its runs by their job. `idle_s` is how long it keeps
+    an idle node, where that is its own."""
 
     def __init__(
         self,
@@ -118,8 +120,10 @@ class ClusterView:
         nodes: Iterable[NodeView] = (),
         queue: Iterable[QueuedJob] = (),
         runs: Iterable[tuple[int, RunView]] = (),
+        idle_s: float | None = None,
     ) -> None:
         self.id = id
+        self.idle_s = idle_s
         self.scale = scale
         self.target = target
         self.deleting = deleting
@@ -200,6 +204,7 @@ class View:
             cluster = self.clusters[change.id] = ClusterView(change.id, change.scale, change.target)
         cluster.scale, cluster.target = change.scale, change.target
         cluster.deleting, cluster.resizing = change.deleting, change.resizing
+        cluster.idle_s = change.idle_s
         self.changed.add(change.id)
 
     def _take_node(self, change: NodeChange) -> None:

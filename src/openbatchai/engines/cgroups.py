@@ -25,7 +25,13 @@ class ControlGroups:
         """Where the group of a task is, by the name of its directory; its agent makes it."""
         return self._base / name
 
+    def close(self) -> None:
+        """Nothing of an engine with which nothing runs is left; an agent that begins makes what it needs."""
+        remove(self._base)
+
     def names(self) -> list[str]:
+        if not self._base.exists():
+            return []
         return [entry.name for entry in self._base.iterdir() if entry.is_dir()]
 
 

@@ -22,6 +22,7 @@ from openbatchai.domain.ports import (
     NoRoomError,
     Sample,
     Signal,
+    Step,
     StepKind,
     StorageContent,
     StorageService,
@@ -84,6 +85,7 @@ class FakeEngine:
         self._clock = clock
         self._storage = storage
         self._behaviour = behaviour
+        self._waiting: dict[str, Behaviour] = {}
         self._capabilities = EngineCapabilities("fake", cores, gpus, 64 * 2**30)
         self._nodes: dict[str, NodeFacts] = {}
         self.file_servers: set[str] = set()
@@ -138,6 +140,10 @@ class FakeEngine:
     def signal(self, task_id: str, signal: Signal) -> None:
         if signal is Signal.TERMINATE and self.is_running(task_id):
             self._end(task_id, None, _TERMINATED)
+            self._changed()
+        if signal is Signal.GO_ON and self.is_running(task_id) and task_id in self._waiting:
+            task, behaviour = self._tasks[task_id], self._waiting.pop(task_id)
+            self._carry_out_steps(task, task.steps[1:], behaviour)
             self._changed()
 
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
@@ -225,7 +231,14 @@ class FakeEngine:
             return
         if not task.steps:
             self._end(task.id, None, None)
-        for step in task.steps:
+        if task.waits:
+            self._waiting[task.id] = behaviour
+            self._carry_out_steps(task, task.steps[:1], behaviour)
+        else:
+            self._carry_out_steps(task, task.steps, behaviour)
+
+    def _carry_out_steps(self, task: Task, steps: Sequence[Step], behaviour: Behaviour) -> None:
+        for step in steps:
             self._add(task.id, TaskEventKind.STEP_STARTED, step.kind)
             if behaviour.holds and step is task.steps[-1]:
                 return

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 
-from openbatchai.agent.task import TERMINATE
+from openbatchai.agent.task import GO_ON, TERMINATE
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.ports import (
     Clock,
@@ -119,6 +119,7 @@ class LocalEngine:
             self._groups,
             limits.output_bytes,
         )
+        self._unobserved: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._watch = Watch(self._layout.wake, self._agent_ended, self._changed)
         self._sampler = Sampler(limits.sample_s, self._nvml, self._subjects, clock)
@@ -160,9 +161,12 @@ class LocalEngine:
         for task_id, sequence in after.items():
             try:
                 found += self._events_of(task_id, sequence)
+                self._unobserved.discard(task_id)
             except (OSError, ValueError, KeyError):
                 # One damaged directory, or a full disk, must not hide all other tasks.
-                _log.exception("task %s cannot be observed", task_id)
+                if task_id not in self._unobserved:
+                    _log.exception("task %s cannot be observed; this is told once", task_id)
+                self._unobserved.add(task_id)
         return found
 
     def _events_of(self, task_id: str, after: int) -> list[TaskEvent]:
@@ -180,11 +184,10 @@ class LocalEngine:
         directory = self._layout.task(task_id)
         if not directory.exists() or records.ended(directory):
             return
-        # For an agent that is only about to start; one that runs gets the signal as well.
-        (directory / TERMINATE).touch()
-        self._send(directory, _NUMBERS[signal])
-        # One that was stopped would not take it.
-        self._send(directory, SIGCONT)
+        if signal is Signal.GO_ON:
+            (directory / GO_ON).touch()
+        else:
+            self._terminate(directory)
 
     def fetch(self, task_id: str, file: str, offset: int) -> bytes:
         if "/" in file or file in AGENT_FILES_HIDDEN or file in (".", ".."):
@@ -222,8 +225,7 @@ class LocalEngine:
         for node_id in node_ids:
             for directory in self._nodes.tasks(node_id):
                 if directory.exists() and not records.ended(directory):
-                    (directory / TERMINATE).touch()
-                    self._send(directory, SIGTERM)
+                    self._terminate(directory)
                     running.append(directory)
         for directory in running:
             _await_end(directory)
@@ -252,6 +254,8 @@ class LocalEngine:
     def close(self) -> None:
         self._sampler.close()
         self._watch.close()
+        if self._groups:
+            self._groups.close()
 
     def _subjects(self) -> list[sampling.Subject]:
         """The tasks that have an agent, or are about to."""
@@ -346,6 +350,13 @@ class LocalEngine:
         if run.exists() and not any(entry.is_file() for entry in run.iterdir()):
             remove_tree(run)
 
+    def _terminate(self, directory: Path) -> None:
+        # For an agent that is only about to start; one that runs gets the signal as well.
+        (directory / TERMINATE).touch()
+        self._send(directory, SIGTERM)
+        # One that was stopped would not take it.
+        self._send(directory, SIGCONT)
+
     def _send(self, directory: Path, number: Signals) -> None:
         descriptor = agents.open_agent(directory)
         if descriptor is not None:
@@ -356,9 +367,6 @@ class LocalEngine:
         fault = TaskFault(Fault.NODE_AGENT_LOST, "The engine knows nothing of the task")
         kind = TaskEventKind.ENDED
         return TaskEvent(task_id, sequence + 1, kind, self._clock.now(), fault=fault)
-
-
-_NUMBERS = {Signal.TERMINATE: SIGTERM}
 
 
 def _catalogue(mapping: Mapping[str, str]) -> images.ImageCatalogue:

@@ -158,6 +158,7 @@ class Preparation:
             "cwd": str(places.job.temp),
             "cpus": list(node.cpus) if node.cpus else None,
             "wall_clock_s": task.wall_clock_s,
+            "waits": task.waits,
             "grace_s": self._grace_s,
             "wake": str(self._layout.wake),
             "host_environment": self._host_environment(places, interpreter, of_node=task.container is None),

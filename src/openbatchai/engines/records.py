@@ -62,9 +62,10 @@ def _read_end(directory: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((directory / EXIT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         return _damaged_end(directory)
-    return record if _is_event(record) else _damaged_end(directory)
+    whole = _is_event(record) and record["kind"] == TaskEventKind.ENDED
+    return record if whole else _damaged_end(directory)
 
 
 def _damaged_end(directory: Path) -> dict[str, Any]:
@@ -77,7 +78,14 @@ def _damaged_end(directory: Path) -> dict[str, Any]:
 
 
 def _is_event(record: Any) -> bool:
-    return isinstance(record, dict) and {"sequence", "kind", "at"} <= record.keys()
+    """Whether it is one as agents write them: whatever else stands there must hide no end of a task."""
+    try:
+        event = _event("", record)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return False
+    numbers = isinstance(event.sequence, int) and isinstance(event.exit_code, int | None)
+    told = event.fault is None or {type(event.fault.code), type(event.fault.message)} == {str}
+    return numbers and told and event.at.tzinfo is not None
 
 
 def _lines(directory: Path) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from openbatchai.domain.errors import invalid_property
 from openbatchai.domain.model import Event, Node, VaultSecret
 from openbatchai.domain.ports import Sample
 from openbatchai.domain.reasons import Reason, Waiting
-from openbatchai.services import preemption, stories, usage, vaults
+from openbatchai.services import idletimes, preemption, stories, usage, vaults
 from openbatchai.wire import arm
 
 from .calls import Answer, Call, Json, Route
@@ -20,6 +20,8 @@ def own_routes() -> list[Route]:
         Route("GET", f"{_ROOT}/usage", show_usage),
         Route("GET", f"{_ROOT}/nodes", list_nodes),
         Route("POST", f"{_ROOT}/preempt", preempt_node),
+        Route("GET", f"{_ROOT}/idleTime", show_idle_time),
+        Route("PUT", f"{_ROOT}/idleTime", put_idle_time),
         Route("GET", f"{_ROOT}/secrets", list_secrets),
         Route("PUT", _SECRET, put_secret),
         Route("DELETE", _SECRET, delete_secret),
@@ -122,6 +124,23 @@ def _node(node: Node) -> Json:
         "address": node.facts.get("address"),
         "note": node.facts.get("note"),
     }
+
+
+def show_idle_time(call: Call, subscription: str) -> Answer:
+    """`?cluster=` names the cluster."""
+    return Answer(200, _idle_time(idletimes.get(call.context, _named(call, "cluster"))))
+
+
+def put_idle_time(call: Call, subscription: str) -> Answer:
+    """`{"idleTimeSeconds": 60}`; null for that of the home."""
+    cluster, body = _named(call, "cluster"), call.json()
+    if not isinstance(body, dict) or "idleTimeSeconds" not in body:
+        raise invalid_property("idleTimeSeconds", "The required property 'idleTimeSeconds' is missing.")
+    return Answer(200, _idle_time(idletimes.put(call.context, cluster, body["idleTimeSeconds"], call.actor)))
+
+
+def _idle_time(found: idletimes.IdleTime) -> Json:
+    return {"cluster": found.cluster, "idleTimeSeconds": found.seconds, "isOwn": found.is_own}
 
 
 def list_secrets(call: Call, subscription: str) -> Answer:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from openbatchai.domain.ports import TaskEvent
-from openbatchai.services import deletion, execution, preemption, retention, runs, scheduling
+from openbatchai.services import clocks, deletion, execution, preemption, retention, runs, scheduling
 from openbatchai.services.context import Context
 from openbatchai.store.unit import Unit
 
@@ -63,6 +63,7 @@ class Reconciler:
         Unless `forced`, what cannot have changed is not looked at; a forced round repairs what that missed.
         """
         if forced:
+            clocks.mend(self._context)
             self._rehearse()
         events = self._observed()
         if forced or events or self.kept.is_due(self._context.clock.now()):

@@ -12,6 +12,7 @@ from openbatchai.domain.ports import Clock, Engine, StorageContent
 from openbatchai.store.unit import Store, Unit
 
 from .keeping import Kept
+from .retries import Retries
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,14 @@ class Retention:
 
 @dataclass(frozen=True)
 class Context:
-    """`idle_timeout`: how long an autoscale cluster keeps an idle node. `tail_window_s` and `tail_wait_s`:
+    """`idle_timeout`: how long an autoscale cluster without a time of its own keeps an idle
+    node. `tail_window_s` and `tail_wait_s`:
     a job whose log was fetched within the window is published as finished after the reader's next fetch,
     at most the wait later (clients.md section 7, "job file stream"). `quotas`: limits by the names of
     usages, where they differ from the defaults. With `recorded_creates` clusters and jobs are created by
     202 and an operation, as the real service did, not by 200 with the resource. `kept` is the scheduler's
-    view, up to date from the first reconciler on. `preemptions_per_node_hour`: how often each low-priority
-    node is taken away, at random, to rehearse it."""
+    view, up to date from the first reconciler on; `retries` are of effects that failed.
+    `preemptions_per_node_hour`: how often each low-priority node is taken away, at random, to rehearse it."""
 
     store: Store
     storage: StorageContent
@@ -50,6 +52,11 @@ class Context:
     preemptions_per_node_hour: float = 0.0
     retention: Retention = field(default_factory=Retention)
     kept: Kept = field(default_factory=Kept)
+    retries: Retries = field(default_factory=Retries)
+
+    def idle_time(self, own_s: float | None) -> timedelta:
+        """That of a cluster, which may have its own."""
+        return self.idle_timeout if own_s is None else timedelta(seconds=own_s)
 
 
 def new_etag() -> str:

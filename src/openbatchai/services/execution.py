@@ -5,7 +5,7 @@ and its row is removed when it is done, so a crash in between repeats it at wors
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -17,19 +17,29 @@ from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState
 from openbatchai.domain.model import Cluster, Effect, Job, Json, Node, Task
-from openbatchai.domain.ports import NodeRequest, NoRoomError, Signal, TaskEvent, TaskEventKind, TaskKind
+from openbatchai.domain.ports import (
+    NodeRequest,
+    NoRoomError,
+    Signal,
+    StepKind,
+    TaskEvent,
+    TaskEventKind,
+    TaskKind,
+)
 from openbatchai.domain.ports import Task as TaskSpec
 from openbatchai.domain.runs import RunState
-from openbatchai.domain.tasks import node_preparation, run_task
+from openbatchai.domain.tasks import node_preparation, run_phases, run_task
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
-from . import vaults
+from . import gone, vaults
 from .context import Context, record
 from .deletion import DELETE_ACCOUNT
 from .facts import facts_of, to_row
+from .retries import is_told
 from .transitions import (
     FORGET_TASK,
+    LET_GO_ON,
     MAKE_FILE_SERVER,
     PROVISION_NODE,
     RELEASE_NODE,
@@ -53,14 +63,15 @@ _RUNNING = (ExecutionState.RUNNING, ExecutionState.TERMINATING)
 # What may take long: stopping what runs on a node, removing trees of files. It has a lane of its own, so that
 # no job waits for it.
 _SLOW = frozenset({RELEASE_NODE, FORGET_TASK, DELETE_ACCOUNT, REMOVE_FILE_SERVER})
-_FAST = frozenset({PROVISION_NODE, START_TASK, SIGNAL_TASK, MAKE_FILE_SERVER})
+_FAST = frozenset({PROVISION_NODE, START_TASK, SIGNAL_TASK, LET_GO_ON, MAKE_FILE_SERVER})
 
 # How many effects are written down together: the first of them waits for the last.
 _BATCH = 16
 
 
 def carry_out(context: Context, *, slow: bool, forced: bool = True) -> None:
-    """The effects of one lane, in the order of their decision. A failed one stays for the next round.
+    """The effects of one lane, in the order of their decision. A failed one stays, and is tried again after a
+    pause that grows.
 
     Unless `forced`, nothing is looked for when no effect of the lane was queued since the last look.
     """
@@ -72,19 +83,26 @@ def carry_out(context: Context, *, slow: bool, forced: bool = True) -> None:
     with context.store.read() as unit:
         effects, others = _lane(unit, slow)
     failed: set[str] = set()
+    newest = {effect.object_id: effect.id for effect in effects}
     for first in range(0, len(effects), _BATCH):
-        _carry_out_batch(context, effects[first : first + _BATCH], failed)
+        _carry_out_batch(context, effects[first : first + _BATCH], newest, failed)
     # What failed, or had to wait for the other lane, is looked for again.
     left = {effect.kind for effect in effects if effect.object_id in failed} | {e.kind for e in others}
     context.kept.effects.update(left)
 
 
-def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[str]) -> None:
+def _carry_out_batch(
+    context: Context, effects: Sequence[Effect], newest: Mapping[str, int], failed: set[str]
+) -> None:
     done: list[Effect] = []
     started: list[str] = []
     for effect in effects:
+        now, last = context.clock.now(), newest[effect.object_id]
         # What concerns one object stays in order: nothing is signalled before it was started.
         if effect.object_id in failed:
+            continue
+        if not context.retries.is_due(effect.id, last, now):
+            failed.add(effect.object_id)
             continue
         try:
             if effect.kind == START_TASK:
@@ -92,15 +110,24 @@ def _carry_out_batch(context: Context, effects: Sequence[Effect], failed: set[st
             else:
                 _carry_out(context, effect)
             done.append(effect)
+            context.retries.done(effect.id)
         except NoRoomError as waiting:
             failed.add(effect.object_id)
             _tell_waiting(context, effect.object_id, str(waiting))
-        except Exception:
-            log.exception("effect %s of %s failed", effect.kind, effect.object_id)
+        except Exception as error:
+            _tell_failure(effect, error, context.retries.failed(effect.id, last, now))
             failed.add(effect.object_id)
     if done:
         # Together: after a crash before this commit they are all repeated, and none minds.
         context.store.write(lambda unit: _write_down(unit, done, started))
+
+
+def _tell_failure(effect: Effect, error: Exception, count: int) -> None:
+    if count == 1:
+        log.exception("effect %s of %s failed", effect.kind, effect.object_id)
+    elif is_told(count):
+        words = (effect.kind, effect.object_id, count, type(error).__name__, error)
+        log.error("effect %s of %s failed for the %d. time: %s: %s", *words)
 
 
 def _lane(unit: Unit, slow: bool) -> tuple[list[Effect], list[Effect]]:
@@ -138,6 +165,8 @@ def _carry_out(context: Context, effect: Effect) -> None:
             _release(context, object_id)
         case kind if kind == SIGNAL_TASK:
             _signal(context, object_id)
+        case kind if kind == LET_GO_ON:
+            context.engine.signal(object_id, Signal.GO_ON)
         case kind if kind == FORGET_TASK:
             context.engine.forget(object_id)
         case kind if kind == DELETE_ACCOUNT:
@@ -200,6 +229,11 @@ def _remove_file_server(context: Context, server_id: int) -> None:
     context.engine.remove_file_server(key)
 
     def work(unit: Unit) -> None:
+        server = unit.file_servers.get(id=server_id)
+        parent = None if server is None else unit.workspaces.get(id=server.workspace_id)
+        if server is not None and parent is not None:
+            names = (parent.group_name, parent.name, server.name)
+            gone.remember(context, unit, "fileServer", str(server_id), names)
         unit.file_servers.remove(id=server_id)
         unit.changed = True
 
@@ -325,7 +359,8 @@ def _task_spec(unit: Unit, task_id: str, now: datetime) -> TaskSpec | None:
     if task.phase == 0:
         return run_task(task.id, job, task.phase, task.position, nodes, path)
     earlier = unit.tasks.get(run_id=task.run_id, node_id=task.node_id, phase=task.phase - 1)
-    elapsed = now - job.started if job.started else timedelta(0)
+    # Never below nothing: the clock may have been set back.
+    elapsed = max(now - job.started, timedelta(0)) if job.started else timedelta(0)
     continues = earlier.id if earlier else ""
     return run_task(task.id, job, task.phase, task.position, nodes, path, continues, elapsed)
 
@@ -389,9 +424,23 @@ def _take_event(context: Context, unit: Unit, event: TaskEvent) -> None:
     if event.kind is TaskEventKind.ENDED:
         task.ended, task.ended_at, task.exit_code = True, event.at, event.exit_code
         task.fault = asdict(event.fault) if event.fault else None
+    done = event.kind is TaskEventKind.STEP_ENDED and event.step is StepKind.JOB_PREPARATION
+    task.prepared = task.prepared or (done and event.exit_code == 0)
     unit.tasks.save(task)
+    if done and task.prepared:
+        _let_go_on(unit, task)
     if task.ended and task.kind == TaskKind.NODE_PREPARATION:
         _end_preparation(context, unit, task)
+
+
+def _let_go_on(unit: Unit, task: Task) -> None:
+    """The job may start when all its nodes are prepared: those whose tasks wait for it go on."""
+    tasks = unit.tasks.list(run_id=task.run_id)
+    job = unit.jobs.get(id=task.job_id)
+    waiting = job is not None and len(tasks) > 1 and len(run_phases(job.spec, job.node_count)[0]) > 1
+    if waiting and all(each.prepared for each in tasks):
+        for each in tasks:
+            queue_effect(unit, LET_GO_ON, each.id)
 
 
 def _end_preparation(context: Context, unit: Unit, task: Task) -> None:

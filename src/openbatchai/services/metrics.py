@@ -1,18 +1,23 @@
 """Counts of what is there, under the names that Azure Monitor had for Batch AI (each metric's help text).
 
 `cluster` and `result` are its dimensions ClusterName and ResultType. What it did not have (jobs by state,
-preparing nodes, the use of running jobs) stands beside it.
+preparing nodes, how many nodes were preempted in all, the use of running jobs) stands beside it.
+
+A preempted node is one that was taken away and is not gone yet, whose job may be at its last words; it is
+active or leaving as well. Its replacement is asked for at once and counted as any other node.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client import Counter as PrometheusCounter
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from openbatchai.domain import ids, quotas, vmsizes
-from openbatchai.domain.clusters import NodeState
+from openbatchai.domain.clusters import NodeEvent, NodeState
 from openbatchai.domain.jobs import FINISHED, ExecutionState
+from openbatchai.domain.model import Node
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
@@ -27,15 +32,18 @@ _WORDS = {
     "leaving": NodeState.LEAVING,
     "preparing": NodeState.PREPARING,
 }
+_PREEMPTED = "preempted"
 
 
 class Metrics:
-    """Read from the store when asked. Jobs are counted from the start of the service on, by their events."""
+    """Read from the store when asked. Jobs and preemptions are counted from the start of the service on, by
+    their events."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._seen: int | None = None
         self._submitted = 0
+        self._preempted = 0
         self._completed: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -49,13 +57,13 @@ class Metrics:
             self.start()
         registry = CollectorRegistry()
         with self._context.store.read() as unit:
-            self._count_jobs(unit)
+            self._count(unit)
             _state_gauges(unit, registry)
             _node_gauges(unit, registry)
             _quota_gauges(self._context, unit, registry)
             running = unit.tasks.list(started=True, ended=False)
             names = _names(unit, {task.job_id for task in running})
-        self._job_counters(registry)
+        self._counters(registry)
         uses = {
             name: Gauge(f"batchai_job_{name}", text, ["job", "node"], registry=registry)
             for name, text in _USES.items()
@@ -67,21 +75,24 @@ class Metrics:
                     gauge.labels(names[task.job_id], task.node_id).set(value)
         return generate_latest(registry)
 
-    def _count_jobs(self, unit: Unit) -> None:
+    def _count(self, unit: Unit) -> None:
         event = tables.events.c
-        rows = select(event.id, event.event, event.before, event.after).where(
-            event.id > self._seen, event.kind == "job"
+        rows = select(event.id, event.kind, event.event, event.before, event.after).where(
+            event.id > self._seen, or_(event.kind == "job", event.event == NodeEvent.PREEMPT)
         )
         finished = {str(state) for state in FINISHED}
         for row in unit.connection.execute(rows):
             self._seen = max(self._seen or 0, row.id)
-            self._submitted += row.event == "create"
+            self._preempted += row.kind == "node"
+            self._submitted += row.event == "create" and row.kind == "job"
             if row.after in finished and row.before != row.after:
                 self._completed[row.after] += 1
 
-    def _job_counters(self, registry: CollectorRegistry) -> None:
+    def _counters(self, registry: CollectorRegistry) -> None:
         submitted = PrometheusCounter("batchai_jobs_submitted", "Job Submitted", registry=registry)
         submitted.inc(self._submitted)
+        text = "Low-priority nodes that were taken away"
+        PrometheusCounter("batchai_preemptions", text, registry=registry).inc(self._preempted)
         completed = PrometheusCounter(
             "batchai_jobs_completed", "Job Completed", ["result"], registry=registry
         )
@@ -121,21 +132,31 @@ def _state_gauges(unit: Unit, registry: CollectorRegistry) -> None:
 
 def _node_gauges(unit: Unit, registry: CollectorRegistry) -> None:
     """Nodes and their cores. Cores are those of the size; of `local`, those of the machine."""
-    counts: dict[tuple[int, NodeState], int] = defaultdict(int)
-    cores: dict[tuple[int, NodeState], int] = defaultdict(int)
+    counts: Counter[tuple[int, str]] = Counter()
+    cores: Counter[tuple[int, str]] = Counter()
     clusters = {cluster.id: cluster for cluster in unit.clusters.list()}
-    for node in unit.nodes.list(provisioned=True):
-        key = (node.cluster_id, node.state)
-        counts[key] += 1
+    nodes = unit.nodes.list(provisioned=True)
+    taken = _taken_away(unit, nodes)
+    for node in nodes:
         size = vmsizes.CATALOGUE[clusters[node.cluster_id].spec["vmSize"]]
-        cores[key] += size.cores or int(node.facts.get("cores", 0))
+        words = [word for word, state in _WORDS.items() if state in (None, node.state)]
+        for word in (*words, *([_PREEMPTED] if node.id in taken else [])):
+            counts[node.cluster_id, word] += 1
+            cores[node.cluster_id, word] += size.cores or int(node.facts.get("cores", 0))
     for what, numbers in (("nodes", counts), ("cores", cores)):
-        for word, state in _WORDS.items():
+        for word in (*_WORDS, _PREEMPTED):
             title = f"{word.capitalize()} {what.capitalize()}"
             gauge = Gauge(f"batchai_{word}_{what}", title, ["cluster"], registry=registry)
             for cluster in clusters.values():
-                found = [n for (id, s), n in numbers.items() if id == cluster.id and state in (None, s)]
-                gauge.labels(cluster.name).set(sum(found))
+                gauge.labels(cluster.name).set(numbers[cluster.id, word])
+
+
+def _taken_away(unit: Unit, nodes: Sequence[Node]) -> set[str]:
+    """Those that were preempted; others leave because they are not needed any more."""
+    going = [node.id for node in nodes if node.leave_after_run or node.state is NodeState.LEAVING]
+    event = tables.events.c
+    stories = select(event.object_id).where(event.object_id.in_(going), event.event == NodeEvent.PREEMPT)
+    return set(unit.connection.scalars(stories)) if going else set()
 
 
 def _quota_gauges(context: Context, unit: Unit, registry: CollectorRegistry) -> None:

@@ -10,6 +10,7 @@ from openbatchai.domain.clusters import (
     Deallocation,
     NodeEvent,
     NodeState,
+    scale_of,
 )
 from openbatchai.domain.errors import Fault
 from openbatchai.domain.jobs import ExecutionState, JobEvent
@@ -60,7 +61,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
             continue
         failed, held = True, False
         with unit.isolated(f"cluster {cluster_id}"):
-            decisions = plan(cluster, now, context.idle_timeout)
+            decisions = plan(cluster, now, context.idle_time(cluster.idle_s))
             held = _held(context, unit, kept, decisions)
             if held:
                 decisions = [decision for decision in decisions if not isinstance(decision, StartJob)]
@@ -72,7 +73,7 @@ def schedule(context: Context, unit: Unit, kept: Kept) -> datetime | None:
         if failed:
             # Next time again: nothing else would bring it up.
             view.changed.add(cluster_id)
-        elif deadline := next_deadline(cluster, now, context.idle_timeout):
+        elif deadline := next_deadline(cluster, now, context.idle_time(cluster.idle_s)):
             kept.deadlines[cluster_id] = deadline
         if not failed and held:
             soon = now + _LOOK_AGAIN
@@ -150,10 +151,11 @@ def _add_nodes(
     _resizing(context, unit, cluster, f"adding {count} node{'' if count == 1 else 's'}{instead}")
     attempt = replaced.attempt + 1 if replaced else 0
     low_priority = "-p" if cluster.spec["vmPriority"] == "lowpriority" else ""
-    serial, place = secrets.randbelow(2**32), place_of(unit, cluster)
+    place = place_of(unit, cluster)
     for position in range(1, count + 1):
-        # The shape of the recorded names (batchai-service.md section 15).
-        node_id = f"tvm-{serial}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
+        # The shape of the recorded names (batchai-service.md section 15), with a number for each node: by the
+        # name of its own node, which it knows, a job is not to find where others are being prepared.
+        node_id = f"tvm-{secrets.randbelow(2**32)}_{position}-{now:%Y%m%dt%H%M%S}z{low_priority}"
         task = Task(
             id=str(uuid.uuid4()),
             kind=TaskKind.NODE_PREPARATION,
@@ -184,10 +186,11 @@ def _release(context: Context, unit: Unit, node_id: str) -> None:
 
 def _replace(context: Context, unit: Unit, node_id: str) -> None:
     node = _node(unit, node_id)
-    most = len(REPLACEMENT_PAUSES)
-    reason = f"it is unusable and will be replaced (for the {node.attempt + 1}. time of {most})"
+    cluster = _cluster(unit, node.cluster_id)
+    most = "" if scale_of(cluster.spec).automatic else f" of {len(REPLACEMENT_PAUSES)}"
+    reason = f"it is unusable and will be replaced (for the {node.attempt + 1}. time{most})"
     move_node(unit, node, NodeEvent.RELEASE, context.clock.now(), reason)
-    _add_nodes(context, unit, _cluster(unit, node.cluster_id), 1, node)
+    _add_nodes(context, unit, cluster, 1, node)
 
 
 def _vacate(context: Context, unit: Unit, node_id: str, run_id: str, how: Deallocation) -> None:

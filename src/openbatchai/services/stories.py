@@ -14,7 +14,9 @@ from openbatchai.domain.waiting import QueuedJob
 from openbatchai.store import tables
 from openbatchai.store.unit import Unit
 
+from . import gone
 from .context import Context
+from .gone import Gone
 
 # One answer's worth.
 MOST_EVENTS = 1000
@@ -34,12 +36,13 @@ class Named:
     kind: str
     id: str
     name: str
+    gone: Gone | None = None
 
 
 def events(context: Context, text: str, most: int, *, all_of_it: bool) -> tuple[Named, list[Event]]:
     """The newest events of what `text` names, oldest first: a resource id, the id of a node, run or task, or
     the name of a job or cluster. With `all_of_it` those of a job's runs and tasks, or of a cluster's nodes,
-    are among them.
+    are among them. Deleted objects are found as long as their events are kept, unless another has their name.
 
     Raises 404 for what never was, 400 for a name that several have.
     """
@@ -75,7 +78,7 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
         if cluster is None:
             raise LookupError(f"job {job.id} has lost its cluster")
         queued = QueuedJob(job.id, job.priority, job.node_count, job.limit_s)
-        answer = why_waiting(cluster, queued, context.clock.now(), context.idle_timeout)
+        answer = why_waiting(cluster, queued, context.clock.now(), context.idle_time(cluster.idle_s))
         head = None if answer.head is None else unit.jobs.get(id=answer.head)
         hold = f" No run starts at present: {context.kept.hold}." if context.kept.hold else ""
         return job, answer, told(answer, head.name if head else "") + hold
@@ -87,6 +90,8 @@ def waiting(context: Context, text: str) -> tuple[Job, Waiting | None, str]:
 def job_named(unit: Unit, text: str) -> Job:
     """Raises as `events` does, and 400 for what is no job."""
     found = _resolve(unit, text, "job")
+    if found.gone:
+        raise ServiceError(404, Code.RESOURCE_NOT_FOUND, f"The {found.kind} '{text}' is deleted.")
     job = unit.jobs.get(id=int(found.id)) if found.kind == "job" else None
     if job is None:
         raise _refused(text, f"{found.name} is no job, but a {found.kind}.")
@@ -118,11 +123,17 @@ def _resolve(unit: Unit, text: str, wanted: str = "job, cluster, node or run") -
         statement = select(table.c.id, table.c.name).where(table.c.key == ids.fold(text))
         found += [Named(kind, str(row.id), row.name) for row in unit.connection.execute(statement)]
     if not found:
+        found = [_named(each) for each in gone.named(unit, text, ("job", "cluster"))]
+    if not found:
         raise ServiceError(404, Code.RESOURCE_NOT_FOUND, f"There is no {wanted} '{text}'.")
     if len(found) > 1:
         many = ", ".join(sorted(_id_of(unit, each) for each in found))
         raise _refused(text, f"Several have this name: {many}.")
     return found[0]
+
+
+def _named(found: Gone) -> Named:
+    return Named(found.kind, found.id, found.names[-1], found)
 
 
 def _refused(text: str, message: str) -> ServiceError:
@@ -137,16 +148,29 @@ def _resource(unit: Unit, text: str) -> Named:
     group, name, kind = ids.fold(match["group"]), ids.fold(match["name"]), ids.fold(match["kind"])
     if kind == "workspaces":
         parent = unit.workspaces.get(group_key=group, key=name)
-        if parent is None:
-            raise missing
-        return Named("workspace", str(parent.id), parent.name)
+        if parent is not None:
+            return Named("workspace", str(parent.id), parent.name)
+        if old := gone.at(unit, "workspace", (group, name)):
+            return _named(old)
+        raise missing
     wanted = {"key": ids.fold(match["workspace"])} if match["workspace"] else {}
+    experiment = match["experiment"] or ids.MIGRATED_EXPERIMENT
+    places = [match["workspace"]] if match["workspace"] else []
     for parent in unit.workspaces.list(group_key=group, **wanted):
         if not match["workspace"] and not ids.is_migrated_workspace(parent.name):
             continue
-        if found := _child(unit, parent.id, kind, name, match["experiment"] or ids.MIGRATED_EXPERIMENT):
+        if found := _child(unit, parent.id, kind, name, experiment):
             return found
+        places.append(parent.name)
+    for place in places:
+        names = (group, place, experiment, name) if kind == "jobs" else (group, place, name)
+        if old := gone.at(unit, _KINDS[kind], names):
+            return _named(old)
     raise missing
+
+
+# As paths name them, folded, and as events do.
+_KINDS = {"jobs": "job", "clusters": "cluster", "fileservers": "fileServer", "experiments": "experiment"}
 
 
 def _child(unit: Unit, workspace_id: int, kind: str, name: str, experiment: str) -> Named | None:
@@ -167,6 +191,10 @@ def _child(unit: Unit, workspace_id: int, kind: str, name: str, experiment: str)
 
 def _id_of(unit: Unit, named: Named) -> str:
     """A path by which it can be told from others of its name."""
+    if named.gone:
+        group, workspace, *between, name = named.gone.names
+        place = f"/resourceGroups/{group}/providers/{ids.PROVIDER}/workspaces/{workspace}"
+        return "/".join((place, *(f"experiments/{each}" for each in between), f"{named.kind}s", name))
     if named.kind == "cluster":
         cluster = unit.clusters.get(id=int(named.id))
         parent = None if cluster is None else unit.workspaces.get(id=cluster.workspace_id)
@@ -187,14 +215,22 @@ def _gone_nodes(unit: Unit, cluster: Named, most: int) -> list[Named]:
     e = tables.events.c
     first = unit.events.list(kind="cluster", object_id=cluster.id, order=e.id, limit=1)
     row = unit.clusters.get(id=int(cluster.id))
-    if row is None or not first:
+    if not first:
         return []
-    place = place_of(unit, row)
+    if cluster.gone:
+        place = _place(*cluster.gone.names)
+    elif row is not None:
+        place = place_of(unit, row)
+    else:
+        return []
+    # One of the same name may have come after it.
+    until = [e.id < cluster.gone.removed] if cluster.gone else []
     rows = unit.events.list(
         # The ids of all nodes begin so: by their index, and not through the whole table.
         e.object_id >= "tvm-",
         e.object_id < "tvm.",
         e.id > first[0].id,
+        *until,
         (e.reason == place) | e.reason.startswith(f"{place} in place of ", autoescape=True),
         kind="node",
         event="allocate",
@@ -209,10 +245,16 @@ def place_of(unit: Unit, cluster: Cluster) -> str:
     parent = unit.workspaces.get(id=cluster.workspace_id)
     if parent is None:
         raise LookupError(f"cluster {cluster.id} has lost its workspace")
-    return f"cluster {parent.group_name}/{parent.name}/{cluster.name}"
+    return _place(parent.group_name, parent.name, cluster.name)
+
+
+def _place(*names: str) -> str:
+    return f"cluster {'/'.join(names)}"
 
 
 def _parts(unit: Unit, found: Named) -> list[Named]:
+    if found.gone:
+        return [Named(kind, part, part) for kind, part in found.gone.parts]
     if found.kind == "job":
         runs = [Named("run", run.id, run.id) for run in unit.runs.list(job_id=int(found.id))]
         return runs + [Named("task", task.id, task.id) for task in unit.tasks.list(job_id=int(found.id))]

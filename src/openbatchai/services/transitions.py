@@ -18,6 +18,7 @@ from .facts import facts_of
 
 START_TASK = "startTask"
 SIGNAL_TASK = "signalTask"
+LET_GO_ON = "letGoOn"
 FORGET_TASK = "forgetTask"
 PROVISION_NODE = "provisionNode"
 RELEASE_NODE = "releaseNode"

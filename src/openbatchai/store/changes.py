@@ -20,7 +20,7 @@ from openbatchai.domain.view import (
 
 def of_cluster(row: Cluster) -> Change:
     resizing = row.allocation_state is AllocationState.RESIZING
-    return ClusterChange(row.id, scale_of(row.spec), row.target, row.deleting, resizing)
+    return ClusterChange(row.id, scale_of(row.spec), row.target, row.deleting, resizing, row.idle_s)
 
 
 def of_node(row: Node) -> Change:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-SCHEMA = "0008"
+SCHEMA = "0010"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

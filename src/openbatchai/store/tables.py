@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -191,6 +192,7 @@ clusters = Table(
     _json("errors"),
     _text("setup_suffix"),
     Column("secrets", Text, nullable=False),
+    Column("idle_s", Float, nullable=True),
     UniqueConstraint("workspace_id", "key"),
     sqlite_autoincrement=True,
 )
@@ -305,6 +307,7 @@ tasks = Table(
     Column("exit_code", Integer),
     _json("fault", nullable=True),
     _time("ended_at", nullable=True),
+    _flag("prepared"),
 )
 
 operations = Table(

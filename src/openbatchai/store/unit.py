@@ -176,44 +176,72 @@ class Feed(Protocol):
         ...
 
 
+class _Access(Generic[T]):
+    """An attribute of a unit: the rows of one table, made when they are first asked for. A transaction
+    touches a few of the tables, and there are a dozen of transactions to each job."""
+
+    def __init__(self, table: Table, record: type[T]) -> None:
+        self._table = table
+        self._record = record
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    def __get__(self, unit: "Unit", owner: type[object]) -> Rows[T]:
+        rows = unit.rows(self._table, self._record)
+        # From now on found before this one, which does not define how it is set.
+        unit.__dict__[self._name] = rows
+        return rows
+
+
 class Unit:
     """One transaction. `changed` says whether loops should be woken after the commit."""
 
-    def __init__(self, connection: Connection, box: SecretBox) -> None:
-        def rows(table: Table, record: type[T]) -> Rows[T]:
-            return Rows(connection, table, record, box, self._changes)
+    groups = _Access(tables.resource_groups, model.ResourceGroup)
+    accounts = _Access(tables.storage_accounts, model.StorageAccount)
+    workspaces = _Access(tables.workspaces, model.Workspace)
+    experiments = _Access(tables.experiments, model.Experiment)
+    clusters = _Access(tables.clusters, model.Cluster)
+    file_servers = _Access(tables.file_servers, model.FileServer)
+    nodes = _Access(tables.nodes, model.Node)
+    jobs = _Access(tables.jobs, model.Job)
+    runs = _Access(tables.runs, model.Run)
+    tasks = _Access(tables.tasks, model.Task)
+    operations = _Access(tables.operations, model.Operation)
+    events = _Access(tables.events, model.Event)
+    vault_secrets = _Access(tables.vault_secrets, model.VaultSecret)
+    outbox = _Access(tables.outbox, model.Effect)
+    principals = _Access(tables.principals, model.Principal)
+    registrations = _Access(tables.registrations, model.Registration)
 
+    def __init__(self, connection: Connection, box: SecretBox) -> None:
         self.connection = connection
-        self._changes: list[Change] = []
-        self.changes_taken = False
-        self.groups = rows(tables.resource_groups, model.ResourceGroup)
-        self.accounts = rows(tables.storage_accounts, model.StorageAccount)
-        self.workspaces = rows(tables.workspaces, model.Workspace)
-        self.experiments = rows(tables.experiments, model.Experiment)
-        self.clusters = rows(tables.clusters, model.Cluster)
-        self.file_servers = rows(tables.file_servers, model.FileServer)
-        self.nodes = rows(tables.nodes, model.Node)
-        self.jobs = rows(tables.jobs, model.Job)
-        self.runs = rows(tables.runs, model.Run)
-        self.tasks = rows(tables.tasks, model.Task)
-        self.operations = rows(tables.operations, model.Operation)
-        self.events = rows(tables.events, model.Event)
-        self.vault_secrets = rows(tables.vault_secrets, model.VaultSecret)
-        self.outbox = rows(tables.outbox, model.Effect)
-        self.principals = rows(tables.principals, model.Principal)
-        self.registrations = rows(tables.registrations, model.Registration)
         self.changed = False
+        self.changes_taken = False
+        self._box = box
+        self._changes: list[Change] = []
+
+    def rows(self, table: Table, record: type[T]) -> Rows[T]:
+        return Rows(self.connection, table, record, self._box, self._changes)
 
     @contextmanager
-    def isolated(self, what: str) -> Iterator[None]:
-        """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on."""
-        before = len(self._changes)
+    def isolated(self, what: str, told: set[str] | None = None) -> Iterator[None]:
+        """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on.
+
+        With `told`, which remembers what has failed, that is logged once.
+        """
+        before, changed = len(self._changes), self.changed
         try:
             with self.connection.begin_nested():
                 yield
         except Exception:
-            log.exception("%s could not be worked on", what)
+            if told is None or what not in told:
+                log.exception("%s could not be worked on", what)
+            if told is not None:
+                told.add(what)
             del self._changes[before:]
+            # Else the loops would be woken by what was undone, try it again and be woken by that.
+            self.changed = changed
 
     def take_changes(self) -> list[Change]:
         """What this transaction changed and nobody took yet, before it is known that it commits."""

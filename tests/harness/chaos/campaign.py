@@ -42,6 +42,8 @@ OPEN = 40
 SHARES = {"service": 0.2, "agent": 0.4, "process": 0.4}
 _DYING = Path(__file__).with_name("dying.py")
 _END_LIMIT_S = 300.0
+# How often a long campaign says how far it has come.
+_TOLD_EVERY_S = 60.0
 
 
 class Mortal(Service):
@@ -344,9 +346,22 @@ class Campaign:
 
     # --- from the beginning to the end
 
+    def tell(self) -> None:
+        """How far it has come, now and then: a long run can be judged before its end."""
+        while not self.over.wait(_TOLD_EVERY_S) and not self._is_done():
+            with self.mutex:
+                asked, still = len(self.asked), len(self.open)
+            done = sum(self.kills.values())
+            now = time.strftime("%H:%M:%S")
+            print(
+                f"{now}  {asked} jobs asked for, {still} open, {done} kills, left {dict(self.left)}",
+                flush=True,
+            )
+
     def run(self) -> None:
         self.prepare()
         works = (self.submit, self.attend, self.preempt, self.poll, self.kill_service, self.kill_tasks)
+        works += (self.tell,)
         threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
         for thread in threads:
             thread.start()

@@ -356,19 +356,20 @@ def given_up(**kwargs):
     return a_node(1, NodeState.UNUSABLE, attempt=len(REPLACEMENT_PAUSES), **kwargs)
 
 
-def test_an_unusable_node_of_an_autoscale_cluster_takes_no_jobs_place():
-    cluster = a_cluster(given_up(), scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
-    assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
-    assert next_deadline(cluster, NOW, TIMEOUT) == NOW + max(TIMEOUT, REPLACEMENT_PAUSES[-1])
+def test_an_autoscale_cluster_does_not_grow_around_an_unusable_node():
+    """It would be at its maximum at once where all nodes fail; the node is replaced after its pause."""
+    for attempt, pause in enumerate((*REPLACEMENT_PAUSES, REPLACEMENT_PAUSES[-1], REPLACEMENT_PAUSES[-1])):
+        unusable = a_node(1, NodeState.UNUSABLE, attempt=attempt)
+        cluster = a_cluster(unusable, scale=AUTO, target=1, queue=[QueuedJob(7, 0, 1)])
+        assert plan(cluster, NOW, TIMEOUT) == [Settle(1)]
+        assert next_deadline(cluster, NOW, TIMEOUT) == NOW + pause
+        assert plan(cluster, NOW + pause, TIMEOUT) == [ReplaceNode("n001")]
 
 
-def test_an_autoscale_cluster_replaces_a_node_that_stayed_unusable():
-    scale = Scale(0, 1, 0, True)
-    stayed = given_up(since=NOW - max(TIMEOUT, REPLACEMENT_PAUSES[-1]))
-    cluster = a_cluster(stayed, scale=scale, target=1, queue=[QueuedJob(7, 0, 1)])
-    assert decisions(cluster, ReleaseNode) == [ReleaseNode("n001")]
-    assert decisions(cluster, AddNodes) == [AddNodes(1, 1)]
-    assert decisions(cluster, Settle) == []
+def test_an_autoscale_cluster_grows_beside_unusable_nodes_for_more_jobs():
+    nodes = [a_node(1, NodeState.UNUSABLE), a_node(2, NodeState.RUNNING, run_id="r5")]
+    cluster = a_cluster(*nodes, scale=Scale(0, 9, 0, True), target=2, queue=[QueuedJob(7, 0, 3)])
+    assert decisions(cluster, AddNodes) == [AddNodes(1, 2)]
 
 
 def test_a_short_idle_timeout_shortens_no_pause_before_a_node_that_is_needed():

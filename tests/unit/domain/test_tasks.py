@@ -39,6 +39,14 @@ def test_all_nodes_prepare_before_the_toolkit_starts():
     assert run_phases({}, 2) == ((StepKind.TOOLKIT,),)
 
 
+def test_nodes_with_containers_do_both_in_one_phase():
+    spec = {
+        "jobPreparation": {"commandLine": "x"},
+        "containerSettings": {"imageSourceRegistry": {"image": "i"}},
+    }
+    assert run_phases(spec, 2) == ((StepKind.JOB_PREPARATION, StepKind.TOOLKIT),)
+
+
 def test_the_hostfile_has_a_slot_per_process():
     nodes = [NodeFacts(f"n{i}", f"127.0.1.{i}", f"n{i}", 2, 0, "/m") for i in range(2)]
     mpi = {"customMpiSettings": {"commandLine": "x", "processCount": 4}}

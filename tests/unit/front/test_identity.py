@@ -1,7 +1,6 @@
 """Tokens: issued, verified, forged, out of date, of another tenant."""
 
 import stat
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -25,6 +24,7 @@ from openbatchai.services.identity import (
 
 ARM = "https://management.azure.com/"
 TENANT = "72F988BF-86f1-41af-91ab-2d7cd011db47"
+OTHER_TENANT = "0b2c8b9e-5a0e-4d62-9d5c-3f6f1c2a7d10"
 SECRET = "correct horse"
 PRINCIPAL = Principal("app", "object", TENANT.lower(), hash_secret(SECRET))
 
@@ -133,7 +133,7 @@ def test_a_token_of_the_future(identity, token, clock):
 
 
 def test_a_token_of_another_tenant(identity, token):
-    other = _altered(identity, token, tid=str(uuid.uuid4()))
+    other = _altered(identity, token, tid=OTHER_TENANT)
     assert _refusal(identity.verify, other) == Code.INVALID_TOKEN_TENANT
 
 
@@ -148,7 +148,7 @@ def test_audiences_ignore_trailing_slashes_and_nothing_else(identity):
 @pytest.mark.parametrize(
     ("tenant", "client_id", "secret", "reason"),
     [
-        (str(uuid.uuid4()), "app", SECRET, GrantRefusal.UNKNOWN_TENANT),
+        (OTHER_TENANT, "app", SECRET, GrantRefusal.UNKNOWN_TENANT),
         (TENANT, "other", SECRET, GrantRefusal.UNKNOWN_APPLICATION),
         (TENANT, "app", "wrong", GrantRefusal.WRONG_SECRET),
         ("common", "app", "", GrantRefusal.WRONG_SECRET),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import device as _device
 from . import variables as _variables
@@ -14,8 +14,12 @@ from .core import NDArrayView, Value
 from .device import DeviceDescriptor
 from .internal import proto as _proto
 from .internal.missing import module_getattr
+from .internal.uids import AUTO_SEED as sentinel_value_for_auto_select_random_seed
 from .internal.uids import is_random_seed_fixed, reset_random_seed, set_fixed_random_seed
 from .variables import Constant, Parameter, Variable
+
+if TYPE_CHECKING:
+    from .logging.progress_writer import ProgressWriter as ProgressWriter
 
 DataType_Unknown, DataType_Float, DataType_Double, DataType_UChar, DataType_Float16 = range(5)
 DataType_Int8, DataType_Int16 = 5, 6
@@ -25,11 +29,11 @@ VariableKind_Input, VariableKind_Output, VariableKind_Parameter = 0, 1, 2
 VariableKind_Constant, VariableKind_Placeholder = 3, 4
 PoolingType_Max, PoolingType_Average = 0, 1
 InferredDimension, FreeDimension = _variables.INFERRED, _variables.FREE
-sentinel_value_for_auto_select_random_seed = 2**64 - 3
 sentinel_value_for_infer_param_init_rank = 2147483647
 
 _trace_level = 1
 _deterministic = False
+_missing = module_getattr("cntk.cntk_py")
 
 
 def set_computation_network_trace_level(level: int) -> None:
@@ -144,4 +148,10 @@ __all__ = [
     "universal_learner",
 ]
 
-__getattr__ = module_getattr("cntk.cntk_py")
+
+def __getattr__(name: str) -> Any:
+    if name == "ProgressWriter":  # late: this module is imported before what writers are made of
+        from .logging.progress_writer import ProgressWriter as Writer
+
+        return Writer
+    return _missing(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -216,7 +215,7 @@ class Value:
         is_sparse: bool = False,
         plain: bool = False,
         device: Any = None,
-        starts: Sequence[bool] | None = None,
+        starts: np.ndarray | None = None,
     ):
         lengths = seq_starts if isinstance(seq_starts, np.ndarray) else None
         if not isinstance(batch, torch.Tensor):
@@ -228,9 +227,10 @@ class Value:
         self._data: torch.Tensor | None = batch
         self._lengths = lengths
         self._sparse = is_sparse
-        self._starts = starts
         self._read_only = False
         self.plain = plain
+        self.starts = starts  # False where a sequence goes on from the minibatch before
+        self.slots: np.ndarray | None = None  # the place of each sequence, when it is not its row
 
     @staticmethod
     def one_hot(batch: Any, num_classes: Any, dtype: Any = None, device: Any = None) -> Value:
@@ -265,9 +265,13 @@ class Value:
     ) -> Value:
         """The value of `data` for a variable: of an array as it is; of a list, a sequence for each item.
 
-        `seq_starts`: for each sequence whether it is a new one (and not the continuation of one of the
-        minibatch before).  Raises ValueError for data of another shape than the variable's.
+        `seq_starts`: for each sequence True, or False for one that goes on from the minibatch before, where
+        it stood at the same place.  Raises ValueError for data of another shape than the variable's.
         """
+        from .internal.carried import as_starts
+
+        if isinstance(data, np.ndarray) and seq_starts is not None and var.has_sequence_axis():
+            data = list(data)
         if isinstance(data, NDArrayView) or (isinstance(data, np.ndarray) and data.dtype.kind != "O"):
             return Value(np.asarray(data, var._dtype) if isinstance(data, np.ndarray) else data)
         if is_csr(data):
@@ -275,15 +279,14 @@ class Value:
         items = list(data)
         if not var.dynamic_axes:
             return _without_axes(var, items)
-        shape = var.shape
         sequences = [_sequence(var, item, i) for i, item in enumerate(items)]
         lengths = np.array([len(s) for s in sequences], dtype=np.int64)
-        tail = sequences[0].shape[1:] if sequences else shape
+        tail = sequences[0].shape[1:] if sequences else var.shape
         padded = np.zeros((len(sequences), int(lengths.max(initial=0)), *tail), var._dtype)
         for i, sequence in enumerate(sequences):
             padded[i, : len(sequence)] = sequence
         sparse = any(is_csr(item) or getattr(item, "is_sparse", False) is True for item in items)
-        starts = None if seq_starts is None else [bool(s) for s in seq_starts]
+        starts = as_starts(seq_starts, len(lengths))
         value = Value(torch.from_numpy(padded), lengths, sparse or var.is_sparse, starts=starts)
         value._read_only = read_only
         return value
@@ -297,11 +300,6 @@ class Value:
                 "keep it."
             )
         return self._data
-
-    @property
-    def starts(self) -> list[bool]:
-        """For each sequence whether it is a new one."""
-        return [True] * len(self.tensor) if self._starts is None else list(self._starts)
 
     @property
     def is_valid(self) -> bool:
@@ -371,7 +369,7 @@ class Value:
         """[sequences, longest]: 2 at a new sequence's first sample, 1 at the others, 0 behind the end."""
         steps = np.arange(self.tensor.shape[1])
         inside = (steps < self.lengths[:, None]).astype(np.float32)
-        inside[:, 0] *= np.where(self.starts, 2, 1)
+        inside[slice(None) if self.starts is None else self.starts, 0] *= 2
         return inside
 
     def masked_count(self) -> int:
@@ -381,13 +379,13 @@ class Value:
     def deep_clone(self, *args: Any) -> Value:
         """A copy, which later evaluations leave alone."""
         copy = Value(self.tensor.detach().clone(), self._lengths, self._sparse, self.plain)
-        copy._starts = self._starts
+        copy.starts, copy.slots = self.starts, self.slots
         return copy
 
     def alias(self, readOnly: bool = False) -> Value:
         """Another value of the same memory."""
         other = Value(self.tensor, self._lengths, self._sparse, self.plain)
-        other._starts, other._read_only = self._starts, readOnly
+        other.starts, other.slots, other._read_only = self.starts, self.slots, readOnly
         return other
 
     def copy_from(self, source: Value) -> None:

@@ -37,6 +37,10 @@ class DeviceDescriptor:
 
     __str__ = __repr__
 
+    def is_locked(self) -> bool:
+        """Whether a process keeps the device for itself: never, GPUs are shared here."""
+        return False
+
     def as_string(self) -> str:
         return repr(self)
 
@@ -60,21 +64,17 @@ class DeviceDescriptor:
     def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
         return try_set_default_device(device, acquire_device_lock)
 
-    @property
-    def torch_device(self) -> torch.device:
-        return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
+    @staticmethod
+    def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+        return get_gpu_properties(device)
 
     @staticmethod
     def set_excluded_devices(excluded: Any) -> None:
         set_excluded_devices(excluded)
 
-    @staticmethod
-    def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
-        return get_gpu_properties(device)
-
-    def is_locked(self) -> bool:
-        """Whether another process has locked it: nobody does here."""
-        return False
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device("cpu") if self._kind == 0 else torch.device("cuda", self._index)
 
 
 class _Default:
@@ -105,7 +105,8 @@ def _choose() -> DeviceDescriptor:
         return cpu()
     from .internal.workers import place
 
-    return gpu(place().local_rank % torch.cuda.device_count())
+    usable = [device for device in all_devices()[:-1] if device not in _Default.excluded]
+    return usable[place().local_rank % len(usable)] if usable else cpu()
 
 
 def use_default_device() -> DeviceDescriptor:

@@ -13,7 +13,7 @@ from openbatchai.dataplane.records import Item
 from openbatchai.dataplane.structured import KIND, Encoder, check_kind, encoded_length
 from openbatchai.dataplane.uploads import md5_of
 from openbatchai.domain.ports import ItemRef
-from openbatchai.http.storage.exchange import PIECE, Envelope, Exchange
+from openbatchai.http.storage.exchange import PIECE, Envelope, Exchange, read_in_steps
 from openbatchai.http.storage.integrity import CRC64, STRUCTURED
 from openbatchai.http.storage.request import conditions_of, range_of
 
@@ -135,6 +135,8 @@ def _ready(opened: OpenItem, request: _Request) -> _Ready:
         span = _whole_characters(opened.fd, span)
         if not span.length:
             raise _BeyondEndError(size)
+    if span.length > PIECE:
+        read_in_steps(opened.fd)
     first = os.pread(opened.fd, min(PIECE, span.length), span.start)
     sums: dict[str, str] = {}
     if request.wanted_sums and request.range is not None:

@@ -1,7 +1,5 @@
 """The Files service (storage.md section 7): its app, put together from groups of calls."""
 
-from concurrent.futures import Executor
-
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
@@ -22,6 +20,7 @@ from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
+from openbatchai.http.storage.workers import Workers
 
 _COMPS_OF_ITEMS = frozenset({"listhandles", "forceclosehandles"})
 
@@ -35,7 +34,7 @@ def create_app(
     ports: Ports = dict,
     observe: Observe | None = None,
     reach: Reach = Reach.PUBLIC,
-    pool: Executor | None = None,
+    pool: Workers | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
     reader = SourceReader(storage, Foreign(reach))

@@ -12,8 +12,9 @@ from typing import Any
 
 from .. import learners as learning
 from ..internal.checks import typed
-from ..internal.graph import preorder
+from ..internal.graph import preorder, touch_graph
 from ..internal.missing import unavailable
+from ..internal.opcodes import Op
 from ..io import INFINITELY_REPEAT, CTFDeserializer, MinibatchSource, StreamDef, StreamDefs
 from ..ops import alias, combine
 from ..ops.functions import Function, load_model
@@ -145,9 +146,7 @@ def train(config: Section, log: Log) -> None:
         raise ConfigError("the section 'SGD' is missing")
     if sgd.boolean("autoAdjustMinibatch") or sgd.text("autoAdjustLR", "none").lower() != "none":
         raise unavailable("SGD with autoAdjustMinibatch or autoAdjustLR")
-    dropouts = {rate for _, rate in sgd.numbers("dropoutRate", "0")}
-    if len(dropouts) > 1:
-        raise unavailable("a dropoutRate that changes")
+    dropouts = sgd.numbers("dropoutRate", "0")
     path = _model_name(config)
     max_epochs = sgd.integer("maxEpochs")
     if path.exists():
@@ -155,10 +154,11 @@ def train(config: Section, log: Log) -> None:
         return
     if not config.has("BrainScriptNetworkBuilder"):
         raise unavailable("train without BrainScriptNetworkBuilder")
-    nodes = network(config.raw("BrainScriptNetworkBuilder"), dropouts.pop())
+    nodes = network(config.raw("BrainScriptNetworkBuilder"), dropouts[0][1])
     measures = [_measure(node) for node in nodes["criterion"] + nodes["evaluation"]]
     outputs = [alias(node.value, name=node.name) for node in nodes["output"]]
-    model = combine([*outputs, *(measure.output for measure in measures)])
+    others = [_measure(node) for node in nodes["other"]]
+    model = combine([*outputs, *(measure.output for measure in (*measures, *others))])
     source, names = _reader(config, max_samples=INFINITELY_REPEAT)
     inputs = _streams(source, names, model.arguments)
     epoch_size = sgd.integer("epochSize", 0) or source.samples_per_sweep()
@@ -175,7 +175,8 @@ def train(config: Section, log: Log) -> None:
     )
     begin = _continue(trainer, source, path, max_epochs, log)
     for epoch in range(begin, max_epochs):
-        size = _at(sizes, epoch)
+        size = int(_at(sizes, epoch))
+        _set_dropout(model, _at(dropouts, epoch))
         position = epoch * epoch_size
         rate, per_sample = rates[position], momenta[position]
         constant = -1.0 / math.log(per_sample) if 0.0 < per_sample < 1.0 and momenta.minibatch_size else 0.0
@@ -196,12 +197,20 @@ def train(config: Section, log: Log) -> None:
         model.save(path)
 
 
-def _at(values: list[tuple[int, float]], epoch: int) -> int:
+def _at(values: list[tuple[int, float]], epoch: int) -> float:
     for repeat, value in values:
         if epoch < repeat:
-            return int(value)
+            return value
         epoch -= repeat
-    return int(values[-1][1])
+    return values[-1][1]
+
+
+def _set_dropout(model: Function, rate: float) -> None:
+    """Let the model's Dropout nodes drop that share from now on."""
+    for function in preorder(model.root_function):
+        if function.op is Op.Dropout and function.raw_attributes["dropoutRate"] != rate:
+            function.raw_attributes["dropoutRate"] = rate
+            touch_graph()
 
 
 def _measure(node: Node) -> _Measure:
@@ -277,10 +286,9 @@ def test(config: Section, log: Log) -> None:
     model = load_model(str(path))
     source, names = _reader(config, max_sweeps=1)
     inputs = _streams(source, names, model.arguments)
-    measures = [m for m in map(_stored_measure, model.outputs) if m is not None]
+    measures = _stored_measures(model, config.text("evalNodeNames", ""))
     if not measures:
         raise ConfigError(f"the model '{path}' has nothing to evaluate")
-    measures.sort(key=lambda measure: measure.kind != "error")
     function = combine([measure.output for measure in measures])
     totals = [0.0] * len(measures)
     samples = minibatches = 0
@@ -289,7 +297,7 @@ def test(config: Section, log: Log) -> None:
         values = function.eval(data)
         values = values if isinstance(values, dict) else {function.output: values}
         results = [values[measure.output] for measure in measures]
-        samples += results[0].size
+        samples += max(part.num_samples for part in data.values())
         minibatches += 1
         totals = [total + float(value.sum()) for total, value in zip(totals, results, strict=True)]
     parts = [m.text(v, samples) for m, v in zip(measures, totals, strict=True)]
@@ -297,6 +305,23 @@ def test(config: Section, log: Log) -> None:
     if entropy:
         parts.append(f"perplexity = {math.exp(min(entropy[0], 700.0)):.8f}")
     log(f"Final Results: Minibatch[1-{minibatches}]: {'; '.join(parts)}")
+
+
+def _stored_measures(model: Function, names: str) -> list[_Measure]:
+    """The measures of a stored model: those asked for, or all, errors first.  Raises ConfigError for a name
+    that is none."""
+    known = [_stored_measure(output) for output in model.outputs]
+    if all(measure is None for measure in known):
+        # A criterion written down in operations: whatever is one number per sample.
+        known = [_Measure(v.name, v, "") for v in model.outputs if math.prod(v.shape) == 1]
+    by_name = {measure.name: measure for measure in known if measure is not None}
+    wanted = [name.strip() for name in names.split(":") if name.strip()]
+    missing = [name for name in wanted if name not in by_name]
+    if missing:
+        raise ConfigError(f"the model has no node '{missing[0]}' to evaluate")
+    if wanted:
+        return [by_name[name] for name in wanted]
+    return sorted(by_name.values(), key=lambda measure: measure.kind != "error")
 
 
 def _stored_measure(output: Any) -> _Measure | None:
@@ -312,8 +337,8 @@ def _stored_measure(output: Any) -> _Measure | None:
         "ClassificationError": "error",
         "SquaredError": "square",
     }
-    kind = kinds.get(owner.block_name if owner is not None else "")
+    kind = kinds.get(owner.display_name if owner is not None else "")
     return None if kind is None else _Measure(output.name, output, kind)
 
 
-ACTIONS: dict[str, Callable[[Section, Log], None]] = {"train": train, "test": test}
+ACTIONS: dict[str, Callable[[Section, Log], None]] = {"train": train, "test": test, "eval": test}

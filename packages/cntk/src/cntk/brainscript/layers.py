@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import initializer, ops
 from .. import layers as L
+from ..axis import Axis
 from ..losses import cross_entropy_with_softmax, squared_error
 from ..metrics import classification_error
 from ..ops.functions import Function
@@ -193,6 +194,20 @@ def _criterion(function: Callable[..., Any], kind: str) -> Callable[[Any, Any], 
     return lambda label, output: Node(function(_value(output), _value(label)), kind)
 
 
+def _error(label: Any, output: Any, topN: float = 1.0) -> Node:
+    return Node(classification_error(_value(output), _value(label), topN=int(topN)), "error")
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Node]:
+    """Axes are counted from 1, the fastest one first: Python's last.  Without one over all of a sample."""
+
+    def reduce(x: Any, axis: float = 0.0) -> Node:
+        over = Axis.all_static_axes() if axis == 0 else -int(axis)
+        return Node(function(_value(x), over))
+
+    return reduce
+
+
 def library(dropout_rate: float) -> Scope:
     """The names a description may use.  The rate of its Dropout nodes is the training's."""
 
@@ -211,6 +226,18 @@ def library(dropout_rate: float) -> Scope:
         "Softmax": _unary(ops.softmax),
         "Exp": _unary(ops.exp),
         "Log": _unary(ops.log),
+        "LogSoftmax": _unary(ops.log_softmax),
+        "Hardmax": _unary(ops.hardmax),
+        "Sqrt": _unary(ops.sqrt),
+        "Abs": _unary(ops.abs),
+        "Negate": _unary(ops.negate),
+        "Reciprocal": _unary(ops.reciprocal),
+        "Floor": _unary(ops.floor),
+        "ReduceSum": _reduction(ops.reduce_sum),
+        "ReduceMean": _reduction(ops.reduce_mean),
+        "ReduceMax": _reduction(ops.reduce_max),
+        "ReduceMin": _reduction(ops.reduce_min),
+        "ReduceLogSum": _reduction(ops.reduce_log_sum_exp),
         "Dropout": dropout,
         "Plus": OPERATIONS["+"],
         "Minus": OPERATIONS["-"],
@@ -222,8 +249,8 @@ def library(dropout_rate: float) -> Scope:
         "AveragePoolingLayer": _pooling(L.AveragePooling),
         "BatchNormalizationLayer": _normalization,
         "CrossEntropyWithSoftmax": _criterion(cross_entropy_with_softmax, "entropy"),
-        "ClassificationError": _criterion(classification_error, "error"),
-        "ErrorPrediction": _criterion(classification_error, "error"),
+        "ClassificationError": _error,
+        "ErrorPrediction": _error,
         "SquareError": _criterion(squared_error, "square"),
         "Pi": math.pi,
     }
@@ -246,4 +273,9 @@ def network(text: str, dropout_rate: float) -> dict[str, list[Node]]:
         result[group] = nodes
     if len(result["criterion"]) != 1:
         raise ConfigError("criterionNodes must name one node")
+    # What is measured but no special node is there for later evaluations.
+    known = [node for nodes in result.values() for node in nodes]
+    values = [scope.get(name) for name in scope.names()]
+    others = [v for v in values if isinstance(v, Node) and v.kind and v not in known]
+    result["other"] = list(dict.fromkeys(others))
     return result

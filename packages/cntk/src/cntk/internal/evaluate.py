@@ -212,8 +212,8 @@ def _root_gradient(
     if layout is None:
         if not isinstance(value, (Value, torch.Tensor)) and np.ndim(value) == 0:
             return torch.full_like(tensor, float(value))
-        gradient, _ = feed(variable, value)
-        return gradient.reshape(tensor.shape)
+        fed: torch.Tensor = feed(variable, value)[0]
+        return fed.reshape(tensor.shape)
     gradient, _ = feed(variable, value)
     mask = layout.mask(tensor.device)
     return torch.where(mask.reshape(*mask.shape, *(1,) * (gradient.dim() - 2)), gradient, 0.0)

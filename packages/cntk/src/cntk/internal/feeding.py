@@ -16,7 +16,7 @@ from ..ops.base import Function
 from ..variables import Variable, axis_text, shape_text, torch_dtype
 from .layout import Layout, pad_sequences
 from .lower import Program
-from .missing import unavailable
+from .sparse import SparseRows, SparseValue, of_matrices
 
 _NOT_DATA = "batch must be a list of NumPy arrays or SciPy CSR matrices"
 
@@ -102,25 +102,56 @@ def _as_array(variable: Variable, value: Any) -> np.ndarray:
         raise
 
 
-def feed(variable: Variable, value: Any) -> tuple[torch.Tensor, Layout | None]:
-    """One argument as a tensor on the default device, with its layout when it is a batch of sequences."""
+def feed(variable: Variable, value: Any, as_sparse: bool = False) -> tuple[Any, Layout | None]:
+    """One argument as a tensor on the default device, with its layout when it is a batch of sequences; where
+    that is wanted sparse data as SparseRows."""
+    if as_sparse:
+        known = _sparse(variable, value)
+        if known is not None:
+            return known
+    if _is_with_starts(value):
+        value = with_starts(variable, *value)
     if not isinstance(value, (np.ndarray, torch.Tensor)):
         data = getattr(value, "data", None)
         if isinstance(data, Value):
             value = data
-    if _is_with_starts(value):
-        value, starts = value
-        check_starts(starts)
-        value = list(value) if isinstance(value, np.ndarray) else value
     if isinstance(value, NDArrayView):
         value = value._array
-    if isinstance(value, Value):
-        check_starts(value.starts)
     if value is None or isinstance(value, str):
         raise ValueError(_NOT_DATA)
     if variable.has_sequence_axis():
         return _feed_sequences(variable, value)
     return _feed_batch(variable, value), None
+
+
+def _sparse(variable: Variable, value: Any) -> tuple[SparseRows, Layout | None] | None:
+    """Sparse data as it is, with its layout; None for other data, and for what does not fit as it is."""
+    data = getattr(value, "data", None)
+    if isinstance(data, Value):
+        value = data
+    layout = None
+    if isinstance(value, SparseValue):
+        rows = value.rows
+        if rows.dim != variable.shape[0]:
+            return None
+        layout = Layout(np.asarray(value.lengths, np.int64), value.starts, value.slots)
+    elif is_sparse_matrix(value) and not variable.has_sequence_axis():
+        made = of_matrices([value], variable.shape[0])
+        if made is None:
+            return None
+        rows = made[0].turned()
+    elif isinstance(value, list) and value and all(is_sparse_matrix(v) for v in value):
+        made = of_matrices(value, variable.shape[0])
+        if made is None:
+            return None
+        rows, layout = made[0], Layout(made[1])
+    else:
+        return None
+    if not variable.has_sequence_axis() and len(rows.lead) == 2:
+        if rows.lead[1] != 1:
+            return None
+        rows, layout = rows.flat(), None
+    return rows.to(torch_device(), torch_dtype(variable._dtype)), layout
 
 
 def _feed_batch(variable: Variable, value: Any) -> torch.Tensor:
@@ -162,7 +193,7 @@ def _feed_sequences(variable: Variable, value: Any) -> tuple[torch.Tensor, Layou
         if tensor[:1, :1].numel() != int(np.prod(variable.shape)):
             raise _trailing_error(variable, tuple(tensor.shape))
         tensor = tensor.reshape(*tensor.shape[:2], *variable.shape)
-        layout = Layout(np.asarray(value.lengths, dtype=np.int64))
+        layout = Layout(np.asarray(value.lengths, dtype=np.int64), value.starts, value.slots)
         return _padded(tensor, layout).to(device, dtype, non_blocking=True), layout
     sequences = _sequences(variable, value)
     layout = Layout(np.array([len(s) for s in sequences], dtype=np.int64))
@@ -213,10 +244,16 @@ def _sequences(variable: Variable, value: Any) -> list[torch.Tensor]:
     return result
 
 
-def check_starts(starts: Iterable[Any] | None) -> None:
-    """Which sequences are new ones: all of them, or NotAvailableError is raised."""
-    if starts is not None and not all(starts):
-        raise unavailable("a sequence that continues one of the minibatch before")
+def with_starts(variable: Variable, data: Any, starts: Iterable[Any] | None) -> Value:
+    """Data for a sequence variable, of whose sequences some go on from the minibatch before.
+
+    Raises ValueError when the data is a Value, which has its own flags.
+    """
+    if isinstance(data, Value) or isinstance(getattr(data, "data", None), Value):
+        raise ValueError(
+            "for directly passed Value objects sequence starts are not allowed: they are part of the Value"
+        )
+    return Value.create(variable, data, starts)
 
 
 def _is_with_starts(arguments: Any) -> bool:
@@ -230,7 +267,10 @@ def argument_map(function: Function, arguments: Any) -> Mapping[Variable, Any]:
     """What the caller passed, as a map from the function's arguments."""
     if _is_with_starts(arguments):
         arguments, starts = arguments
-        check_starts(starts)
+        given = argument_map(function, arguments)
+        return {
+            v: with_starts(v, data, starts) if v.has_sequence_axis() else data for v, data in given.items()
+        }
     if isinstance(arguments, Mapping) and arguments and all(isinstance(key, Variable) for key in arguments):
         return arguments  # the usual case, once per minibatch: no walk over the graph
     formal = function.arguments
@@ -275,7 +315,7 @@ def feeds_of(program: Program, given: Mapping[Variable, Any], outputs: Iterable[
     of_batch: dict[tuple[Axis, ...], Variable] = {}
     of_axis: dict[Axis, Variable] = {}
     for variable in program.arguments:
-        tensor, layout = feed(variable, given[variable])
+        tensor, layout = feed(variable, given[variable], variable in program.takes_sparse)
         feeds[variable] = tensor
         axis = variable.sequence_axis
         if layout is not None and axis is not None:

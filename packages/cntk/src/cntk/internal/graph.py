@@ -80,3 +80,8 @@ def preorder(root: PrimitiveFunction) -> list[PrimitiveFunction]:
         following.extend(v.owner for v in function.operands if v.owner is not None)
         stack.extend(reversed(following))
     return list(order)
+
+
+def awaits_shapes(functions: Iterable[PrimitiveFunction]) -> bool:
+    """Whether a placeholder among the operands has no shape yet."""
+    return any(v.is_placeholder and v._shape is None for f in functions for v in f.operands)

@@ -14,9 +14,11 @@ import torch
 from ..axis import Axis
 from ..variables import Variable
 from . import kernels
+from .carried import Memory
 from .kernels import Node
 from .kernels.sequences import initial_state
 from .layout import Layout
+from .missing import unavailable
 from .opcodes import Op
 from .steps import Key, Slots, Step, fuse
 
@@ -108,7 +110,9 @@ class Loop:
         operands: Mapping[PrimitiveFunction, list[Variable]],
         outputs: Sequence[Variable],
         training: bool,
+        memory: Memory,
     ):
+        self._memory = memory
         order = _in_order(members, operands)
         delays = [f for f in order if f.op in DELAYS]
         self.axis = self._axis_of(delays)
@@ -145,17 +149,22 @@ class Loop:
         slots = Slots()
         self._code = slots.code(steps)
         self._delays = []
+        self._keys: dict[int, Variable] = {}
         for function in delays:
             given = operands[function]
             node = Node(
                 function.op, given, function.raw_attributes, function.results, training,
                 [lead(v) for v in given], lead(function.results[0]),
             )  # fmt: skip
+            if self.axis in given[1].dynamic_axes:
+                raise unavailable("a recurrence whose initial state is a sequence over its own axis")
+            self._keys[slots(function.results[0])] = function.results[0]
+            of_state = given[1].sequence_axis
             self._delays.append(
                 (
                     slots(function.results[0]),
                     slots(given[0]),
-                    slots(given[1]),
+                    [slots(given[1])] if of_state is None else [slots(given[1]), slots(of_state)],
                     int(function.raw_attributes["offset"]),
                     initial_state(node),
                 )
@@ -193,30 +202,43 @@ class Loop:
         for i, slot in self._whole:
             local[slot] = values[i]
         sliced = [(slot, values[i].unbind(1)) for i, slot in self._sliced]
-        states = {slot: expand(local[initial], count) for slot, _, initial, _, expand in self._delays}
-        device = next(iter(states.values())).device
+        before: dict[int, torch.Tensor] = {}
+        for slot, _, (initial, *layouts), offset, expand in self._delays:
+            initial_ = expand(local[initial], count, *(local[i] for i in layouts))
+            if self.backwards:
+                before[slot] = initial_.unsqueeze(1)
+            else:
+                before[slot] = self._memory.before(self._keys[slot], initial_, offset, layout)
+        device = next(iter(before.values())).device
         history: dict[int, list[Any]] = {slot: [None] * length for slot in self._kept}
         last = None if layout.uniform else layout.last(device)
         for t in range(length - 1, -1, -1) if self.backwards else range(length):
             for slot, parts in sliced:
                 local[slot] = parts[t]
             for slot, source, _, offset, _ in self._delays:
-                local[slot] = self._delayed(history[source], t, offset, states[slot], last)
+                local[slot] = self._delayed(history[source], t, offset, before[slot], last)
             for kernel, inputs, output in self._code:
                 local[output] = kernel(*[local[i] for i in inputs])
             for slot, kept in history.items():
                 kept[t] = local[slot]
+        if layout.tracked and not self.backwards:
+            with torch.no_grad():
+                for slot, source, _, offset, _ in self._delays:
+                    needed = history[source][-offset:] if layout.uniform else history[source]
+                    end = torch.stack(needed, 1)
+                    self._memory.keep(self._keys[slot], before[slot], end, layout.of_end(end.shape[1]))
         return tuple(torch.stack(history[slot], 1) for slot in self._outputs)
 
     def _delayed(
         self, history: list[Any], t: int, offset: int, state: torch.Tensor, last: torch.Tensor | None
     ) -> torch.Tensor:
+        """The value `offset` steps away; `state` is [batch, offset, *shape], what is before the sequence."""
         source = t + offset if self.backwards else t - offset
         if not 0 <= source < len(history):
-            return state
+            return state[:, 0 if self.backwards else t]
         value: torch.Tensor = history[source]
         if self.backwards and last is not None:
             # A sequence that ends earlier begins its way back here.
             inside = (source <= last).reshape(-1, *(1,) * (value.dim() - 1))
-            value = torch.where(inside, value, state)
+            value = torch.where(inside, value, state[:, 0])
         return value

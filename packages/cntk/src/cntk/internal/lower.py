@@ -6,6 +6,7 @@ Blocks are opened, aliases removed, recurrences turned into loops, and groups of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,15 @@ import torch
 
 from ..axis import Axis
 from ..variables import Constant, Parameter, Variable, _Stored
-from . import kernels
+from . import kernels, lstm
+from .carried import Memory
 from .graph import graph_version, leaves, producers_first
 from .infer import check_data_types
-from .kernels import Node, criteria
+from .kernels import Kernel, Node, criteria
 from .layout import Layout
 from .loops import DELAYS, Loop, components
 from .opcodes import Op
+from .sparse import SparseRows
 from .steps import Key, Slots, Step, fuse
 
 if TYPE_CHECKING:
@@ -30,16 +33,40 @@ _FUSED_BLOCKS = {
         {Op.TransposeTimes, Op.ReduceElements, Op.Minus},
         (Op.Minus, Op.ReduceElements, Op.TransposeTimes),
         criteria.cross_entropy,
+        criteria.sparse_cross_entropy,
     ),
     "ClassificationError": (
         {Op.Hardmax, Op.TransposeTimes, Op.Minus},
         (Op.Minus, None, Op.TransposeTimes),
         criteria.classification_error,
+        criteria.sparse_classification_error,
     ),
 }
 
 # A tensor per argument, and a layout per sequence axis.
 Feeds = Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """The key of an argument that is made dense where it comes sparse."""
+
+    variable: Variable
+
+
+def _made_dense(value: Any) -> torch.Tensor:
+    return value.dense() if isinstance(value, SparseRows) else value
+
+
+def _either(dense: Any, sparse: Any) -> Kernel:
+    """A kernel that looks at what its second input is."""
+
+    def run(first: torch.Tensor, second: Any, *others: torch.Tensor) -> torch.Tensor:
+        kernel = sparse if isinstance(second, SparseRows) else dense
+        result: torch.Tensor = kernel(first, second, *others)
+        return result
+
+    return run
 
 
 class Run:
@@ -53,15 +80,20 @@ class Run:
 class Program:
     """A lowered graph: call `run` with one tensor per argument."""
 
-    def __init__(self, outputs: Sequence[Variable], training: bool):
+    def __init__(self, outputs: Sequence[Variable], training: bool, memory: Memory | None = None):
         self.training = training
+        self._memory = Memory() if memory is None else memory
         self._bound: dict[Variable, Variable] = {}
         self._outputs = list(outputs)
-        self._requested = [self._resolve(v) for v in outputs]
+        self._requested: list[Any] = [self._resolve(v) for v in outputs]
         self._operands: dict[PrimitiveFunction, list[Variable]] = {}
         self._steps: list[Step] = []
+        self._replaced: list[Variable] = []  # values that a step makes for itself
         self._collect()
+        self._drop_replaced()
         self._steps = fuse(self._steps, self._requested)
+        self.takes_sparse: set[Variable] = set()  # the arguments that may be SparseRows
+        self._admit_sparse()
         self._assign_slots()
 
     # Flattening
@@ -88,7 +120,7 @@ class Program:
         known = _FUSED_BLOCKS.get(block.block_name)
         if known is None or block.body is None:
             return False
-        operations, (root, left, right), _ = known
+        operations, (root, left, right), *_ = known
         body = producers_first([block.body.root])
         arguments = list(block.block_arguments)
         if {f.op for f in body} != operations or len(body) != 3 or len(arguments) != 2:
@@ -174,10 +206,27 @@ class Program:
         used = {v for f in everything if f not in inside for v in self._operands_of(f)}
         used.update(self._requested)
         outputs = [v for f in members for v in f.results if v in used]
-        loop = Loop(members, {f: self._operands_of(f) for f in members}, outputs, self.training)
+        loop: Loop | lstm.LstmLoop
+        known = lstm.match(members, self._operands_of, outputs, self._memory)
+        if known is not None:
+            loop = known
+            self._replaced.extend(known.replaced)
+        else:
+            operands = {f: self._operands_of(f) for f in members}
+            loop = Loop(members, operands, outputs, self.training, self._memory)
         self._steps.append(Step(loop, loop.inputs, members[0], None))
         for i, variable in enumerate(outputs):
             self._steps.append(Step(itemgetter(i), [members[0]], variable, None))
+
+    def _drop_replaced(self) -> None:
+        """Take out what made values that nobody wants any more, and what made that."""
+        while self._replaced:
+            value = self._replaced.pop()
+            made = next((step for step in self._steps if step.output is value), None)
+            wanted = value in self._requested or any(value in step.inputs for step in self._steps)
+            if made is not None and not wanted and made.node is not None:
+                self._steps.remove(made)
+                self._replaced.extend(v for v in made.inputs if isinstance(v, Variable) and v.is_output)
 
     def _check(self, function: PrimitiveFunction) -> None:
         for output in function.results:
@@ -191,8 +240,8 @@ class Program:
         self._check(function)
         operands = self._operands_of(function)
         if function.body is not None:
-            kernel = _FUSED_BLOCKS[function.block_name][2]
-            self._steps.append(Step(kernel, operands, function.results[0], None))
+            _, _, kernel, sparse = _FUSED_BLOCKS[function.block_name]
+            self._steps.append(Step(kernel, operands, function.results[0], None, sparse))
             return
         node = Node(
             function.op,
@@ -203,6 +252,7 @@ class Program:
             [len(v.dynamic_axes) for v in operands],
             len(function.results[0].dynamic_axes),
             getattr(function, "user", None),
+            self._memory,
         )
         inputs: list[Key] = [*operands, *(operands[i].sequence_axis for i in kernels.layouts_of(node))]
         several = len(function.results) > 1
@@ -214,6 +264,30 @@ class Program:
         axis = function.results[0].sequence_axis
         if layout is not None and axis is not None:
             self._steps.append(Step(layout, inputs, axis, None))
+
+    def _admit_sparse(self) -> None:
+        """Let products and losses take sparse arguments as they are, and make them dense for the rest."""
+        able: dict[Variable, list[Step]] = {}
+        for step in self._steps:
+            value = step.inputs[1] if step.sparse is not None and len(step.inputs) > 1 else None
+            if not isinstance(value, Variable) or value.needs_gradient:
+                continue
+            if value.is_input and value.is_sparse and len(value.shape) == 1:
+                able.setdefault(value, []).append(step)
+        for value, takers in able.items():
+            self.takes_sparse.add(value)
+            for step in takers:
+                step.kernel = _either(step.kernel, step.sparse)
+            dense = _Dense(value)
+            for step in self._steps:
+                if step not in takers or step.inputs.count(value) > 1:
+                    step.inputs = [
+                        dense if key is value and (i != 1 or step not in takers) else key
+                        for i, key in enumerate(step.inputs)
+                    ]
+            self._requested = [dense if v is value else v for v in self._requested]
+            if any(dense in step.inputs for step in self._steps) or dense in self._requested:
+                self._steps.insert(0, Step(_made_dense, [value], dense, None))
 
     # Running
     def _assign_slots(self) -> None:
@@ -288,6 +362,8 @@ class SizedPrograms:
         self.arguments = [v for v in found if v.is_input]
         self.parameters = [v for v in found if isinstance(v, Parameter)]
         self.axes: list[Axis] = []
+        self.takes_sparse: set[Variable] = set()
+        self._memory = function.memory
         self._open = [v for v in self.arguments if min(v.shape, default=0) < 0]
         self._sized: dict[Any, tuple[Program, dict[Variable, Variable]]] = {}
 
@@ -311,7 +387,7 @@ class SizedPrograms:
         cloner = Cloner(CloneMethod.share, stand_ins, same_user_functions=True)
         cloner.clone(self._root)
         outputs = [cloner.variables.get(v, v) for v in self._outputs]
-        return Program(outputs, self.training), stand_ins
+        return Program(outputs, self.training, self._memory), stand_ins
 
     def run(self, feeds: Feeds) -> list[torch.Tensor]:
         program, given = self._program(feeds)
@@ -333,7 +409,10 @@ def lower(function: CompositeFunction, outputs: Sequence[Variable], training: bo
     cached = function.programs.get(key)
     if cached is None or cached[0] != graph_version():
         made: Any = SizedPrograms if has_open_sizes(function) else None
-        program = Program(outputs, training) if made is None else made(function, outputs, training)
+        if made is None:
+            program = Program(outputs, training, function.memory)
+        else:
+            program = made(function, outputs, training)
         cached = function.programs[key] = (graph_version(), program)
     result: Program = cached[1]
     return result

@@ -22,14 +22,22 @@ Key = Any
 class Step:
     """One call: kernel(values of `inputs`) -> value of `output`."""
 
-    __slots__ = ("convolves", "inputs", "kernel", "node", "output")
+    __slots__ = ("convolves", "inputs", "kernel", "node", "output", "sparse")
 
-    def __init__(self, kernel: Kernel | None, inputs: Sequence[Key], output: Key, node: Node | None):
+    def __init__(
+        self,
+        kernel: Kernel | None,
+        inputs: Sequence[Key],
+        output: Key,
+        node: Node | None,
+        sparse: Kernel | None = None,
+    ):
         self.kernel = kernel
         self.inputs = list(inputs)
         self.output = output
         self.node = node
         self.convolves = node is not None and node.op is Op.Convolution
+        self.sparse = sparse  # the kernel for a second input that is SparseRows
 
     @property
     def plain(self) -> Node | None:
@@ -61,6 +69,7 @@ def fuse(steps: list[Step], requested: Iterable[Key]) -> list[Step]:
                 joined = _with_bias(node, before.plain, before.output, step.inputs[1])
                 if joined is not None:
                     step.kernel = joined
+                    step.sparse = kernels.sparse_product(before.plain, node)
                     step.convolves = before.convolves
                     step.inputs = [*before.inputs, step.inputs[1]]
                     dropped.add(before)
@@ -77,6 +86,7 @@ def fuse(steps: list[Step], requested: Iterable[Key]) -> list[Step]:
         if step.kernel is None:
             assert step.node is not None
             step.kernel = kernels.build(step.node)
+            step.sparse = kernels.sparse_product(step.node)
     return left
 
 

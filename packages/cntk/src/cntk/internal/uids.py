@@ -33,7 +33,6 @@ def reserve(number: int) -> None:
 
 
 def next_seed() -> int:
-    """A fixed seed is everybody's, as in CNTK; else each gets the next one."""
     if _seeds.fixed is not None:
         return _seeds.fixed
     seed = _seeds.next
@@ -42,18 +41,17 @@ def next_seed() -> int:
 
 
 def set_fixed_random_seed(value: int) -> None:
-    """Give this seed to everything that is created after this call."""
+    """From now on everything random that is created without a seed of its own gets this one."""
     _seeds.fixed = int(value)
-
-
-def reset_random_seed(value: int = 0) -> None:
-    """Count seeds from `value` on; no seed is fixed any longer."""
-    _seeds.next = int(value)
-    _seeds.fixed = None
 
 
 def is_random_seed_fixed() -> bool:
     return _seeds.fixed is not None
+
+
+def reset_random_seed(value: int = 1) -> None:
+    """From now on what is created without a seed gets `value`, `value` + 1, ..."""
+    _seeds.next, _seeds.fixed = int(value), None
 
 
 def resolve_seed(seed: int | None) -> int:

@@ -63,6 +63,13 @@ class StreamData:
     def lengths(self) -> np.ndarray:
         return np.ones(self.sequence_count, np.int64) if self.offsets is None else np.diff(self.offsets)
 
+    def lengths_of(self, sequences: np.ndarray) -> np.ndarray:
+        """The lengths of these sequences."""
+        if self.offsets is None:
+            return np.ones(len(sequences), np.int64)
+        result: np.ndarray = self.offsets[sequences + 1] - self.offsets[sequences]
+        return result
+
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Samples by number, dense."""
         if self.indptr is None or self.indices is None or self.values is None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..core import Value
+from ..internal.sparse import SparseRows, SparseValue, padded_steps
 from ..variables import Record, sanitize_shape
 from .ctf import Field, StreamData, read_file, read_start
 from .streams import MinibatchData, StreamInformation
@@ -90,13 +91,21 @@ class CtfDataset:
         data = self._data[info]
         layout, sparse = info.m_sample_layout, info.m_storage_format == 1
         count = len(sequences)
+        if data.indptr is not None and data.indices is not None and data.values is not None:
+            starts = sequences if data.offsets is None else data.offsets[sequences]
+            lengths = data.lengths_of(sequences)
+            steps = padded_steps(starts, lengths)
+            rows = SparseRows.gather(
+                steps.shape, data.field.dim, steps.ravel(), data.indptr, data.indices, data.values
+            )
+            return MinibatchData(SparseValue(rows, lengths, layout), count, int(lengths.sum()), end_of_sweep)
         if data.offsets is None:
             # NumPy gathers: torch would share these few rows out to threads, and wait for them.
             picked = torch.from_numpy(data.gather(sequences))
             value = Value(picked.reshape(count, 1, *layout), None, sparse)
             return MinibatchData(value, count, count, end_of_sweep)
         starts = data.offsets[sequences]
-        lengths = data.offsets[sequences + 1] - starts
+        lengths = data.lengths_of(sequences)
         padded = np.zeros((count, int(lengths.max()), data.field.dim), np.float32)
         for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             padded[i, :length] = data.gather(np.arange(start, start + length))

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..internal.missing import unavailable
 from ..variables import Record
 from .datasets import Dataset
 from .streams import MinibatchData, StreamInformation
+from .truncation import Slots
 
 INFINITELY_REPEAT = 2**64 - 1
 FULL_DATA_SWEEP = 2**64 - 2
@@ -60,8 +60,8 @@ class MinibatchSource:
             raise RuntimeError(
                 "MinibatchSourceConfig: truncation and frame mode are mutually exclusive options."
             )
-        if truncation_length:
-            raise unavailable("MinibatchSource(truncation_length=)")
+        if truncation_length < 0:
+            raise OverflowError("MinibatchSource: truncation_length must not be negative")
         if max_samples < 0 or max_sweeps < 0:
             raise OverflowError("MinibatchSource: max_samples and max_sweeps must not be negative")
         self._datasets: list[Dataset] = []
@@ -80,6 +80,8 @@ class MinibatchSource:
         self._window_samples = randomization_window_in_samples
         self._window_chunks = randomization_window_in_chunks
         self._frames = frame_mode
+        self._truncation = int(truncation_length)
+        self._slots: Slots | None = None  # sequences under way, when they are truncated
         self._seed = randomization_seed
         self._lengths: np.ndarray | None = None
         self._total = 0
@@ -117,6 +119,12 @@ class MinibatchSource:
         """The samples passed so far, those of other workers included."""
         return self._position_now()
 
+    @current_position.setter
+    def current_position(self, position: int | Mapping[str, Any]) -> None:
+        if not isinstance(position, Mapping):
+            position = {"minibatchSourcePosition": position}
+        self.restore_from_checkpoint(position)
+
     def get_checkpoint_state(self) -> dict[str, int]:
         return {"minibatchSourcePosition": self._position_now()}
 
@@ -131,6 +139,7 @@ class MinibatchSource:
         if position < 0:
             raise ValueError("Checkpoint misses required field minibatchSourcePosition")
         self._load()
+        self._slots = None
         self._sweep, within = divmod(position, self._total)
         if within:
             # In the middle of a sequence: that one was delivered.
@@ -177,8 +186,9 @@ class MinibatchSource:
         return self._order[1], self._order[2]
 
     def _shuffled(self, count: int, sweep: int) -> np.ndarray:
-        # A generator per (seed, sweep): a sweep's order does not depend on how one got there.
-        generator = np.random.default_rng([self._seed, sweep])
+        # A sweep's order does not depend on how one got there; as in CNTK the next sweep's is that of the
+        # next seed.
+        generator = np.random.default_rng(self._seed + sweep)
         window = self._window_samples
         if window:
             # Nobody moves further than the window.
@@ -267,22 +277,14 @@ class MinibatchSource:
         if self._max_samples == 0:
             raise RuntimeError("Epoch size cannot be 0.")
         self._load()
-        sweep = self._sweep
         workers = 1 if num_data_partitions is None else int(num_data_partitions)
         rank = 0 if partition_index is None else int(partition_index)
         if workers < 1 or not 0 <= rank < workers:
             raise ValueError(f"partition {rank} of {workers} does not exist")
-        parts = list(self._pick(int(minibatch_size_in_samples), workers, rank))
-        if not parts:
+        size = int(minibatch_size_in_samples)
+        data = self._truncated(size, workers, rank) if self._truncation else self._whole(size, workers, rank)
+        if not data:
             return {}
-        sequences = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        end_of_sweep = self._sweep != sweep
-        seed = (self._seed, sweep)
-        data = {
-            info: dataset.part(info, sequences, seed, end_of_sweep)
-            for dataset in self._datasets
-            for info in dataset.infos
-        }
         if input_map is None:
             return data
         by_name = {info.m_name: part for info, part in data.items()}
@@ -290,3 +292,32 @@ class MinibatchSource:
             if not isinstance(stream, StreamInformation):
                 raise KeyError(stream)
         return {variable: by_name[stream.m_name] for variable, stream in input_map.items()}
+
+    def _whole(self, size: int, workers: int, rank: int) -> dict[StreamInformation, MinibatchData]:
+        """Whole sequences of (at most) that many samples over all workers; nothing at the end."""
+        sweep = self._sweep
+        parts = list(self._pick(size, workers, rank))
+        if not parts:
+            return {}
+        sequences = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        end_of_sweep = self._sweep != sweep
+        seed = (self._seed, sweep)
+        return {
+            info: dataset.part(info, sequences, seed, end_of_sweep)
+            for dataset in self._datasets
+            for info in dataset.infos
+        }
+
+    def _truncated(self, size: int, workers: int, rank: int) -> dict[StreamInformation, MinibatchData]:
+        """The next `truncation_length` samples of as many sequences as the size has room for."""
+        count = max(1, size // self._truncation)
+        if workers > count:
+            raise ValueError(
+                "Too many workers for minibatch size; please increase minibatch size or decrease number of "
+                "workers."
+            )
+        count = count // workers + (rank < count % workers)
+        if self._slots is None or self._slots.count != count:
+            self._slots = Slots(count, self._truncation)
+        # Of several workers each takes its own part of the sequences: `_pick` shares out a size of one each.
+        return self._slots.next(lambda: self._whole(workers, workers, rank))

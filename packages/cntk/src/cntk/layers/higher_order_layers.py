@@ -45,7 +45,12 @@ def Sequential(layers: Sequence[Any], name: str = "") -> Function:
 
 
 def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Function:
-    """`Sequential` over constructor(i) (or constructor() when it takes no argument)."""
+    """`Sequential` over constructor(i) (or constructor() when it takes no argument).
+
+    Raises TypeError for a layer in the place of what makes layers.
+    """
+    if isinstance(constructor, Function):
+        raise TypeError("For: the constructor must be a Python function that makes a layer, not a layer")
     takes_index = len(signature(constructor).parameters) > 0
     return Sequential([constructor(i) if takes_index else constructor() for i in what_range], name)
 

@@ -96,7 +96,7 @@ def Convolution(
     """activation(conv(x, W) + b) on channels-first data.
 
     Without num_filters the result has no channel axis; with reduction_rank 0 the input has none.  With
-    `sequential` the first window axis goes over the sequence, which must be padded.
+    `sequential` the first window axis goes over the sequence, which without padding loses steps at its ends.
     """
     activation = as_activation(get_default_override(Convolution, activation=activation))
     init = get_default_override(Convolution, init=init)
@@ -120,8 +120,8 @@ def Convolution(
     strides = _per_axis(window, strides, "strides")
     padding = tuple(bool(p) for p in _per_axis(window, pad, "pad"))
     dilation = _per_axis(window, dilation, "dilation")
-    if sequential and (not padding[0] or strides[0] != 1):
-        raise unavailable("cntk.layers.Convolution over a sequence without padding or with strides")
+    if sequential and strides[0] != 1:
+        raise NotImplementedError("windowed convolution with stride not yet implemented")
     W, bias_shape = _kernel(init, filters, window, reduction_rank, rank)
     b = Parameter(bias_shape, init=init_bias, name="b") if bias else None
 
@@ -145,6 +145,9 @@ def Convolution(
             result = result + b
         if sequential:
             result = ops.reshape(result, (), 1, 2)
+            if not padding[0]:
+                before = (window[0] - 1) // 2
+                result = ops.sequence.slice(result, before, before + 1 - window[0])
         if num_filters in (None, ()):
             result = ops.reshape(result, (), 0, 1)
         return activation(result)
@@ -158,6 +161,8 @@ def _kernel(
     """The kernel (outputs, channels, *window) and the shape of its bias."""
     weights = initializer_with_rank(init, output_rank=-1, filter_rank=len(window))
     channels = INFERRED if reduction_rank else 1
+    if isinstance(init, np.ndarray) and init.ndim < len(window) + 1 + len(filters):  # the window alone, say
+        weights = init.reshape(*filters, -1, *window)
     return Parameter((*filters, channels, *window), init=weights, name="W"), filters + (1,) * bias_axes
 
 

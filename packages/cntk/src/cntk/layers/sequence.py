@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ..default_options import default_override_or, get_default_override
@@ -14,6 +15,8 @@ from ..ops.tracing import trace
 from .blocks import ForwardDeclaration, initial_state_or_default, with_name
 
 _ZERO = default_override_or(0)
+_MOST_STATES = 10
+_STATE_NAMES = ("h", "c", "a")
 _FORWARDS = default_override_or(False)
 
 
@@ -80,21 +83,14 @@ def RecurrenceFrom(
             declared.resolve_to(value)
         return result if return_full_state else combine([result.outputs[0]])
 
-    def from_1(h: Any, x: Any) -> Any:
-        return run(h, x)
-
-    def from_2(h: Any, c: Any, x: Any) -> Any:
-        return run(h, c, x)
-
-    def from_3(h: Any, c: Any, a: Any, x: Any) -> Any:
-        return run(h, c, a, x)
-
-    shapes: list[Any] = [from_1, from_2, from_3]
-    if not 1 <= len(states) <= len(shapes):
+    if not 1 <= len(states) <= _MOST_STATES:
         raise ValueError(
-            f"RecurrenceFrom() currently supports recurrence with up to {len(shapes)} state variables"
+            f"RecurrenceFrom() currently supports recurrence with up to {_MOST_STATES} state variables"
         )
-    made: Function = with_name(trace(shapes[len(states) - 1]), name)
+    names = (*_STATE_NAMES, *(f"state{i}" for i in range(len(_STATE_NAMES), _MOST_STATES)))[: len(states)]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    run.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in (*names, "x")])  # type: ignore[attr-defined]
+    made: Function = with_name(trace(run), name)
     return made
 
 

@@ -163,6 +163,8 @@ class Learner:
             array: np.ndarray = np.asarray(
                 value.asarray() if hasattr(value, "asarray") else value, parameter.dtype
             )
+            if array.size == np.prod(parameter.shape):
+                array = array.reshape(parameter.shape)
             gradients.append(torch.tensor(array, device=torch_device()))
         return self.apply(gradients, training_sample_count, is_sweep_end)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from enum import Enum, unique
 from typing import Any
@@ -122,7 +123,15 @@ def training_parameter_schedule(
 ) -> TrainingParameterSchedule:
     if isinstance(schedule, TrainingParameterSchedule):
         return schedule
+    _warn_of_epoch_size(schedule, epoch_size)
     return TrainingParameterSchedule(schedule, 1 if UnitType(unit) is UnitType.sample else 0, epoch_size)
+
+
+def _warn_of_epoch_size(schedule: Any, epoch_size: int | None) -> None:
+    if isinstance(schedule, (int, float)) and epoch_size is not None:
+        warnings.warn(
+            "When providing the schedule as a number, epoch_size is ignored", RuntimeWarning, stacklevel=3
+        )
 
 
 def learning_rate_schedule(
@@ -171,6 +180,7 @@ def momentum_as_time_constant_schedule(
         ]
     elif is_scalar(momentum) and not isinstance(momentum, str):
         values = per_sample(momentum)
+        _warn_of_epoch_size(values, epoch_size)
     else:
         values = momentum  # refused by the schedule itself, with CNTK's message
     return TrainingParameterSchedule(values, 1, epoch_size)

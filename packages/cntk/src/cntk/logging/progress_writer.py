@@ -150,6 +150,10 @@ class ProgressWriter:
     def total_test_updates(self) -> int:
         return self._total_test_updates
 
+    def __disown__(self) -> ProgressWriter:
+        """What scripts for CNTK's native base class call to keep the writer alive: it is anyway."""
+        return self
+
     # To be overridden
     def write(self, key: str, value: Any) -> None:
         """A single value, such as a changed learning rate."""

@@ -34,7 +34,7 @@ class Cloner:
                 kind=old.kind_name,
             )
         elif isinstance(old, Parameter) and self.method is CloneMethod.clone:
-            new = Parameter(old.shape, old.value, old.dtype, name=old.name)
+            new = Parameter(old.shape, old.value if old.known_shape else old._init, old.dtype, name=old.name)
         elif (isinstance(old, Parameter) and self.method is CloneMethod.freeze) or (
             isinstance(old, Constant) and self.method is not CloneMethod.share
         ):

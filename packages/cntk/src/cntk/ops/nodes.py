@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..internal import graph
+from ..internal.carried import Memory
 from ..internal.infer import assumed, infer_output, result_count
 from ..internal.infer.shapes import SliceRangeError
 from ..internal.opcodes import Op, op_name
@@ -48,6 +49,7 @@ class PrimitiveFunction(Function):
         self.block_name = block_name
         self.block_arguments: dict[Variable, Variable] = block_arguments or {}
         self._composite: CompositeFunction | None = None
+        self.takes_initial_shape = False  # a delay of whose shape nothing else tells
         self.results: list[Variable] = self._new_results()
         self.infer()
 
@@ -172,6 +174,7 @@ class PrimitiveFunction(Function):
         """What the initial state says of a delayed value's shape: data does, a number to broadcast not."""
         state = self.operands[1]
         telling = state.axes_known and (state.dynamic_axes or math.prod(state.shape) > 1)
+        telling = telling or self.takes_initial_shape
         return state._shape if telling else None
 
     def _awaits_itself(self) -> bool:
@@ -249,7 +252,8 @@ def infer_graph(roots: Iterable[PrimitiveFunction]) -> None:
     before = assumed.ones  # the body of a block is gone through while the graph around it is
     try:
         _infer_until_nothing_changes(functions, delays)
-        if delays and any(v._shape is None for f in functions for v in f.results):
+        unknown = any(v._shape is None for f in functions for v in f.results)
+        if delays and unknown and not graph.awaits_shapes(functions):
             assumed.ones = True
             _infer_until_nothing_changes(functions, delays)
     finally:
@@ -268,7 +272,10 @@ def _infer_until_nothing_changes(functions: list[PrimitiveFunction], delays: lis
             for x in f.operands[:1]
             if x.owner is not None
         ):
-            return
+            unknown = next((f for f in delays if f.results[0]._shape is None), None)
+            if unknown is None or unknown.takes_initial_shape or graph.awaits_shapes(functions):
+                return
+            unknown.takes_initial_shape = True
         before = state
 
 
@@ -280,6 +287,7 @@ class CompositeFunction(Function):
         self.uid = uid or new_uid("CompositeFunction")
         self.programs: dict[Any, Any] = {}
         self.temporary: list[Any] = []  # values that the last evaluation gave with as_numpy=False
+        self.memory = Memory()
 
     @property
     def root_function(self) -> PrimitiveFunction:

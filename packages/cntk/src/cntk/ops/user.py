@@ -64,7 +64,7 @@ class UserFunction(PrimitiveFunction):
                     owner=self,
                     index=i,
                 )
-                for i, like in enumerate(self.infer_outputs())
+                for i, like in enumerate(self._declared())
             ]
             self.infer()
         return self._made
@@ -72,6 +72,12 @@ class UserFunction(PrimitiveFunction):
     @results.setter
     def results(self, value: Any) -> None:
         """The base class's constructor sets them; here they come later."""
+
+    def _declared(self) -> Sequence[Variable]:
+        try:
+            return self.infer_outputs()
+        except AttributeError as error:  # Python would take it for a missing attribute `results`
+            raise RuntimeError(f"infer_outputs failed: AttributeError: {error}") from error
 
     def _new_results(self) -> list[Variable]:
         return []
@@ -88,7 +94,7 @@ class UserFunction(PrimitiveFunction):
             for v, shape, axes in marked:
                 v._shape = (_MARK,) if shape is None else shape
                 v._dynamic_axes = (_MARK_AXIS,) if axes is None else axes
-            declared = self.infer_outputs()
+            declared = self._declared()
         finally:
             self.operands = before
             for v, shape, axes in marked:

@@ -43,7 +43,7 @@ class Trainer(Evaluator):
 
     def __init__(
         self,
-        model: Function | None,
+        model: Function | Variable | None,
         criterion: Any,
         parameter_learners: AnyLearner | Sequence[AnyLearner],
         progress_writers: ProgressWriter | Sequence[ProgressWriter] | None = None,
@@ -57,12 +57,15 @@ class Trainer(Evaluator):
         super().__init__(parts[1] if len(parts) == 2 else None, progress_writers)
         self._loss = to_variable(parts[0])
         self._loss_function = parts[0]
+        if isinstance(model, Variable):  # one of several outputs of a function
+            model = combine([model])
         self._model = model
         self._learners: list[Any] = as_list(parameter_learners)
         self._check()
         results = [self._loss] + ([self._metric] if self._metric is not None else [])
         self._graph: CompositeFunction = combine(results if model is None else [*model.outputs, *results])
         self._criterion = combine(results)
+        self._counted = _counted_by(self._loss)
         distributed = [learner for learner in self._learners if isinstance(learner, DistributedLearner)]
         if distributed and len(distributed) != len(self._learners):
             raise ValueError("Trainer: either all learners are distributed learners or none is.")
@@ -233,13 +236,16 @@ class Trainer(Evaluator):
     ) -> tuple[MinibatchInfo, list[list[torch.Tensor]], list[torch.Tensor]]:
         """Forward and backward: what happened, a gradient (a sum) per learner's parameter, more outputs."""
         wanted = [self._loss] + ([self._metric] if self._metric is not None else [])
+        if self._counted is not self._loss:
+            wanted.append(self._counted)
         program = lower(self._graph, wanted + extra, training=True)
         given = argument_map(self._graph, arguments)
         if any(variable not in given for variable in program.arguments):
             feeds_of(program, given, self._reported())
         run = program.execute(feeds_of(program, given, wanted))
         values = run.values
-        samples = sample_count(self._loss, values[0], run.layouts[0])
+        counted = 0 if self._counted is self._loss else len(wanted) - 1
+        samples = sample_count(self._counted, values[counted], run.layouts[counted])
         if samples == 0:
             raise ValueError("Trainer: the minibatch has no samples.")
         total = batch_sum(values[0], run.layouts[0])
@@ -350,6 +356,15 @@ class Trainer(Evaluator):
         restore()
         self._last = None
         return from_dictionary_value(external)
+
+
+def _counted_by(loss: Variable) -> Variable:
+    """What a minibatch's samples are counted by: the loss, or, when that is one number for the whole
+    minibatch, the first value below it that has a batch axis."""
+    if loss.has_batch_axis() or loss.owner is None:
+        return loss
+    operands = (v for function in preorder(loss.owner) for v in function.inputs)
+    return next((v for v in operands if v.has_batch_axis()), loss)
 
 
 def _batch_sum(value: Variable, name: str) -> CompositeFunction:

@@ -17,6 +17,7 @@ from .node import Kernel, Node
 
 convolution = _convolution.convolution
 dense = products.dense
+sparse_product = products.sparse_product
 
 _BUILDERS: dict[Op, Callable[[Node], Kernel]] = {
     **elementwise.BUILDERS,
@@ -74,4 +75,14 @@ def build_layout(node: Node) -> Kernel | None:
     return made
 
 
-__all__ = ["Kernel", "Node", "build", "build_layout", "convolution", "criteria", "dense", "layouts_of"]
+__all__ = [
+    "Kernel",
+    "Node",
+    "build",
+    "build_layout",
+    "convolution",
+    "criteria",
+    "dense",
+    "layouts_of",
+    "sparse_product",
+]

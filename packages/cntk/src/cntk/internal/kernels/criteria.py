@@ -25,6 +25,24 @@ def classification_error(z: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return 1.0 - label.gather(-1, z.argmax(-1, keepdim=True))
 
 
+def sparse_cross_entropy(z: torch.Tensor, label: Any) -> torch.Tensor:
+    """`cross_entropy` for labels that are SparseRows."""
+    if not label.single:
+        return cross_entropy(z, label.dense())
+    columns, values = label.columns.reshape(*label.lead, 1), label.values.reshape(*label.lead, 1)
+    picked: torch.Tensor = z.gather(-1, columns) * values
+    return torch.logsumexp(z, -1, keepdim=True) - picked
+
+
+def sparse_classification_error(z: torch.Tensor, label: Any) -> torch.Tensor:
+    """`classification_error` for labels that are SparseRows."""
+    if not label.single:
+        return classification_error(z, label.dense())
+    columns, values = label.columns.reshape(*label.lead, 1), label.values.reshape(*label.lead, 1)
+    with torch.no_grad():
+        return 1.0 - torch.where(z.argmax(-1, keepdim=True) == columns, values, 0.0)
+
+
 def _rows(x: torch.Tensor, lead: int, layouts: Sequence[Layout]) -> torch.Tensor:
     """All samples of a batch or of sequences, one after the other: [samples, *shape]."""
     if lead == 0:
@@ -107,11 +125,13 @@ def negative_samples(node: Node) -> Kernel:
     shift, count = _number(node, 2), _number(node, 3)
 
     def run(a: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:
-        # The steps of sequences are samples like any others.
-        left, right = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-        columns = [_cosine(left, right)]
-        columns += [_cosine(left, right.roll(-(shift + i), 0)) for i in range(count)]
-        return torch.stack(columns, 1).reshape(*a.shape[:-1], count + 1)
+        lead = a.shape[: node.lead]
+        if node.lead == 2:  # in CNTK's order of a minibatch's frames: all first ones, then the next
+            a, b = (v.transpose(0, 1).flatten(0, 1) for v in (a, b))
+        columns = [_cosine(a, b)]
+        columns += [_cosine(a, b.roll(-(shift + i), 0)) for i in range(count)]
+        found = torch.stack(columns, 1)
+        return found if node.lead == 1 else found.reshape(*reversed(lead), -1).transpose(0, 1)
 
     return run
 

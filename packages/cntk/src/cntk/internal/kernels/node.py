@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...variables import Variable
+from ..carried import Memory
 from ..layout import Layout, pad_sequences
 from ..opcodes import Op
 
@@ -34,6 +35,7 @@ class Node:
     leads: Sequence[int]
     lead: int
     user: Any = field(default=None)  # the Python object behind a user function
+    memory: Memory = field(default_factory=Memory)  # of the function that is computed, for its delays
 
     @property
     def result(self) -> Variable:

@@ -103,6 +103,25 @@ def dense(node: Node, times_node: Node) -> Kernel:
     return run if lead == 1 else over_time
 
 
+def sparse_product(node: Node, plus: Node | None = None) -> Kernel | None:
+    """What `times` (with `plus` and a bias: `dense`) does for sparse vectors, or None when it is no product
+    of vectors with a matrix that all samples share."""
+    if node.op is not Op.Times or node.leads[0] != 0 or node.leads[1] == 0 or node.rank(1) != 1:
+        return None
+    w_shape = node.operands[0].shape
+    if node.attributes.get("inferInputRankToMap") == REDUCE_SEQUENCE_AXIS or FREE in w_shape:
+        return None
+    if len(w_shape) - int(node.attributes["outputRank"]) != 1:
+        return None
+    result = node.result.shape
+
+    def run(w: torch.Tensor, x: Any, *bias: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = x.times(w.reshape(w_shape[0], -1)).reshape(*x.lead, *result)
+        return y if not bias else y + bias[0]
+
+    return run
+
+
 def transpose_times(node: Node) -> Kernel:
     """left times the transpose of right, a vector or a matrix."""
     right_rank, left_rank = node.rank(0), node.rank(1)

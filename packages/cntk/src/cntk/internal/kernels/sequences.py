@@ -10,20 +10,25 @@ from typing import Any
 import torch
 
 from ..layout import Layout, expand_mask
-from ..missing import unavailable
 from ..opcodes import Op
 from .node import Kernel, Node
 
 
 def initial_state(node: Node) -> Kernel:
-    """The initial state as a batch of values: (state, number of sequences) -> [batch, *shape]."""
-    lead = node.leads[1]
+    """The initial state as a batch of values: (state, number of sequences) -> [batch, *shape].
+
+    Of a state that is a sequence (then with its layout) a past value takes the last step, a future one the
+    first.
+    """
+    lead = min(node.leads[1], 1)
     shape = node.result.shape
     missing = len(shape) - node.rank(1)
-    if lead > 1:
-        raise unavailable("a sequence as the initial state of a delay")
 
-    def run(state: torch.Tensor, count: int) -> torch.Tensor:
+    def run(state: torch.Tensor, count: int, layout: Layout | None = None) -> torch.Tensor:
+        if layout is not None:
+            first = node.op is Op.FutureValue
+            rows = torch.arange(len(state), device=state.device)
+            state = state[:, 0] if first else state[rows, layout.last(state.device)]
         state = state.reshape((*state.shape[:lead], *(1,) * missing, *state.shape[lead:]))
         return state.expand(count, *shape)
 
@@ -60,17 +65,18 @@ def delay(node: Node) -> Kernel:
         return _from_sequences(node)
     steps = int(node.attributes["offset"])
     expand = initial_state(node)
+    memory, key = node.memory, node.result
 
-    def past(x: torch.Tensor, state: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def past(x: torch.Tensor, state: torch.Tensor, layout: Layout, *of_state: Layout) -> torch.Tensor:
+        length = x.shape[1]
+        front = memory.before(key, expand(state, len(x), *of_state), steps, layout)
+        memory.keep(key, front, x, layout)
+        return torch.cat([front[:, :length], x[:, : max(length - steps, 0)]], 1)
+
+    def future(x: torch.Tensor, state: torch.Tensor, layout: Layout, *of_state: Layout) -> torch.Tensor:
         count, length = x.shape[:2]
         shift = min(steps, length)
-        front = expand(state, count).unsqueeze(1).expand(count, shift, *x.shape[2:])
-        return torch.cat([front, x[:, : length - shift]], 1)
-
-    def future(x: torch.Tensor, state: torch.Tensor, layout: Layout) -> torch.Tensor:
-        count, length = x.shape[:2]
-        shift = min(steps, length)
-        back = expand(state, count).unsqueeze(1)
+        back = expand(state, count, *of_state).unsqueeze(1)
         y = torch.cat([x[:, shift:], back.expand(count, shift, *x.shape[2:])], 1)
         if layout.uniform:
             return y
