@@ -6,12 +6,14 @@ import json
 import math
 import os
 import re
+import ssl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openbatchai.domain import quotas, storage_accounts
 from openbatchai.engines.limits import Limits
 
 DEFAULT_HOME = "~/.batchai"
@@ -33,6 +35,7 @@ DEFAULT_STALLED_S = 60.0
 DEFAULT_COPY_SOURCES = "public"
 
 LISTENERS = ("arm", "proxy", "blob", "file")
+_QUOTAS = (*quotas.NAMES, quotas.ACTIVE_JOBS, storage_accounts.USAGE)
 
 _HOME_MODE = 0o710
 _UNSAFE = re.compile(r"""[\s"'`$\\:;*?<>|&(){}\[\]!#~]""")
@@ -217,6 +220,7 @@ class Settings:
             content: Any = json.loads(path.read_text()) if path.exists() else {}
             _check_names("setting", content, cls({}, {})._content())
             _check_names("port", content.get("ports", {}), LISTENERS)
+            _check_names("quota", content.get("quotas", {}), _QUOTAS)
             fsync = content.get("fsync", DEFAULT_FSYNC)
             if fsync not in FSYNC_POLICIES:
                 raise ValueError(f"fsync is one of {', '.join(FSYNC_POLICIES)}, not {fsync!r}")
@@ -341,9 +345,15 @@ def _retention(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable(path: str | None) -> str | None:
-    """Raises ValueError for what is no file."""
-    if path is not None and not Path(path).is_file():
+    """Raises ValueError for what is no file, or holds no certificates."""
+    if path is None:
+        return None
+    if not Path(path).is_file():
         raise ValueError(f"trustedCertificates: {path!r} is no file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError(f"trustedCertificates: {path!r} has no certificates in PEM: {error}") from None
     return path
 
 

@@ -131,3 +131,63 @@ def test_the_position_of_a_source_can_be_set(tmp_path: Path) -> None:
     first = source.next_minibatch(2)[source.streams.x].asarray()
     source.current_position = before
     np.testing.assert_array_equal(source.next_minibatch(2)[source.streams.x].asarray(), first)
+
+
+def test_a_hierarchical_softmax_is_one_over_all_labels() -> None:
+    x, label = C.input_variable(6), C.input_variable(1)
+    probability, classes, parts = C.hierarchical_softmax_layer(x, label, 10)
+    rows = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    labels = np.array([[0], [3], [9], [5]], np.float32)
+    everything = np.concatenate([part.eval({x: rows}) for part in parts], 1)
+    assert everything.shape == (4, 12)
+    np.testing.assert_allclose(everything.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(classes.eval({x: rows}).sum(1), 1, rtol=1e-5)
+    found = probability.eval({x: rows, label: labels})
+    wanted = [everything[i, int(number)] for i, number in enumerate(labels.ravel())]
+    np.testing.assert_allclose(np.ravel(found), wanted, rtol=1e-5)
+    trainer = C.Trainer(None, (-C.log(probability), None), C.sgd(probability.parameters, 0.1))
+    trainer.train_minibatch({x: rows, label: labels})
+    first = trainer.previous_minibatch_loss_average
+    trainer.train_minibatch({x: rows, label: labels})
+    assert trainer.previous_minibatch_loss_average < first
+
+
+def test_cosines_with_the_partners_of_later_steps() -> None:
+    rows = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.float32)
+    x, y = C.sequence.input_variable(4), C.sequence.input_variable(4)
+    cosines = C.cosine_distance_with_negative_samples(x, y, shift=1, num_negative_samples=2)
+    expected = [[1, 0.5, 0], [1, 0.5, 0.5], [1, 0, 0.5]]
+    (one,) = cosines.eval({x: [rows], y: [rows]})
+    np.testing.assert_allclose(one, expected, atol=1e-6)
+    several = cosines.eval({x: rows[:, None], y: rows[:, None]})
+    np.testing.assert_allclose(np.concatenate(several), expected, atol=1e-6)
+
+
+def test_a_walk_tells_what_each_function_is() -> None:
+    x = C.input_variable((3, 8, 8), name="image")
+    model = C.layers.Sequential([C.layers.Convolution((3, 3), 4), C.layers.Dense(2, name="top")])(x)
+    found = C.logging.graph.depth_first_search(model, lambda v: getattr(v, "op_name", "") == "Dense")
+    assert [f.name for f in found] == ["top"]
+    assert str(found[0]).startswith("top: Dense(")
+    assert C.logging.graph.plot(model).index("Convolution(") < C.logging.graph.plot(model).index("Dense(")
+
+
+def test_a_sweep_has_the_order_of_the_next_seed(tmp_path: Path) -> None:
+    file = tmp_path / "data.txt"
+    file.write_text("".join(f"|x {i}\n" for i in range(7)))
+    streams = C.io.StreamDefs(x=C.io.StreamDef(field="x", shape=1))
+    orders = []
+    for seed in (3, 4):
+        source = C.io.MinibatchSource(C.io.CTFDeserializer(str(file), streams), randomization_seed=seed)
+        orders.append(source.next_minibatch(21)[source.streams.x].asarray().ravel().tolist())
+    assert orders[0][7:] == orders[1][:14]
+    assert orders[0][:7] != orders[0][7:14]
+
+
+def test_fields_are_written_in_the_order_of_their_names() -> None:
+    write = C.io.sequence_to_cntk_text_format
+    given = {"W": np.array([[1, 0], [5, 6]]), "L": np.array([[2]])}
+    assert write(0, given) == "0\t|L 2 |W 1 0\n0\t|W 5 6"
+    assert write(0, {"W": np.array([])}) == ""
+    with pytest.raises(ValueError, match="expected a NumPy array"):
+        write(0, {"A": [object()]})

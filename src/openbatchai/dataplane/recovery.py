@@ -7,6 +7,7 @@ added to append blobs, which happens in place, and rows of the side store whose 
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,7 +16,7 @@ from openbatchai.dataplane.errors import StorageError
 from openbatchai.dataplane.kept import KeptBlobs
 from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
-from openbatchai.dataplane.sidestore import Key
+from openbatchai.dataplane.sidestore import Key, SideStore
 from openbatchai.dataplane.uploads import Upload, copy_bytes, write_at
 from openbatchai.domain.ports import ItemRef, StorageService
 
@@ -142,15 +143,22 @@ def drop_orphans(places: Places) -> None:
     the locks.
     """
     for account in places.accounts():
-        store = places.store(account)
-        # First: what of a container is left goes at once, instead of item by item.
-        for service, name in {*store.containers(), *places.containers_with_snapshots(account)}:
-            _drop_absent_container(places, account, service, name)
-        last: Key | None = None
-        while not places.closing and (keys := store.keys_after(last, _ROWS)):
-            for container, group in groupby(keys, key=lambda key: key[:2]):
-                _drop_absent(places, account, container, list(group))
-            last = keys[-1]
+        store = places.existing_store(account)
+        # An account that is deleted meanwhile needs nothing dropped; the others still do.
+        with suppress(StorageError):
+            if store is not None:
+                _drop_orphans_of(places, account, store)
+
+
+def _drop_orphans_of(places: Places, account: str, store: SideStore) -> None:
+    # First: what of a container is left goes at once, instead of item by item.
+    for service, name in {*store.containers(), *places.containers_with_snapshots(account)}:
+        _drop_absent_container(places, account, store, service, name)
+    last: Key | None = None
+    while not places.closing and (keys := store.keys_after(last, _ROWS)):
+        for container, group in groupby(keys, key=lambda key: key[:2]):
+            _drop_absent(places, account, store, container, list(group))
+        last = keys[-1]
 
 
 def recover_kept(places: Places, kept: KeptBlobs) -> None:
@@ -166,24 +174,26 @@ def recover_kept(places: Places, kept: KeptBlobs) -> None:
     places.in_background(expire)
 
 
-def _drop_absent_container(places: Places, account: str, service: StorageService, name: str) -> None:
+def _drop_absent_container(
+    places: Places, account: str, store: SideStore, service: StorageService, name: str
+) -> None:
     with places.locked_all():
         if not places.container_path(account, service, name).is_dir():
-            places.store(account).drop_container(service, name)
+            store.drop_container(service, name)
             places.remove_leftovers(account, service, name)
 
 
 def _drop_absent(
-    places: Places, account: str, container: tuple[StorageService, str], keys: list[Key]
+    places: Places, account: str, store: SideStore, container: tuple[StorageService, str], keys: list[Key]
 ) -> None:
     if not places.container_path(account, *container).is_dir():
-        _drop_absent_container(places, account, *container)
+        _drop_absent_container(places, account, store, *container)
         return
     gone = _absent(places, account, container, keys)
     if gone:
         # One transaction, and with it one sync, for all of them.
         with places.locked_all():
-            places.store(account).drop(*_absent(places, account, container, gone))
+            store.drop(*_absent(places, account, container, gone))
 
 
 def _absent(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from openbatchai.domain import ids, storage_accounts
 from openbatchai.domain.errors import Code, ServiceError
@@ -150,6 +150,7 @@ def _change(
     now = context.clock.now()
 
     def work(unit: Unit) -> StorageAccount:
+        writable_group(unit, group_name)
         found = _find(unit, group_name, name)
         change(found)
         unit.accounts.save(found)
@@ -235,9 +236,10 @@ def usage(context: Context, location: str | None = None) -> Usage:
 
 
 def _count(unit: Unit, region: str | None) -> int:
-    found = unit.connection.execute(select(unit.accounts.table.c.location)).scalars()
-    locations = [ids.region(location) for location in found]
-    return len(locations) if region is None else locations.count(region)
+    # By the few spellings that there are: each account that is made is counted against all others.
+    spelled = unit.accounts.table.c.location
+    counts = unit.connection.execute(select(spelled, func.count()).group_by(spelled)).all()
+    return sum(count for location, count in counts if region is None or ids.region(location) == region)
 
 
 def _check_room(context: Context, unit: Unit, name: str, location: str) -> None:

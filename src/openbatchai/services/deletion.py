@@ -187,45 +187,68 @@ def _mark_job(context: Context, unit: Unit, job: Job, actor: str) -> None:
 
 
 def sweep(context: Context, unit: Unit) -> bool:
-    """Remove what is marked and has nothing left below it; end the operations that are done.
+    """Remove what is marked and has nothing left below it; end the operations that are done. What cannot be
+    removed keeps nothing else, and is tried again the next time.
 
     Returns whether some go on. Whatever is to be deleted has an operation until it is gone, so without one
     there is nothing to look for.
     """
     if not unit.operations.count(ended=None):
         return False
+    # One that is damaged must not keep all others from their end, and from their decisions.
+    told = context.kept.undeletable
     # Both in one condition would be answered by the index of states: all jobs that ever finished.
     for job in unit.jobs.list(deleting=True):
         if job.execution_state in FINISHED:
-            # One that is damaged must not keep all others from their decisions.
-            with unit.isolated(f"the deletion of job {job.id}"):
+            with unit.isolated(f"the deletion of job {job.id}", told):
                 _remove_job(context, unit, job)
     for cluster in unit.clusters.list(deleting=True):
-        if unit.nodes.count(cluster_id=cluster.id) == 0:
-            names = (*_place(unit, cluster.workspace_id), cluster.name)
-            gone.remember(context, unit, "cluster", str(cluster.id), names)
-            unit.clusters.remove(id=cluster.id)
+        with unit.isolated(f"the deletion of cluster {cluster.id}", told):
+            _sweep_cluster(context, unit, cluster)
     for server in unit.file_servers.list(deleting=True):
-        # After the clusters of its workspace, which may mount it; its row goes with its files.
-        waits = unit.clusters.count(workspace_id=server.workspace_id, deleting=True) > 0
-        if not waits and not unit.outbox.count(kind=REMOVE_FILE_SERVER, object_id=str(server.id)):
-            queue_effect(unit, REMOVE_FILE_SERVER, str(server.id))
+        with unit.isolated(f"the deletion of file server {server.id}", told):
+            _sweep_file_server(unit, server)
     for experiment in unit.experiments.list(deleting=True):
-        if unit.jobs.count(experiment_id=experiment.id) == 0:
-            names = (*_place(unit, experiment.workspace_id), experiment.name)
-            gone.remember(context, unit, "experiment", str(experiment.id), names)
-            unit.experiments.remove(id=experiment.id)
+        with unit.isolated(f"the deletion of experiment {experiment.id}", told):
+            _sweep_experiment(context, unit, experiment)
     for workspace in unit.workspaces.list(deleting=True):
-        below = (unit.clusters, unit.experiments, unit.file_servers)
-        if all(rows.count(workspace_id=workspace.id) == 0 for rows in below):
-            place = (workspace.group_name, workspace.name)
-            gone.remember(context, unit, "workspace", str(workspace.id), place)
-            unit.workspaces.remove(id=workspace.id)
+        with unit.isolated(f"the deletion of workspace {workspace.id}", told):
+            _sweep_workspace(context, unit, workspace)
     for group in unit.groups.list(deleting=True):
-        if unit.workspaces.count(group_key=group.key) == 0:
-            _remove_group(unit, group)
+        with unit.isolated(f"the deletion of resource group {group.name}", told):
+            if unit.workspaces.count(group_key=group.key) == 0:
+                _remove_group(unit, group)
     _end_operations(context, unit)
     return unit.operations.count(ended=None) > 0
+
+
+def _sweep_cluster(context: Context, unit: Unit, cluster: Cluster) -> None:
+    if unit.nodes.count(cluster_id=cluster.id) == 0:
+        names = (*_place(unit, cluster.workspace_id), cluster.name)
+        gone.remember(context, unit, "cluster", str(cluster.id), names)
+        unit.clusters.remove(id=cluster.id)
+
+
+def _sweep_file_server(unit: Unit, server: FileServer) -> None:
+    # After the clusters of its workspace, which may mount it; its row goes with its files.
+    waits = unit.clusters.count(workspace_id=server.workspace_id, deleting=True) > 0
+    if not waits and not unit.outbox.count(kind=REMOVE_FILE_SERVER, object_id=str(server.id)):
+        queue_effect(unit, REMOVE_FILE_SERVER, str(server.id))
+
+
+def _sweep_experiment(context: Context, unit: Unit, experiment: Experiment) -> None:
+    if unit.jobs.count(experiment_id=experiment.id) == 0:
+        names = (*_place(unit, experiment.workspace_id), experiment.name)
+        gone.remember(context, unit, "experiment", str(experiment.id), names)
+        unit.experiments.remove(id=experiment.id)
+
+
+def _sweep_workspace(context: Context, unit: Unit, workspace: Workspace) -> None:
+    below = (unit.clusters, unit.experiments, unit.file_servers)
+    if all(rows.count(workspace_id=workspace.id) == 0 for rows in below):
+        place = (workspace.group_name, workspace.name)
+        gone.remember(context, unit, "workspace", str(workspace.id), place)
+        unit.workspaces.remove(id=workspace.id)
 
 
 def _remove_job(context: Context, unit: Unit, job: Job) -> None:

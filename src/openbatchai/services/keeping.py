@@ -69,6 +69,7 @@ class Kept:
     `deadlines` are the times when the plan of a cluster changes, `held` until when the end of a job waits for
     a reader of its logs. `effects` are the kinds that were queued and not looked for since, `operations` says
     that some may be open. `hold` is why the engine lets no run start, `told_hold` that a job's story says so.
+    `undeletable` is what the log says already that it could not be removed.
     The writer's thread alone changes the view. What another thread reads is replaced by it as a whole;
     `effects` grows before the wake-up, and shrinks before the look at the store.
     """
@@ -81,6 +82,7 @@ class Kept:
         self.operations = True
         self.hold = ""
         self.told_hold = False
+        self.undeletable: set[str] = set()
 
     def committed(self, changes: Sequence[Change]) -> None:
         self.effects.update(change.kind for change in changes if isinstance(change, EffectQueued))

@@ -225,15 +225,23 @@ class Unit:
         return Rows(self.connection, table, record, self._box, self._changes)
 
     @contextmanager
-    def isolated(self, what: str) -> Iterator[None]:
-        """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on."""
-        before = len(self._changes)
+    def isolated(self, what: str, told: set[str] | None = None) -> Iterator[None]:
+        """Work on one object: if it fails, it alone is undone, and the rest of the transaction goes on.
+
+        With `told`, which remembers what has failed, that is logged once.
+        """
+        before, changed = len(self._changes), self.changed
         try:
             with self.connection.begin_nested():
                 yield
         except Exception:
-            log.exception("%s could not be worked on", what)
+            if told is None or what not in told:
+                log.exception("%s could not be worked on", what)
+            if told is not None:
+                told.add(what)
             del self._changes[before:]
+            # Else the loops would be woken by what was undone, try it again and be woken by that.
+            self.changed = changed
 
     def take_changes(self) -> list[Change]:
         """What this transaction changed and nobody took yet, before it is known that it commits."""

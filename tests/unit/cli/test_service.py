@@ -39,6 +39,8 @@ def test_a_login_is_not_shown(value, shown):
         '{"preemptionsPerNodeHour": -1}',
         '{"sampleSeconds": NaN}',
         '{"quotas": {"Clusters": -1}}',
+        '{"quotas": {"Cluster": 1}}',
+        f'{{"trustedCertificates": "{__file__}"}}',
         '{"recordedCreates": "false"}',
         '{"names": "box.example.org"}',
         '{"fsync": "x"}',

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openbatchai.dataplane import FsyncPolicy, Storage, beneath
+from openbatchai.dataplane import FsyncPolicy, Storage, beneath, recovery
 from openbatchai.dataplane.appends import AppendDemands
 from openbatchai.dataplane.bloblist import BlobQuery
 from openbatchai.dataplane.blobtree import APPEND_BLOB, BlobProperties
@@ -21,6 +21,7 @@ from openbatchai.dataplane.blocks import Source
 from openbatchai.dataplane.conditions import Conditions
 from openbatchai.dataplane.containers import ContainerSettings
 from openbatchai.dataplane.errors import StorageError
+from openbatchai.dataplane.places import Places
 from openbatchai.dataplane.records import Identity, Record
 from openbatchai.dataplane.sharetree import FileSettings
 from openbatchai.domain.ports import ItemRef, MountRefusedError, StorageService
@@ -267,6 +268,32 @@ def test_delete_account_and_make_it_again(storage, tmp_path):
     assert names(storage) == []
     with pytest.raises(ValueError, match="not a storage account name"):
         storage.create_account("../x")
+
+
+class _OneLess(Places):
+    """The first account is deleted right after all of them were listed."""
+
+    def accounts(self):
+        found = super().accounts()
+        self.delete_account(found[0])
+        return found
+
+
+def test_an_account_deleted_while_orphans_are_looked_for_stays_deleted(tmp_path):
+    before = open_storage(tmp_path)
+    for account in ("acct", "other"):
+        before.create_account(account)
+        before.create_container(ItemRef(StorageService.BLOB, account, "data", ""))
+    put(before, "b")
+    (tmp_path / "other/blob/data").rmdir()
+    before.close()
+    places = _OneLess(tmp_path, FsyncPolicy.NEVER, {"acct", "other"}.__contains__)
+
+    recovery.drop_orphans(places)
+
+    assert not (tmp_path / "acct").exists()
+    assert not places.store("other").containers()
+    places.close()
 
 
 def test_deleted_container_forgets_its_records(storage):

@@ -49,7 +49,6 @@ ABSENT_NAMES = frozenset((
     "get_node_outputs",
     "get_trace_level",
     "glorot_uniform",
-    "hierarchical_softmax_layer",
     "identity",
     "install_samples",
     "labels_to_graph",

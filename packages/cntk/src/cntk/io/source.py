@@ -186,8 +186,9 @@ class MinibatchSource:
         return self._order[1], self._order[2]
 
     def _shuffled(self, count: int, sweep: int) -> np.ndarray:
-        # A generator per (seed, sweep): a sweep's order does not depend on how one got there.
-        generator = np.random.default_rng([self._seed, sweep])
+        # A sweep's order does not depend on how one got there; as in CNTK the next sweep's is that of the
+        # next seed.
+        generator = np.random.default_rng(self._seed + sweep)
         window = self._window_samples
         if window:
             # Nobody moves further than the window.

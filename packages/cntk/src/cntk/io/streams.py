@@ -56,6 +56,8 @@ class StreamInformation:
         self.m_element_type = np.dtype(dtype)
         self.m_sample_layout = tuple(shape)
         self.m_defines_mb_size = defines_mb_size
+        self.storage_format = storage_format
+        self.sample_shape = tuple(shape)
 
     @property
     def name(self) -> str:

@@ -23,13 +23,20 @@ def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, An
     """
     if not alias_tensor_map:
         raise ValueError("alias_tensor_map is empty")
+    for alias, value in alias_tensor_map.items():
+        if not hasattr(value, "shape"):
+            raise ValueError(f"expected a NumPy array or a sparse matrix for '{alias}', not {type(value)}")
+    if all(value.shape[0] == 0 for value in alias_tensor_map.values()):
+        return ""
     lengths = {alias: value.shape[0] for alias, value in alias_tensor_map.items()}
     if 0 in lengths.values():
         raise ValueError("a field has no samples")
     rows = []
     for i in range(max(lengths.values())):
         parts = [
-            f"|{alias} {_sample(value[i])}" for alias, value in alias_tensor_map.items() if i < lengths[alias]
+            f"|{alias} {_sample(value[i])}"
+            for alias, value in sorted(alias_tensor_map.items())
+            if i < lengths[alias]
         ]
         rows.append(f"{seq_idx}\t" + " ".join(parts))
     return "\n".join(rows)

@@ -32,8 +32,7 @@ def depth_first_search(
             following = [v if v.owner is None else v.owner for v in node.python_operands]
         stack.extend((item, level, distance + 1) for item in reversed(following) if item is not None)
     order = sorted(seen, key=lambda node: seen[node]) if sort_by_distance else list(seen)
-    nodes = [node if isinstance(node, Variable) else node.composite() for node in order]
-    return [node for node in nodes if visitor(node)]
+    return [node for node in order if visitor(node)]
 
 
 def find_all_with_name(node: Any, node_name: str, depth: int = 0) -> list[Any]:
@@ -80,7 +79,7 @@ def plot(root: Any, filename: str | None = None) -> str:
         for operand in primitive.python_operands:
             source = operand.owner.uid if operand.owner is not None else operand.uid
             edges.append(f'  "{source}" -> "{primitive.uid}";')
-    text = "\n".join(lines)
+    text = "\n".join(reversed(lines))  # producers first, as in CNTK
     if filename is not None:
         if filename.endswith(".dot"):
             content = "digraph {\n" + "\n".join(edges) + "\n}\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..axis import Axis
+from ..initializer import glorot_normal
 from ..internal.infer import ALL_STATIC_AXES
 from ..internal.missing import module_getattr
 from ..internal.opcodes import Op
@@ -15,7 +17,7 @@ from ..internal.proto import AxisValue
 from ..internal.uids import AUTO_SEED
 from ..ops.construction import primitive
 from ..ops.functions import CompositeFunction, Function, make_block
-from ..variables import Constant, Variable
+from ..variables import Constant, Parameter, Variable
 
 _FIRST_AXIS = AxisValue(0, "staticAxisIdx=0", True)
 
@@ -89,8 +91,8 @@ def lambda_rank(output: Any, gain: Any, group: Any, name: str = "") -> Composite
 
 
 def fmeasure(output: Any, target: Any, beta: float = 1) -> CompositeFunction:
-    """1 - F measure of (soft) predictions of each sample."""
-    axis = Axis.all_static_axes()
+    """1 - F measure of (soft) predictions of each sample; of [classes, height, width] for each class."""
+    axis: Any = (1, 2) if len(output.shape) == 3 else Axis.all_static_axes()
     hits = ops.reduce_sum(ops.element_times(output, target), axis)
     precision = hits / ops.reduce_sum(output, axis)
     recall = hits / ops.reduce_sum(target, axis)
@@ -129,9 +131,52 @@ def nce_loss(
     return ops.alias(ops.reshape(positive, (1,)) + ops.reshape(negative, (1,)), name=name)
 
 
+def hierarchical_softmax_layer(
+    input_var: Any, label_index: Any, label_dim: int, label_classes: int | None = None
+) -> tuple[Function, Function, list[Function]]:
+    """Softmax over classes of labels, and over the labels of a class: two small ones instead of a large one.
+
+    input_var [n], label_index [1] (the label's number), label_dim labels in label_classes classes (by default
+    as many as a class has labels).  Returns the probability of the label [1], those of all classes, and for
+    each class those of its labels.
+    """
+    width = input_var.shape[0]
+    classes = label_classes or math.ceil(math.sqrt(label_dim))
+    size = math.ceil(label_dim / classes)
+    label = ops.element_divide(label_index + 0.5, size)
+    of_class = ops.floor(label)
+    in_class = ops.round(label_index - of_class * size)
+
+    def parameter(shape: tuple[int, ...], name: str) -> Parameter:
+        return Parameter(shape, init=glorot_normal(), name=f"hsoftmax_{name}")
+
+    w1, b1 = parameter((width, classes), "w1"), parameter((classes,), "b1")
+    w2, b2 = parameter((classes, width, size), "w2s"), parameter((classes, size), "b2s")
+    class_probabilities = ops.softmax(b1 + ops.times(input_var, w1))
+
+    def within(chosen: Any) -> Function:
+        weight = ops.reshape(ops.times(chosen, w2, output_rank=2), (width, -1))
+        bias = ops.reshape(ops.times(chosen, b2, output_rank=1), (-1,))
+        return ops.softmax(bias + ops.times(input_var, weight))
+
+    def one_hot(number: Any, count: int) -> Any:
+        # [1, count] for a number [1]
+        return ops.reshape(ops.one_hot(number, num_classes=count, sparse_output=False), (count,))
+
+    chosen = one_hot(of_class, classes)
+    of_label = ops.times_transpose(one_hot(in_class, size), within(chosen))
+    probability = of_label * ops.times_transpose(chosen, class_probabilities)
+    everything = []
+    for number in range(classes):
+        fixed = Constant(np.eye(classes, dtype=np.float32)[number])
+        everything.append(within(fixed) * ops.times_transpose(class_probabilities, fixed))
+    return probability, class_probabilities, everything
+
+
 __all__ = [
     "binary_cross_entropy", "cosine_distance", "cosine_distance_with_negative_samples",
-    "cross_entropy_with_softmax", "fmeasure", "lambda_rank", "nce_loss", "squared_error",
+    "cross_entropy_with_softmax", "fmeasure", "hierarchical_softmax_layer", "lambda_rank",
+    "nce_loss", "squared_error",
     "weighted_binary_cross_entropy",
 ]  # fmt: skip
 

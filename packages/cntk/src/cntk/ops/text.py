@@ -37,7 +37,7 @@ def type_text(variable: Variable) -> str:
 def signature_text(function: Function) -> str:
     root = function.root_function
     direct = all(v.owner is None for v in root.operands)
-    kind = root.display_name if direct else "Composite"
+    kind = root.display_name if direct or not function.is_composite else "Composite"
     prefix = f"{root.name}: " if root.name else ""
     arguments = ", ".join(f"{v.name}: {type_text(v)}" if v.name else type_text(v) for v in function.arguments)
     results = ", ".join(type_text(v) for v in function.outputs)

@@ -125,9 +125,13 @@ def negative_samples(node: Node) -> Kernel:
     shift, count = _number(node, 2), _number(node, 3)
 
     def run(a: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:
+        lead = a.shape[: node.lead]
+        if node.lead == 2:  # in CNTK's order of a minibatch's frames: all first ones, then the next
+            a, b = (v.transpose(0, 1).flatten(0, 1) for v in (a, b))
         columns = [_cosine(a, b)]
         columns += [_cosine(a, b.roll(-(shift + i), 0)) for i in range(count)]
-        return torch.stack(columns, 1)
+        found = torch.stack(columns, 1)
+        return found if node.lead == 1 else found.reshape(*reversed(lead), -1).transpose(0, 1)
 
     return run
 
