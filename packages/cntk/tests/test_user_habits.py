@@ -191,3 +191,14 @@ def test_fields_are_written_in_the_order_of_their_names() -> None:
     assert write(0, {"W": np.array([])}) == ""
     with pytest.raises(ValueError, match="expected a NumPy array"):
         write(0, {"A": [object()]})
+
+
+def test_modules_show_names_of_others_as_cntk_does() -> None:
+    assert C.layers.glorot_uniform is C.glorot_uniform
+    assert C.logging.find_by_name is C.logging.graph.find_by_name
+    assert C.layers.InferredDimension == C.InferredDimension
+    space: dict[str, Any] = {}
+    exec("from cntk.layers import *", space)
+    assert space["glorot_uniform"] is C.glorot_uniform
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        _ = C.layers.nosuch

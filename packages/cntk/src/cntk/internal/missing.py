@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from .absent import ABSENT_NAMES
+from .absent import ABSENT_NAMES, SHOWN_ELSEWHERE
 
 
 class NotAvailableError(NotImplementedError):
@@ -16,11 +17,16 @@ def unavailable(what: str) -> NotAvailableError:
 
 
 def module_getattr(module: str) -> Callable[[str], object]:
-    """A module `__getattr__` (PEP 562) that names what of CNTK 2.7 is missing; what CNTK never had gets
-    Python's own words. Of the native module there is no list: anything may have been there."""
+    """A module `__getattr__` (PEP 562) that finds what CNTK's module shows of other modules, and names what
+    of CNTK 2.7 is missing; what CNTK never had gets Python's own words. Of the native module there is no
+    list: anything may have been there."""
     native = module.endswith("cntk_py")
 
     def getattr_(name: str) -> object:
+        home = SHOWN_ELSEWHERE.get((module, name))
+        if home is not None:
+            found: object = getattr(import_module(home), name)
+            return found
         if (native and not name.startswith("_")) or name in ABSENT_NAMES:
             raise AttributeError(f"{unavailable(f'{module}.{name}')}; dir({module}) lists what is")
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
