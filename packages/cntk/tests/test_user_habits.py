@@ -202,3 +202,53 @@ def test_modules_show_names_of_others_as_cntk_does() -> None:
     assert space["glorot_uniform"] is C.glorot_uniform
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
         _ = C.layers.nosuch
+
+
+def test_types_that_do_not_fit_are_named() -> None:
+    with pytest.raises(TypeError, match=r"abstract type Tensor\[3\] cannot be instantiated"):
+        Tensor[3]()
+    with pytest.raises(ValueError, match=r"type object \(Tensor\[3\]\)"):
+        C.sigmoid(Tensor[3])
+    with pytest.raises(TypeError, match="sequences over sequences"):
+        _ = Sequence[Sequence[Tensor[3]]]
+
+    @C.Function.with_signature(Tensor[3])
+    def squash(x: Any) -> Any:
+        return C.sigmoid(x)
+
+    np.testing.assert_allclose(squash([[0, 0, 0]]), [[0.5] * 3])
+    with pytest.raises(TypeError, match=r"x's type Tensor\[3\] is incompatible with the type Tensor\[4\]"):
+        squash(C.input_variable(4))
+
+
+class _Commands:
+    """What a person types, and what the debugger says."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
+        self.said = ""
+
+    def readline(self) -> str:
+        return self.lines.pop(0) + "\n"
+
+    def write(self, text: str) -> None:
+        self.said += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_model_in_single_steps() -> None:
+    x = C.input_variable(2, name="features", needs_gradient=True)
+    w = C.parameter((2, 1), init=3, name="w")
+    talk = _Commands("n", "p", "what?", "u nowhere", "u z", "c")
+    z = C.debugging.debug_model(C.times(x, w, name="z"), talk, talk)
+    slope = z.grad({z.arguments[0]: [[1, 2]]}, z.parameters)
+    np.testing.assert_array_equal(slope, [[1], [2]])
+    stops = [line.split("(")[0] for line in talk.said.split("\n") if " with uid " in line]
+    assert sorted(stops[:2]) == ["Input", "Parameter"]
+    assert stops[2:4] == ["z: Times", "z: Times"]  # forward, then backward
+    assert "Commands:" in talk.said
+    assert 'does not contain a node with name "nowhere"' in talk.said
+    assert "[CNTK forward] >>> " in talk.said
+    assert talk.lines == []

@@ -11,7 +11,6 @@ ABSENT_NAMES = frozenset((
     "convert",
     "convert_optimized_rnnstack",
     "custom_proxy_op",
-    "debug_model",
     "default_sample_dir",
     "default_sample_url",
     "forward_backward",
@@ -46,7 +45,6 @@ ABSENT_FUNCTION_MEMBERS = frozenset((
     "set_name",
     "set_native",
     "type",
-    "with_signature",
 ))
 SHOWN_ELSEWHERE = {
     ("cntk.eval", "MinibatchData"): "cntk.io",
