@@ -252,3 +252,21 @@ def test_a_model_in_single_steps() -> None:
     assert 'does not contain a node with name "nowhere"' in talk.said
     assert "[CNTK forward] >>> " in talk.said
     assert talk.lines == []
+
+
+def test_a_response_normalisation_made_of_a_convolution_over_channels() -> None:
+    """A kernel of the rank of its input has one map: AlexNet sums over neighbouring channels so."""
+    reach = 1
+
+    @C.Function
+    def normalise(x: Any) -> Any:
+        squares = C.reshape(C.square(x), (1, C.InferredDimension), 0, 1)
+        weight = C.constant(0.5, (1, 2 * reach + 1, 1, 1))
+        sums = C.reshape(C.convolution(weight, squares), C.InferredDimension, 0, 2)
+        return C.element_divide(x, 1 + sums)
+
+    x = C.input_variable((4, 2, 3))
+    pixels = np.random.default_rng(0).normal(size=(2, 4, 2, 3)).astype(np.float32)
+    padded = np.pad(pixels**2, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    sums = 0.5 * (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:])
+    np.testing.assert_allclose(normalise(x).eval({x: pixels}), pixels / (1 + sums), rtol=1e-5)

@@ -20,9 +20,9 @@ def convolution(op: Op, inputs: Sequence[Variable], attributes: Attributes) -> S
         raise unavailable("sequential convolution in one operation")
     if x is None or w is None:
         return None
+    if len(w) == len(x) > 1 and w[0] != INFERRED:
+        w = (1, *w)  # one map, whose axis is not written
     if len(w) != len(x) + 1:
-        if len(w) == len(x) and len(x) > 0 and w[0] != INFERRED:
-            raise unavailable("cntk.convolution without an output-channel axis")
         raise ValueError("Convolution map tensor must have rank 1 or the same as the input tensor.")
     if INFERRED in x:
         return None

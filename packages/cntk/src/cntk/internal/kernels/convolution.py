@@ -65,6 +65,8 @@ def convolution(node: Node) -> Kernel:
     rank = len(x_shape) - 1
     if rank not in (1, 2, 3):
         raise unavailable(f"convolution over {rank} spatial axes")
+    if len(w_shape) == len(x_shape):
+        return _one_map(node)
     _no_channel_padding(node, rank)
     if FREE in x_shape:
         return _over_free_axes(node)
@@ -92,6 +94,17 @@ def convolution(node: Node) -> Kernel:
         return y if lead == 1 else y.reshape(*before, *y.shape[1:])
 
     return run
+
+
+def _one_map(node: Node) -> Kernel:
+    """With a kernel that has no axis for its one map."""
+    weight, data = node.operands
+    attributes = dict(node.attributes)
+    if weight.shape[0] == 1:  # padding over an axis that is one cell wide adds nothing
+        attributes["autoPadding"] = [*list(attributes["autoPadding"])[:-1], False]
+    whole = Variable((1, *weight.shape), weight._dtype)
+    inner = convolution(replace(node, operands=[whole, data], attributes=attributes))
+    return lambda w, x, *bias: inner(w.unsqueeze(0), x, *bias)
 
 
 def _over_free_axes(node: Node) -> Kernel:
