@@ -270,3 +270,21 @@ def test_a_response_normalisation_made_of_a_convolution_over_channels() -> None:
     padded = np.pad(pixels**2, ((0, 0), (1, 1), (0, 0), (0, 0)))
     sums = 0.5 * (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:])
     np.testing.assert_allclose(normalise(x).eval({x: pixels}), pixels / (1 + sums), rtol=1e-5)
+
+
+def test_modules_have_the_short_names_that_scripts_use() -> None:
+    assert C.distributed.Communicator is C.Communicator
+    assert C.trainer.Trainer is C.Trainer
+    assert C.learners.cntk_py is C.cntk_py
+
+
+def test_several_distributed_learners_with_one_that_averages() -> None:
+    x, y = C.input_variable(3), C.input_variable(2)
+    z = C.layers.Dense(2)(x)
+    first, second = (C.data_parallel_distributed_learner(C.sgd([p], 0.1)) for p in z.parameters)
+    second.set_as_metric_aggregator()
+    assert (first.is_metric_aggregator(), second.is_metric_aggregator()) == (False, True)
+    trainer = C.Trainer(z, (C.squared_error(z, y), None), [first, second])
+    assert trainer.train_minibatch({x: [[1, 2, 3]], y: [[0, 1]]})
+    trainer.summarize_training_progress()
+    assert trainer.previous_minibatch_sample_count == 1

@@ -7,6 +7,16 @@ from importlib import import_module
 
 from .absent import ABSENT_NAMES, SHOWN_ELSEWHERE
 
+# Modules that CNTK's show under other names; `cntk_py` is in nearly all of them.
+_MODULES = {
+    ("cntk", "distributed"): "cntk.train.distributed",
+    ("cntk", "evaluator"): "cntk.eval.evaluator",
+    ("cntk", "functions"): "cntk.ops.functions",
+    ("cntk", "trainer"): "cntk.train.trainer",
+    ("cntk.layers", "attention"): "cntk.layers.models.attention",
+    ("cntk.logging", "core"): "cntk.core",
+}
+
 
 class NotAvailableError(NotImplementedError):
     """A part of CNTK 2.7 that openbatchai-cntk does not implement."""
@@ -23,6 +33,8 @@ def module_getattr(module: str) -> Callable[[str], object]:
     native = module.endswith("cntk_py")
 
     def getattr_(name: str) -> object:
+        if (module, name) in _MODULES or name == "cntk_py":
+            return import_module(_MODULES.get((module, name), "cntk.cntk_py"))
         home = SHOWN_ELSEWHERE.get((module, name))
         if home is not None:
             found: object = getattr(import_module(home), name)

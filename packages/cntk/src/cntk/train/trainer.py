@@ -67,6 +67,7 @@ class Trainer(Evaluator):
         self._criterion = combine(results)
         self._counted = _counted_by(self._loss)
         distributed = [learner for learner in self._learners if isinstance(learner, DistributedLearner)]
+        distributed.sort(key=lambda learner: not learner.is_metric_aggregator())  # the first one averages
         if distributed and len(distributed) != len(self._learners):
             raise ValueError("Trainer: either all learners are distributed learners or none is.")
         self._distributed = distributed
