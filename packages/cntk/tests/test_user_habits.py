@@ -288,3 +288,30 @@ def test_several_distributed_learners_with_one_that_averages() -> None:
     assert trainer.train_minibatch({x: [[1, 2, 3]], y: [[0, 1]]})
     trainer.summarize_training_progress()
     assert trainer.previous_minibatch_sample_count == 1
+
+
+class _Watch(C.debugging.UserFunction):
+    """Passes its input on, and counts how often a gradient comes by."""
+
+    seen = 0
+
+    def infer_outputs(self) -> list[Any]:
+        operand = self.inputs[0]
+        return [C.output_variable(operand.shape, operand.dtype, operand.dynamic_axes)]
+
+    def forward(self, argument: Any, device: Any = None, outputs_to_retain: Any = None) -> Any:
+        return None, argument
+
+    def backward(self, state: Any, root_gradients: Any) -> Any:
+        _Watch.seen += 1
+        return root_gradients
+
+
+def test_training_gives_inputs_that_want_one_a_gradient() -> None:
+    for wants, expected in ((False, 0), (True, 1)):
+        _Watch.seen = 0
+        x, y = C.input_variable(3, needs_gradient=wants), C.input_variable(2)
+        z = C.layers.Dense(2)(C.user_function(_Watch([x])))
+        trainer = C.Trainer(z, (C.squared_error(z, y), None), C.sgd(z.parameters, 0.1))
+        trainer.train_minibatch({x: np.ones((1, 3), np.float32), y: np.ones((1, 2), np.float32)})
+        assert _Watch.seen == expected
