@@ -5,6 +5,7 @@ For tests that must know exactly what the service does in between, such as those
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 from openbatchai.dataplane import FsyncPolicy, Storage
 from openbatchai.http.storage import blob, files
-from openbatchai.http.storage.workers import Workers
 
 ACCOUNT = "acct"
 TOKEN = "a-token"
@@ -31,14 +31,11 @@ class WallClock:
         return datetime.now(UTC)
 
 
-class _Inline(Workers):
-    def __init__(self) -> None:
-        super().__init__(0, "none")
-
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
-        future = asyncio.get_running_loop().create_future()
+class _Inline(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
         try:
-            future.set_result(function(*arguments))
+            future.set_result(fn(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
         return future

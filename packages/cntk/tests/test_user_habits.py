@@ -191,3 +191,127 @@ def test_fields_are_written_in_the_order_of_their_names() -> None:
     assert write(0, {"W": np.array([])}) == ""
     with pytest.raises(ValueError, match="expected a NumPy array"):
         write(0, {"A": [object()]})
+
+
+def test_modules_show_names_of_others_as_cntk_does() -> None:
+    assert C.layers.glorot_uniform is C.glorot_uniform
+    assert C.logging.find_by_name is C.logging.graph.find_by_name
+    assert C.layers.InferredDimension == C.InferredDimension
+    space: dict[str, Any] = {}
+    exec("from cntk.layers import *", space)
+    assert space["glorot_uniform"] is C.glorot_uniform
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        _ = C.layers.nosuch
+
+
+def test_types_that_do_not_fit_are_named() -> None:
+    with pytest.raises(TypeError, match=r"abstract type Tensor\[3\] cannot be instantiated"):
+        Tensor[3]()
+    with pytest.raises(ValueError, match=r"type object \(Tensor\[3\]\)"):
+        C.sigmoid(Tensor[3])
+    with pytest.raises(TypeError, match="sequences over sequences"):
+        _ = Sequence[Sequence[Tensor[3]]]
+
+    @C.Function.with_signature(Tensor[3])
+    def squash(x: Any) -> Any:
+        return C.sigmoid(x)
+
+    np.testing.assert_allclose(squash([[0, 0, 0]]), [[0.5] * 3])
+    with pytest.raises(TypeError, match=r"x's type Tensor\[3\] is incompatible with the type Tensor\[4\]"):
+        squash(C.input_variable(4))
+
+
+class _Commands:
+    """What a person types, and what the debugger says."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
+        self.said = ""
+
+    def readline(self) -> str:
+        return self.lines.pop(0) + "\n"
+
+    def write(self, text: str) -> None:
+        self.said += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_model_in_single_steps() -> None:
+    x = C.input_variable(2, name="features", needs_gradient=True)
+    w = C.parameter((2, 1), init=3, name="w")
+    talk = _Commands("n", "p", "what?", "u nowhere", "u z", "c")
+    z = C.debugging.debug_model(C.times(x, w, name="z"), talk, talk)
+    slope = z.grad({z.arguments[0]: [[1, 2]]}, z.parameters)
+    np.testing.assert_array_equal(slope, [[1], [2]])
+    stops = [line.split("(")[0] for line in talk.said.split("\n") if " with uid " in line]
+    assert sorted(stops[:2]) == ["Input", "Parameter"]
+    assert stops[2:4] == ["z: Times", "z: Times"]  # forward, then backward
+    assert "Commands:" in talk.said
+    assert 'does not contain a node with name "nowhere"' in talk.said
+    assert "[CNTK forward] >>> " in talk.said
+    assert talk.lines == []
+
+
+def test_a_response_normalisation_made_of_a_convolution_over_channels() -> None:
+    """A kernel of the rank of its input has one map: AlexNet sums over neighbouring channels so."""
+    reach = 1
+
+    @C.Function
+    def normalise(x: Any) -> Any:
+        squares = C.reshape(C.square(x), (1, C.InferredDimension), 0, 1)
+        weight = C.constant(0.5, (1, 2 * reach + 1, 1, 1))
+        sums = C.reshape(C.convolution(weight, squares), C.InferredDimension, 0, 2)
+        return C.element_divide(x, 1 + sums)
+
+    x = C.input_variable((4, 2, 3))
+    pixels = np.random.default_rng(0).normal(size=(2, 4, 2, 3)).astype(np.float32)
+    padded = np.pad(pixels**2, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    sums = 0.5 * (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:])
+    np.testing.assert_allclose(normalise(x).eval({x: pixels}), pixels / (1 + sums), rtol=1e-5)
+
+
+def test_modules_have_the_short_names_that_scripts_use() -> None:
+    assert C.distributed.Communicator is C.Communicator
+    assert C.trainer.Trainer is C.Trainer
+    assert C.learners.cntk_py is C.cntk_py
+
+
+def test_several_distributed_learners_with_one_that_averages() -> None:
+    x, y = C.input_variable(3), C.input_variable(2)
+    z = C.layers.Dense(2)(x)
+    first, second = (C.data_parallel_distributed_learner(C.sgd([p], 0.1)) for p in z.parameters)
+    second.set_as_metric_aggregator()
+    assert (first.is_metric_aggregator(), second.is_metric_aggregator()) == (False, True)
+    trainer = C.Trainer(z, (C.squared_error(z, y), None), [first, second])
+    assert trainer.train_minibatch({x: [[1, 2, 3]], y: [[0, 1]]})
+    trainer.summarize_training_progress()
+    assert trainer.previous_minibatch_sample_count == 1
+
+
+class _Watch(C.debugging.UserFunction):
+    """Passes its input on, and counts how often a gradient comes by."""
+
+    seen = 0
+
+    def infer_outputs(self) -> list[Any]:
+        operand = self.inputs[0]
+        return [C.output_variable(operand.shape, operand.dtype, operand.dynamic_axes)]
+
+    def forward(self, argument: Any, device: Any = None, outputs_to_retain: Any = None) -> Any:
+        return None, argument
+
+    def backward(self, state: Any, root_gradients: Any) -> Any:
+        _Watch.seen += 1
+        return root_gradients
+
+
+def test_training_gives_inputs_that_want_one_a_gradient() -> None:
+    for wants, expected in ((False, 0), (True, 1)):
+        _Watch.seen = 0
+        x, y = C.input_variable(3, needs_gradient=wants), C.input_variable(2)
+        z = C.layers.Dense(2)(C.user_function(_Watch([x])))
+        trainer = C.Trainer(z, (C.squared_error(z, y), None), C.sgd(z.parameters, 0.1))
+        trainer.train_minibatch({x: np.ones((1, 3), np.float32), y: np.ones((1, 2), np.float32)})
+        assert _Watch.seen == expected

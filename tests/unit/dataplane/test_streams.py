@@ -2,13 +2,13 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from openbatchai.dataplane.grants import Grant
 from openbatchai.dataplane.ranges import Span
 from openbatchai.domain.ports import StorageService
 from openbatchai.http.storage.exchange import PIECE, Exchange
 from openbatchai.http.storage.target import unread_target
-from openbatchai.http.storage.workers import Workers
 
 SIZE = 5 * PIECE + 7
 SCOPE = {"method": "GET", "headers": []}
@@ -44,21 +44,21 @@ def test_a_long_answer_beside_another_goes_out_in_smaller_pieces(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDONLY)
 
     async def run():
-        pool = Workers(2, "test")
-        alone, slow, beside = Client(pool), Client(pool), Client(pool)
-        alone.may_take.set()
-        await alone.download(fd)
-        # Of this one the first bytes are on their way as long as the other takes.
-        slow.may_take.set()
-        waiting = asyncio.create_task(slow.download(fd))
-        await slow.began.wait()
-        slow.may_take.clear()
-        beside.may_take.set()
-        assert Exchange._streams == 1
-        await beside.download(fd)
-        slow.may_take.set()
-        await waiting
-        return alone.pieces, slow.pieces, beside.pieces
+        with ThreadPoolExecutor(2) as pool:
+            alone, slow, beside = Client(pool), Client(pool), Client(pool)
+            alone.may_take.set()
+            await alone.download(fd)
+            # Of this one the first bytes are on their way as long as the other takes.
+            slow.may_take.set()
+            waiting = asyncio.create_task(slow.download(fd))
+            await slow.began.wait()
+            slow.may_take.clear()
+            beside.may_take.set()
+            assert Exchange._streams == 1
+            await beside.download(fd)
+            slow.may_take.set()
+            await waiting
+            return alone.pieces, slow.pieces, beside.pieces
 
     alone, slow, beside = asyncio.run(run())
     os.close(fd)

@@ -4,6 +4,7 @@ the credentials, look up the call, and put every failure into the services' erro
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -27,7 +28,6 @@ from openbatchai.http.storage.request import (
 )
 from openbatchai.http.storage.sources import Ports, Sources
 from openbatchai.http.storage.target import Target, check_target_path, parse_target, unread_target
-from openbatchai.http.storage.workers import Workers
 from openbatchai.wire.storage_xml import MalformedXmlError, error_document
 
 _log = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ class StorageApp:
         delegation_secret: bytes = b"",
         ports: Ports = dict,
         observe: Observe | None = None,
-        pool: Workers | None = None,
+        pool: Executor | None = None,
     ) -> None:
         self._service = service
         self._storage = storage
         self._calls = calls
         self._find_level = find_level
-        self._pool = pool or Workers(_THREADS, f"{service.value}-data")
+        self._pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{service.value}-data")
         self._authority = Authority(
             verify_bearer, self._rules, tenant, delegation_secret, account_rules=storage.rules
         )
@@ -222,7 +222,7 @@ class StorageApp:
         await exchange.reply(error.code.status, {"Content-Type": "application/xml", **headers}, body)
 
 
-def _unauthorised_exchange(scope: Mapping[str, Any], service: StorageService, pool: Workers) -> Exchange:
+def _unauthorised_exchange(scope: Mapping[str, Any], service: StorageService, pool: Executor) -> Exchange:
     """An exchange that can carry an error before anything of the request is understood."""
     nothing = Grant(frozenset(), means=Means.NOTHING)
     return Exchange(unread_target(scope, service), nothing, str(uuid.uuid4()), DEFAULT_VERSION, pool)

@@ -1,5 +1,7 @@
 """The Blob service (storage.md section 5): its app, put together from groups of calls."""
 
+from concurrent.futures import Executor
+
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
@@ -22,7 +24,6 @@ from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
-from openbatchai.http.storage.workers import Workers
 
 
 def create_app(
@@ -35,7 +36,7 @@ def create_app(
     observe: Observe | None = None,
     reach: Reach = Reach.PUBLIC,
     describe: Describe = lambda account: AccountFacts(),
-    pool: Workers | None = None,
+    pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Blob service.
 

@@ -7,6 +7,7 @@ worker threads in pieces of 1 MiB.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -20,7 +21,6 @@ from openbatchai.dataplane.uploads import Upload
 from openbatchai.domain.ports import ItemRef, StorageService
 from openbatchai.http.storage.sources import Sources
 from openbatchai.http.storage.target import Target
-from openbatchai.http.storage.workers import Workers
 
 PIECE = 1 << 20
 # While several long answers go out: what is sent at once keeps the loop from every other request for as long.
@@ -57,7 +57,7 @@ class Exchange:
     # How many long answers are going out, of whatever app: all are sent by the one event loop.
     _streams: ClassVar[int] = 0
 
-    def __init__(self, target: Target, grant: Grant, request_id: str, version: str, pool: Workers) -> None:
+    def __init__(self, target: Target, grant: Grant, request_id: str, version: str, pool: Executor) -> None:
         self.target = target
         self.grant = grant
         self.request_id = request_id
@@ -92,7 +92,10 @@ class Exchange:
 
     async def run(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         """Call a blocking function in a worker thread."""
-        return await self._pool.begin(function, *arguments)
+        return await self._begin(function, *arguments)
+
+    def _begin(self, function: Callable[..., ResultT], *arguments: Any) -> "asyncio.Future[ResultT]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     # --- the request's body
 
@@ -138,7 +141,7 @@ class Exchange:
                         upload = await self.run(start)
                     if writing is not None:
                         await writing
-                    writing = self._pool.begin(upload.write, *pieces)
+                    writing = self._begin(upload.write, *pieces)
                     pieces, held = [], 0
             if writing is not None:
                 await writing
@@ -209,7 +212,7 @@ class Exchange:
                 if position < span.end:
                     is_alone = Exchange._streams == 1
                     read, most = (_read_ahead, PIECE) if is_alone else (os.pread, _SHARED_PIECE)
-                    coming = self._pool.begin(read, fd, min(most, span.end - position), position)
+                    coming = self._begin(read, fd, min(most, span.end - position), position)
                 await self._send_piece(await self._wrapped(piece, envelope), last=coming is None)
                 if coming is None:
                     return True

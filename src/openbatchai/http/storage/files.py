@@ -1,5 +1,7 @@
 """The Files service (storage.md section 7): its app, put together from groups of calls."""
 
+from concurrent.futures import Executor
+
 from openbatchai.dataplane import Storage
 from openbatchai.dataplane.authority import VerifyBearer
 from openbatchai.domain.ports import StorageService
@@ -20,7 +22,6 @@ from openbatchai.http.storage.observing import Observe
 from openbatchai.http.storage.services import ServiceCalls
 from openbatchai.http.storage.sources import Ports
 from openbatchai.http.storage.target import Target
-from openbatchai.http.storage.workers import Workers
 
 _COMPS_OF_ITEMS = frozenset({"listhandles", "forceclosehandles"})
 
@@ -34,7 +35,7 @@ def create_app(
     ports: Ports = dict,
     observe: Observe | None = None,
     reach: Reach = Reach.PUBLIC,
-    pool: Workers | None = None,
+    pool: Executor | None = None,
 ) -> StorageApp:
     """ASGI app of the Files service; the parameters are those of http.storage.blob.create_app."""
     reader = SourceReader(storage, Foreign(reach))

@@ -13,7 +13,9 @@ from ..internal.missing import module_getattr, unavailable
 from ..logging.graph import depth_first_search
 from ..ops.construction import output_variable
 from ..ops.functions import CloneMethod, Function, UserFunction, user_function
+from . import debug as debug
 from . import profiler as profiler
+from .debug import debug_model
 from .profiler import disable_profiler, enable_profiler, start_profiler, stop_profiler
 
 
@@ -55,7 +57,8 @@ def save_as_legacy_model(root_op: Any, filename: str) -> None:
 
 
 __all__ = [
-    "CloneMethod", "UserFunction", "disable_profiler", "dump_function", "dump_signature", "enable_profiler",
+    "CloneMethod", "UserFunction", "debug_model", "disable_profiler", "dump_function", "dump_signature",
+    "enable_profiler",
     "force_deterministic", "output_variable", "save_as_legacy_model",
     "set_checked_mode", "set_computation_network_trace_level", "set_node_timing", "start_profiler",
     "stop_profiler", "user_function",

@@ -293,6 +293,8 @@ class MinibatchSource:
                 raise KeyError(stream)
         return {variable: by_name[stream.m_name] for variable, stream in input_map.items()}
 
+    get_next_minibatch = next_minibatch
+
     def _whole(self, size: int, workers: int, rank: int) -> dict[StreamInformation, MinibatchData]:
         """Whole sequences of (at most) that many samples over all workers; nothing at the end."""
         sweep = self._sweep

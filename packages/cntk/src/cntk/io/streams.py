@@ -107,6 +107,13 @@ class MinibatchData:
     def is_sparse(self) -> bool:
         return self.data.is_sparse
 
+    @property
+    def mask(self) -> np.ndarray:
+        return self.data.mask
+
+    def as_string(self) -> str:
+        return repr(self)
+
     def asarray(self) -> Any:
         """The stream's array; of a sparse one, a SciPy CSR matrix."""
         return self.data.asarray()

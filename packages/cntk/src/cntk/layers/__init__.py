@@ -2,6 +2,7 @@
 
 from ..axis import Axis
 from ..default_options import default_options, default_options_for
+from ..internal.absent import SHOWN_ELSEWHERE
 from ..internal.missing import module_getattr
 from ..ops.functions import BlockFunction, Function
 from ..variables import Constant, Parameter, Record, Variable
@@ -45,6 +46,7 @@ from .layers import (
     MaxUnpooling,
     SequentialConvolution,
 )
+from .layers import SentinelValueForAutoSelectRandomSeed as SentinelValueForAutoSelectRandomSeed
 from .models import AttentionModel
 from .sequence import (
     Delay,
@@ -114,5 +116,8 @@ __all__ = [
     "identity",
     "tensor",
 ]  # fmt: skip
+
+# CNTK's module shows these as well, and `from cntk.layers import *` brings them.
+__all__ += [name for module, name in SHOWN_ELSEWHERE if module == "cntk.layers"]
 
 __getattr__ = module_getattr("cntk.layers")

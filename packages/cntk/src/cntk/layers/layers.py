@@ -605,6 +605,8 @@ def Label(name: str) -> Function:
     return label
 
 
+SentinelValueForAutoSelectRandomSeed = AUTO_SEED  # CNTK's name for it in the layers' signatures
+
 __all__ = [
     "Activation", "AveragePooling", "BatchNormalization", "Convolution", "Convolution1D", "Convolution2D",
     "Convolution3D", "ConvolutionTranspose", "ConvolutionTranspose1D", "ConvolutionTranspose2D",

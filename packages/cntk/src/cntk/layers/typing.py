@@ -8,6 +8,7 @@ from typing import Any
 from ..axis import Axis
 from ..internal.missing import module_getattr
 from ..ops.functions import Function
+from ..ops.text import type_text
 from ..variables import Record, Variable, sanitize_shape
 
 _BATCH = (Axis.default_batch_axis(),)
@@ -15,6 +16,16 @@ _BATCH = (Axis.default_batch_axis(),)
 
 class VariableType(Record):
     """What a type says of a variable; `input_variable(**Tensor[3])` makes one of it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"abstract type {self} cannot be instantiated; use 'input_variable(**{self})' instead"
+        )
+
+    def __str__(self) -> str:
+        return type_text(self.variable(""))
+
+    __repr__ = __str__
 
     def variable(self, name: str, kind: str = "Placeholder") -> Variable:
         return Variable(
@@ -44,6 +55,8 @@ class _SequenceType:
     def __getitem__(self, item: Any) -> VariableType:
         if not isinstance(item, VariableType):
             raise TypeError("Sequence[...]: the item must be a tensor type")
+        if len(item["dynamic_axes"]) > 1:
+            raise TypeError("sequences over sequences are currently not supported")
         return VariableType(**{**item, "dynamic_axes": [*_BATCH, self._axis]})
 
 

@@ -173,6 +173,8 @@ def hierarchical_softmax_layer(
     return probability, class_probabilities, everything
 
 
+auto_select = AUTO_SEED  # as a seed: take the next one
+
 __all__ = [
     "binary_cross_entropy", "cosine_distance", "cosine_distance_with_negative_samples",
     "cross_entropy_with_softmax", "fmeasure", "hierarchical_softmax_layer", "lambda_rank",

@@ -22,7 +22,7 @@ from ..internal.missing import unavailable
 from ..internal.operators import TensorOpsMixin
 from ..internal.proto import AxisValue, Shape, SizeT
 from ..variables import Constant, Parameter, Variable
-from .text import full_text, signature_text
+from .text import check_types, full_text, signature_text
 
 if TYPE_CHECKING:
     from .nodes import CompositeFunction, PrimitiveFunction
@@ -78,6 +78,14 @@ class Function(TensorOpsMixin, metaclass=_Calls):
 
     uid: str
     NamedOutput = NamedOutput
+
+    @staticmethod
+    def with_signature(*args: Any, **kwargs: Any) -> Any:
+        """Decorator: `@Function` and `@Signature(...)` in one."""
+        from ..layers.typing import Signature
+        from .tracing import trace
+
+        return lambda function: trace(Signature(*args, **kwargs)(function))
 
     # What a root provides
     @property
@@ -278,6 +286,7 @@ class Function(TensorOpsMixin, metaclass=_Calls):
             given = self.argument_map(*args, **kwargs)
         if given and not any(isinstance(value, (Variable, Function)) for value in given.values()):
             return self.eval(given)
+        check_types(given)
         return self._clone(CloneMethod.share, given)
 
     def clone(

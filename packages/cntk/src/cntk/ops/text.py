@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +33,22 @@ def type_text(variable: Variable) -> str:
         if axis == Axis.default_dynamic_axis()
         else f"SequenceOver[{axis.name}][{tensor}]"
     )
+
+
+def check_types(given: Mapping[Variable, Any]) -> None:
+    """Raises TypeError when a variable is passed for an argument of another shape."""
+    for formal, value in given.items():
+        passed = value.output if hasattr(value, "outputs") and len(value.outputs) == 1 else value
+        if not isinstance(passed, Variable) or formal._shape is None or passed._shape is None:
+            continue
+        same = len(formal.shape) == len(passed.shape) and all(
+            a == b or min(a, b) < 0 for a, b in zip(formal.shape, passed.shape, strict=True)
+        )
+        if not same:
+            raise TypeError(
+                f"argument {formal.name}'s type {type_text(formal)} is incompatible with the type "
+                f"{type_text(passed)} of the passed Variable"
+            )
 
 
 def signature_text(function: Function) -> str:

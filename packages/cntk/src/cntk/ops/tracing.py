@@ -29,6 +29,10 @@ def to_variable(value: Any, dtype: Any = np.float32) -> Variable:
         return Constant(np.asarray(value, dtype=dtype), dtype=dtype)
     if isinstance(value, str):
         return Constant(np.dtype(dtype).type(float(value)), (), dtype)
+    if hasattr(value, "variable") and isinstance(value, dict):
+        raise ValueError(
+            f"Input is a type object ({value}). Did you mean to pass 'input_variable(**{value})'?"
+        )
     raise ValueError(f"could not convert instance of type {type(value)} to an array")
 
 

@@ -102,6 +102,14 @@ class DistributedLearner:
         self._learner = learner
         self._after = int(distributed_after)
         self._samples = 0  # of all workers
+        self._aggregates = False
+
+    def set_as_metric_aggregator(self) -> None:
+        """Let this one of several distributed learners average the loss and the metric over the workers."""
+        self._aggregates = True
+
+    def is_metric_aggregator(self) -> bool:
+        return self._aggregates
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -67,6 +67,7 @@ class Trainer(Evaluator):
         self._criterion = combine(results)
         self._counted = _counted_by(self._loss)
         distributed = [learner for learner in self._learners if isinstance(learner, DistributedLearner)]
+        distributed.sort(key=lambda learner: not learner.is_metric_aggregator())  # the first one averages
         if distributed and len(distributed) != len(self._learners):
             raise ValueError("Trainer: either all learners are distributed learners or none is.")
         self._distributed = distributed
@@ -242,15 +243,22 @@ class Trainer(Evaluator):
         given = argument_map(self._graph, arguments)
         if any(variable not in given for variable in program.arguments):
             feeds_of(program, given, self._reported())
-        run = program.execute(feeds_of(program, given, wanted))
+        feeds = feeds_of(program, given, wanted)
+        # Inputs that want a gradient get one, as in CNTK: functions that users wrote see it pass.
+        sources = [p.tensor for p in program.parameters]
+        for variable in program.arguments:
+            if variable.needs_gradient:
+                feeds[variable] = feeds[variable].detach().requires_grad_()
+                sources.append(feeds[variable])
+        run = program.execute(feeds)
         values = run.values
         counted = 0 if self._counted is self._loss else len(wanted) - 1
         samples = sample_count(self._counted, values[counted], run.layouts[counted])
         if samples == 0:
             raise ValueError("Trainer: the minibatch has no samples.")
         total = batch_sum(values[0], run.layouts[0])
-        found = torch.autograd.grad(total, [p.tensor for p in program.parameters], allow_unused=True)
-        by_parameter = dict(zip(program.parameters, found, strict=True))
+        found = torch.autograd.grad(total, sources, allow_unused=True)
+        by_parameter = dict(zip(program.parameters, found, strict=False))
         gradients = []
         for learner in self._learners:
             of_learner = []
