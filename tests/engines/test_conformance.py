@@ -135,6 +135,25 @@ def test_a_task_that_waits_goes_on_when_it_may(bench, build):
     assert toolkit == [TaskEventKind.STEP_STARTED, TaskEventKind.STEP_ENDED]
 
 
+def test_a_task_that_begins_to_wait_wakes_whoever_listens(bench, build, tmp_path):
+    seen = {kind: threading.Event() for kind in TaskEventKind}
+
+    def look():
+        for event in bench.events():
+            seen[event.kind].set()
+
+    gate = tmp_path / "gate"
+    gate.parent.chmod(0o755)
+    slow = build.step(f"until [ -e {gate} ]; do sleep 0.02; done", StepKind.JOB_PREPARATION)
+    bench.engine.on_change(look)
+    bench.engine.start(build.task(slow, "true", waits=True))
+    # The wake-up of the step's start is over, and only that of its end is left.
+    assert seen[TaskEventKind.STEP_STARTED].wait(30)
+    gate.touch()
+
+    assert seen[TaskEventKind.STEP_ENDED].wait(30)
+
+
 def test_a_task_that_waits_can_be_terminated(bench, build):
     bench.engine.start(waiting(build))
     until_it_waits(bench)

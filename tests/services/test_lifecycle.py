@@ -158,6 +158,26 @@ def test_a_preparation_that_fails_on_one_node_lets_none_go_on(plane):
     assert states(plane) == [NodeState.IDLE] * 3
 
 
+def test_a_run_that_an_older_service_began_does_its_job_after_its_preparation(plane):
+    # There the preparation of containers was a phase of its own; migration 0010 counts it as -1.
+    put_cluster(plane, count=3)
+    plane.settle()
+    put_job(plane, **GANG)
+    plane.reconciler.step()
+    run_id = job(plane).run_id
+    for row in plane.rows("tasks", run_id=run_id):
+        row.phase, row.started, row.ended, row.prepared = -1, True, True, True
+        row.ended_at = plane.clock.now()
+        plane.store.write(lambda unit, row=row: unit.tasks.save(row))
+    before = len([task for task in plane.engine.started if task.run_id])
+    plane.settle()
+    begun = [task for task in plane.engine.started if task.run_id][before:]
+    assert len(begun) == 3
+    assert all(len(task.steps) == 2 and task.waits for task in begun)
+    assert job(plane).execution_state == ExecutionState.SUCCEEDED
+    assert {event.task_id for event in toolkits_begun(plane)} >= {task.id for task in begun}
+
+
 def test_a_service_that_died_before_it_let_the_nodes_go_on_does_so(plane):
     put_cluster(plane, count=3)
     plane.settle()

@@ -101,6 +101,8 @@ class Run:
         for number, step in enumerate(steps):
             if number and spec.get("waits"):
                 self._report.say("Waiting for the preparation of the job's other nodes")
+                # Nothing else would tell it that this one is ready before it looks by itself.
+                self._report.poke()
                 self._processes.wait_for(os.path.join(self._directory, GO_ON))
             exit_code = self._carry_out_step(step)
         return exit_code

@@ -207,15 +207,8 @@ def insert(connection, table, **values):
     connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", tuple(values.values()))
 
 
-def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
-    from alembic import command
-    from alembic.config import Config
-
-    engine = open_engine(path)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    moment = "2026-01-01T00:00:00.000000"
-    job = {
+def a_running_job(moment):
+    return {
         "experiment_id": 1,
         "name": "j",
         "legacy": "{}",
@@ -241,6 +234,17 @@ def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
         "cluster_spec": "{}",
         "secrets": "",
     }
+
+
+def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
+    from alembic import command
+    from alembic.config import Config
+
+    engine = open_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    moment = "2026-01-01T00:00:00.000000"
+    job = a_running_job(moment)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
@@ -260,6 +264,48 @@ def test_a_job_that_runs_while_the_home_is_upgraded_goes_on_with_its_run(path):
         ]
         jobs = connection.exec_driver_sql("SELECT limit_s, stop_reason FROM jobs ORDER BY id")
         assert [tuple(row) for row in jobs] == [(3600, ""), (604800, "")]
+
+
+def test_a_run_in_containers_that_only_prepared_when_the_home_was_upgraded_is_not_over_with_that(path):
+    from alembic import command
+    from alembic.config import Config
+
+    engine = open_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    moment = "2026-01-01T00:00:00.000000"
+    wide = {"containerSettings": {"x": 1}, "jobPreparation": {"commandLine": "true"}}
+    jobs = {
+        "a": (wide, 2),
+        "b": (wide, 1),
+        "c": ({"jobPreparation": wide["jobPreparation"]}, 2),
+        "d": (wide, 2),
+    }
+    # Of each run: phases of its tasks, and whether they were started.
+    tasks = {"a": [(0, 1), (0, 1), (1, 0)], "b": [(0, 1)], "c": [(0, 1), (1, 1)], "d": [(0, 0), (0, 0)]}
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        insert(connection, "workspaces", id=1, group_key="g", key="w", **a_parent(moment))
+        experiment = {"id": 1, "workspace_id": 1, "key": "e", "name": "e", "deleting": 0, "etag": ""}
+        insert(connection, "experiments", created=moment, changed=moment, **experiment)
+        for key, (spec, count) in jobs.items():
+            job = {**a_running_job(moment), "node_count": count, "limit_s": 60}
+            insert(connection, "jobs", key=key, spec=json.dumps(spec), run_id=key, stop_reason="", **job)
+            for number, (phase, started) in enumerate(tasks[key]):
+                row = {"id": f"{key}{number}", "kind": "run", "node_id": "n", "cluster_id": 1, "job_id": 1}
+                row |= {"run_id": key, "phase": phase, "position": number, "started": started, "ended": 0}
+                insert(connection, "tasks", sequence=0, **row)
+    upgrade(engine)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT run_id, phase, prepared FROM tasks ORDER BY id").all()
+    assert [tuple(row) for row in rows] == [
+        *[("a", -1, 1), ("a", -1, 1), ("a", 0, 0)],
+        ("b", 0, 0),
+        *[("c", 0, 0), ("c", 1, 0)],
+        *[("d", 0, 0), ("d", 0, 0)],
+    ]
 
 
 def a_parent(moment):
