@@ -33,6 +33,7 @@ ANSWER_WITHIN_S = 30
 SETTINGS = {"quotas": {"Total Cluster Dedicated Regional vCPUs": 8, "Clusters": 12}, "idleTimeoutSeconds": 1}
 # Containers and shares at ARM are refused as the data plane refuses them.
 CODES = {*map(str, Code), *(code.value[0] for code in StorageCode)}
+MADE_GROUPS = ("made1", "made2")
 WORKSPACES = ("w2", "migrated-eastus")
 CLUSTERS = ("c1", "c2", "c3", "c4")
 # What only clients change: of each table, the columns that loops never write.
@@ -258,10 +259,12 @@ class Around:
         settled(self.arm, path, {"location": "eastus", "tags": {"kept": "yes"}}, self.version)
         for namespace in ("Microsoft.Storage", "Microsoft.BatchAI"):
             self.arm.ask("POST", f"{self.arm.subscription}/providers/{namespace}/register")
+        account = "providers/Microsoft.Storage/storageAccounts/aroundkept"
+        for other in MADE_GROUPS:
+            # Its name is taken everywhere when a request has made it there.
+            self.arm.ask("DELETE", f"{self.arm.group_path(other)}/{account}", version=self.version)
         body = {"location": "eastus", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
-        settled(
-            self.arm, f"{path}/providers/Microsoft.Storage/storageAccounts/aroundkept", body, self.version
-        )
+        settled(self.arm, f"{path}/{account}", body, self.version)
 
     def spec(self):
         root = "/subscriptions/{subscriptionId}"
@@ -317,7 +320,7 @@ class Around:
         return World(
             names={
                 "subscriptionId": [self.arm.subscription.rpartition("/")[2]],
-                "resourceGroupName": ["around"] * 4 + ["made1", "made2", "absent"],
+                "resourceGroupName": ["around"] * 4 + [*MADE_GROUPS, "absent"],
                 "namespace": ["Microsoft.BatchAI", "microsoft.storage", "Microsoft.Resources", "Microsoft.X"],
                 "accountName": ["aroundkept"] * 3 + ["aroundone", "aroundtwo", "a", "Around"],
                 "name": ["one", "two", "three", "$root"],
