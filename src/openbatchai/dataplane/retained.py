@@ -8,7 +8,7 @@ began: the tree itself tells how far that was.
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -116,7 +116,13 @@ class RetainedContainers:
         self._places.remove_leftovers(ref.account, ref.service, target)
         statement = f"UPDATE retained SET state = ?, target = ? WHERE {_WHERE}"
         self._change(ref.account, [(statement, (_COMING, target, *found[0].key))])
-        self._come(ref.account, found[0], target)
+        try:
+            self._come(ref.account, found[0], target)
+        except BaseException:
+            # Nobody could ask for it again before the next start.
+            if (self._home(ref.account, found[0]) / "tree").exists():
+                self._stay(ref.account, replace(found[0], state=_COMING, target=target))
+            raise
 
     def recover(self, account: str) -> None:
         """Finish what a killed service had begun. A tree without a row stays: the side store may be lost."""
@@ -179,7 +185,8 @@ class RetainedContainers:
         self._forget(account, row)
 
     def _stay(self, account: str, row: Retained) -> None:
-        """It was coming back, and somebody has made a directory of the target's name meanwhile."""
+        """It was coming back and could not: somebody has made a directory of the target's name, or the disk
+        refused."""
         self._take_snapshots(account, row, row.target)
         self._change(
             account,

@@ -1,5 +1,6 @@
 """Deleted containers and shares that can come back: until when, and what of them the disk holds."""
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -153,3 +154,19 @@ def test_a_start_brings_nothing_back_over_what_was_made_meanwhile(opened, storag
     assert again.containers.get(replace(REF, container="back")).settings.metadata == {}
     restored = again.containers.restore(REF, told.version, "share")
     assert restored.settings.metadata == {"a": "1"}
+
+
+def test_what_could_not_come_back_can_be_asked_for_again_at_once(storage):
+    storage.containers.delete(REF, UNCONDITIONAL)
+    [told] = deleted(storage)
+    rows = storage.places.store(ACCOUNT).database
+    rows.write("CREATE TRIGGER no BEFORE UPDATE ON container BEGIN SELECT RAISE(ABORT, 'refused'); END", ())
+    with pytest.raises(sqlite3.IntegrityError, match="refused"):
+        storage.containers.restore(REF, told.version, "share")
+    rows.write("DROP TRIGGER no", ())
+    assert [one.version for one in deleted(storage)] == [told.version]
+
+    storage.containers.restore(REF, told.version, "share")
+
+    assert deleted(storage) == []
+    assert storage.containers.get(REF).settings.metadata == {"a": "1"}
