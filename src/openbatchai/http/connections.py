@@ -17,6 +17,7 @@ from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from operator import itemgetter
 from typing import Any, cast
 
 import httptools
@@ -104,7 +105,8 @@ async def _readable(sock: socket.socket) -> None:
 class Limits:
     """What clients may take of a port.
 
-    `connections`: with more of them open, or as many requests in flight, a request is answered 503.
+    `connections`: with so many of them open, the one that has been idle longest gives way to a new one; where
+    none is idle, or as many requests are in flight, a request is answered 503.
     `stalled_s`: a connection on which nothing has moved for that long, though it is the client's turn to send
     a body or to take an answer, is cut, at the latest after twice that time.
     """
@@ -132,6 +134,22 @@ class Connections(ServerState):
         if second != self._second:
             self._second = second
             self.default_headers = [(b"date", formatdate(second, usegmt=True).encode())]
+
+    def make_room(self) -> None:
+        """Clients keep connections for later, some of them hundreds; those must not keep others out."""
+        if len(self.connections) < self.limits.connections:
+            return
+        kept = [
+            (connection.timeout_keep_alive_task.when(), connection)
+            for connection in cast("set[HttpToolsProtocol]", self.connections)
+            if connection.timeout_keep_alive_task
+        ]
+        if kept:
+            _, oldest = min(kept, key=itemgetter(0))
+            # At once, not when the loop has come to know: the request at hand is counted against it before.
+            self.connections.discard(oldest)
+            # Without TLS's farewell, for which a client that does not look would keep it open.
+            oldest.transport.abort()
 
     async def drain(self, grace_s: float) -> None:
         """Let requests in flight finish for `grace_s`, then cut what is left."""
@@ -206,6 +224,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._shared.make_room()
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:

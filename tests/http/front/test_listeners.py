@@ -1,6 +1,7 @@
 """A port of our own: http and TLS side by side, its end, and what must not hold it."""
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -159,6 +160,17 @@ def test_more_connections_than_allowed_are_told_so(serve, ca, raw_exchange, loop
         assert raw_exchange(listener.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 503")
         loop.run(gate.open())
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_connections_kept_for_later_give_way_to_new_ones(serve, app, ca, scheme):
+    listener = serve(Listener(app, ca, limits=Limits(connections=3)))
+    verify = ssl.create_default_context(cafile=str(ca.bundle_path))
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(httpx.Client(verify=verify, trust_env=False)) for _ in range(6)]
+        # The first ones come back, too, on new connections.
+        answers = [client.get(f"{scheme}://localhost:{listener.port}/") for client in [*kept, *kept]]
+    assert [answer.status_code for answer in answers] == [200] * 12
 
 
 @pytest.mark.parametrize("line", [b"a: b\r\n", b"b" * 1000], ids=["lines", "one line"])
