@@ -1,5 +1,6 @@
 """What engine tests share: storage on a temporary directory, builders of tasks, waiting with a deadline."""
 
+import fcntl
 import sys
 import threading
 import time
@@ -143,6 +144,15 @@ def a_task(*steps: Step | str, **changes: object) -> Task:
 def with_two_gpus(nvml: object) -> Machine:
     """This machine, as if it had them."""
     return replace(machine.look(None), gpus=(0, 1))
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """These tests take turns, also when several processes run tests: their tasks have the same ids, and by
+    those an engine finds, and ends, what was left of one."""
+    with (tmp_path_factory.getbasetemp().parent / "engines.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
